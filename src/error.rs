@@ -1,0 +1,98 @@
+//! The one error type of the library.
+//!
+//! A message says what was expected, what was found, where, and what to do about it, in one line of
+//! lower case, so that the command line can print it as it is.
+
+use std::path::{Path, PathBuf};
+
+/// The result of anything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, grouped by what the user can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("{path}: {source}; check that the path is right and that you may {action} it", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// `read` or `write`.
+        action: &'static str,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+
+    /// A file was read but is not what it should be: truncated, corrupted, of another kind or version.
+    #[error("{path}: {message}; {remedy}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was found, with the place in the file.
+        message: String,
+        /// What to do.
+        remedy: String,
+    },
+
+    /// Two things that should fit each other do not: a router and a model, a mask and a model.
+    #[error("{message}; {remedy}")]
+    Mismatch {
+        /// What was expected, what was found, and where.
+        message: String,
+        /// What to do.
+        remedy: String,
+    },
+
+    /// Something the user typed is not valid.
+    #[error("{message}; {remedy}")]
+    Input {
+        /// What was expected and what was given.
+        message: String,
+        /// What to do.
+        remedy: String,
+    },
+
+    /// The GPU is missing, lost, too small, or refused something.
+    #[error("{message}; {remedy}")]
+    Gpu {
+        /// What happened.
+        message: String,
+        /// What to do.
+        remedy: String,
+    },
+
+    /// The work was stopped because the user asked for it.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// An operating system error while reading `path`.
+    pub fn read(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_path_buf(), action: "read", source }
+    }
+
+    /// An operating system error while writing `path`.
+    pub fn write(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_path_buf(), action: "write", source }
+    }
+
+    /// A file that is not what it should be.
+    pub fn file(path: &Path, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::File { path: path.to_path_buf(), message: message.into(), remedy: remedy.into() }
+    }
+
+    /// Two things that do not fit each other.
+    pub fn mismatch(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Mismatch { message: message.into(), remedy: remedy.into() }
+    }
+
+    /// Something the user typed.
+    pub fn input(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Input { message: message.into(), remedy: remedy.into() }
+    }
+
+    /// A GPU problem.
+    pub fn gpu(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Gpu { message: message.into(), remedy: remedy.into() }
+    }
+}

@@ -1,0 +1,31 @@
+//! first-wgpu runs language models on any laptop GPU and skips the layers a prompt does not need.
+//!
+//! It implements FiRST (*Finetuning Router-Selective Transformers*, arXiv 2410.12513): a small router
+//! at every transformer layer scores the prompt while it is prefilled, and a layer that scores low is
+//! skipped for the whole answer. A skipped layer has no dispatch in the command buffer and no KV cache.
+//!
+//! # The map
+//!
+//! A model is a *plan*: a list of dispatches in order. A [`mask::LayerMask`] removes dispatches from the
+//! plan before anything is encoded. Everything else reads plans, masks and the [`trace`] of what ran.
+//!
+//! | module | what lives there | knows |
+//! |---|---|---|
+//! | [`error`] | one error type: expected, found, where, remedy | nothing |
+//! | [`mask`] | which sublayers run | nothing |
+//! | [`trace`] | what ran and what it cost; the trace file | `mask` |
+//! | [`weights`] | GGUF, safetensors, one file per weight format | `error` |
+//!
+//! # Shape letters
+//!
+//! `T` tokens of a prompt or chunk, `H` hidden size, `Q` query heads x head size, `K` key/value heads x
+//! head size, `D` head size, `F` feed-forward size, `V` vocabulary size, `C` context length in tokens.
+
+pub mod error;
+pub mod mask;
+pub mod trace;
+pub mod weights;
+pub mod model;
+pub mod router;
+
+pub use error::{Error, Result};

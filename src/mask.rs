@@ -1,0 +1,189 @@
+//! Which sublayers of a model run: two bits a layer, attention and MLP.
+//!
+//! A transformer layer is two residual updates, and either can be skipped alone: a skipped one is the
+//! identity on the residual stream. The text form, used by `--skip-layers`, traces and files, lists what
+//! is *skipped*: `7-9,21` whole layers, `12.attn` one attention, `5.mlp` one MLP, counted from 0.
+
+use crate::error::{Error, Result};
+use std::fmt;
+
+/// One of the two residual updates of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sublayer {
+    /// The attention update.
+    Attn,
+    /// The MLP update.
+    Mlp,
+}
+
+impl Sublayer {
+    /// Both, in the order in which a layer runs them.
+    pub const BOTH: [Self; 2] = [Self::Attn, Self::Mlp];
+
+    /// The name used in masks, traces and router files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Attn => "attn",
+            Self::Mlp => "mlp",
+        }
+    }
+}
+
+/// Which sublayers run. Serialised as its text form together with the number of layers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "MaskText", into = "MaskText")]
+pub struct LayerMask {
+    /// `[layer][attn, mlp]`, true where the sublayer runs.
+    runs: Vec<[bool; 2]>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct MaskText {
+    layers: usize,
+    skipped: String,
+}
+
+impl From<LayerMask> for MaskText {
+    fn from(mask: LayerMask) -> Self {
+        Self { layers: mask.layers(), skipped: mask.to_string() }
+    }
+}
+
+impl TryFrom<MaskText> for LayerMask {
+    type Error = Error;
+    fn try_from(text: MaskText) -> Result<Self> {
+        // A file says how many layers there are; no model has more than a few hundred.
+        if text.layers > 4096 {
+            return Err(Error::input(
+                format!("expected at most 4096 layers in a mask, found {}", text.layers),
+                "the file is damaged",
+            ));
+        }
+        Self::parse(&text.skipped, text.layers)
+    }
+}
+
+impl LayerMask {
+    /// The mask under which every sublayer runs.
+    pub fn full(layers: usize) -> Self {
+        Self { runs: vec![[true; 2]; layers] }
+    }
+
+    /// Reads the text form of what is skipped; `""` skips nothing.
+    pub fn parse(skipped: &str, layers: usize) -> Result<Self> {
+        let mut mask = Self::full(layers);
+        for item in skipped.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            let (range, which): (&str, &[Sublayer]) = match item.split_once('.') {
+                None => (item, &Sublayer::BOTH),
+                Some((range, "attn")) => (range, &[Sublayer::Attn]),
+                Some((range, "mlp")) => (range, &[Sublayer::Mlp]),
+                Some(_) => return Err(syntax(item)),
+            };
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let number = |text: &str| text.trim().parse::<usize>().map_err(|_| syntax(item));
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last {
+                return Err(syntax(item));
+            }
+            if last >= layers {
+                return Err(Error::input(
+                    format!("layer {last} in `{item}` does not exist: the model has layers 0 to {}", layers.saturating_sub(1)),
+                    "name layers that the model has",
+                ));
+            }
+            for layer in first..=last {
+                for &sublayer in which {
+                    mask.set(layer, sublayer, false);
+                }
+            }
+        }
+        Ok(mask)
+    }
+
+    /// The number of layers of the model this mask is for.
+    pub fn layers(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Whether a sublayer runs.
+    pub fn runs(&self, layer: usize, sublayer: Sublayer) -> bool {
+        self.runs[layer][sublayer as usize]
+    }
+
+    /// Sets whether a sublayer runs.
+    pub fn set(&mut self, layer: usize, sublayer: Sublayer, runs: bool) {
+        self.runs[layer][sublayer as usize] = runs;
+    }
+
+    /// Whether nothing is skipped.
+    pub fn is_full(&self) -> bool {
+        self.runs.iter().all(|runs| *runs == [true; 2])
+    }
+
+    /// How many of a kind of sublayer are skipped.
+    pub fn skipped(&self, sublayer: Sublayer) -> usize {
+        self.runs.iter().filter(|runs| !runs[sublayer as usize]).count()
+    }
+
+    /// How many layers have both sublayers skipped.
+    pub fn skipped_layers(&self) -> usize {
+        self.runs.iter().filter(|runs| **runs == [false; 2]).count()
+    }
+}
+
+fn syntax(item: &str) -> Error {
+    Error::input(
+        format!("`{item}` is not a layer, a range or a sublayer"),
+        "write what to skip like `7-9,21,12.attn,5.mlp`",
+    )
+}
+
+/// The shortest text form: whole layers as ranges, then single sublayers, in layer order.
+impl fmt::Display for LayerMask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        let mut layer = 0;
+        while layer < self.layers() {
+            let runs = self.runs[layer];
+            let same = self.runs[layer..].iter().take_while(|other| **other == runs).count();
+            let last = layer + same - 1;
+            if runs != [true; 2] {
+                let suffix = match runs {
+                    [false, false] => "",
+                    [false, true] => ".attn",
+                    _ => ".mlp",
+                };
+                match same {
+                    1 => write!(f, "{separator}{layer}{suffix}")?,
+                    _ => write!(f, "{separator}{layer}-{last}{suffix}")?,
+                }
+                separator = ",";
+            }
+            layer = last + 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_form_round_trips() {
+        for text in ["", "0", "3-5,22", "4.mlp,12.attn,20.attn", "7-9.attn,13,22.mlp", "0-29"] {
+            let mask = LayerMask::parse(text, 30).expect(text);
+            assert_eq!(mask.to_string(), text);
+        }
+        let mixed = LayerMask::parse("9.attn, 13,22.mlp", 30).expect("valid");
+        assert!(!mixed.runs(9, Sublayer::Attn) && mixed.runs(9, Sublayer::Mlp));
+        assert_eq!((mixed.skipped(Sublayer::Attn), mixed.skipped(Sublayer::Mlp), mixed.skipped_layers()), (2, 2, 1));
+    }
+
+    #[test]
+    fn wrong_text_is_refused() {
+        for text in ["x", "5-3", "30", "1.ffn", "-", "1-", "4294967296"] {
+            assert!(LayerMask::parse(text, 30).is_err(), "{text}");
+        }
+    }
+}
