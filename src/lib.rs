@@ -22,10 +22,8 @@
 //! head size, `D` head size, `F` feed-forward size, `V` vocabulary size, `C` context length in tokens.
 
 pub mod error;
+pub mod gpu;
 pub mod mask;
 pub mod trace;
-pub mod weights;
-pub mod model;
-pub mod router;
 
 pub use error::{Error, Result};

@@ -1,0 +1,4 @@
+//! Rebuilds the crate when a shader changes: the shaders are embedded as files.
+fn main() {
+    println!("cargo::rerun-if-changed=shaders");
+}

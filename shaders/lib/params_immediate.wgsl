@@ -1,0 +1,2 @@
+// Run-time values, pushed with the commands.
+var<immediate> params: Params;

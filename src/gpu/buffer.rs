@@ -1,0 +1,154 @@
+//! A range of a GPU buffer, and moving data in and out of it.
+
+use super::device::Gpu;
+use crate::error::{Error, Result};
+use wgpu::util::DeviceExt;
+
+/// A range of a storage buffer: what a tensor is to the GPU.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    pub(super) raw: wgpu::Buffer,
+    pub(super) offset: u64,
+    pub(super) size: u64,
+}
+
+const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::UNIFORM)
+    .union(wgpu::BufferUsages::COPY_SRC)
+    .union(wgpu::BufferUsages::COPY_DST);
+
+impl Buffer {
+    /// A buffer of zeros. The size is rounded up to 16 bytes, so that it can be read as `vec4`.
+    pub fn zeroed(gpu: &Gpu, label: &str, size_bytes: u64) -> Result<Self> {
+        let size = size_bytes.next_multiple_of(16).max(16);
+        let usage = Self::usage(gpu, label, size)?;
+        let raw = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage,
+            mapped_at_creation: false,
+        });
+        gpu.check_memory(label, size)?;
+        Ok(Self { raw, offset: 0, size })
+    }
+
+    /// A buffer that holds `data`.
+    pub fn from_slice<T: bytemuck::NoUninit>(gpu: &Gpu, label: &str, data: &[T]) -> Result<Self> {
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        let size = (bytes.len() as u64).next_multiple_of(16).max(16);
+        let usage = Self::usage(gpu, label, size)?;
+        let raw = if size == bytes.len() as u64 {
+            gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents: bytes, usage })
+        } else {
+            let mut padded = bytes.to_vec();
+            padded.resize(size as usize, 0);
+            let contents = &padded;
+            gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents, usage })
+        };
+        gpu.check_memory(label, size)?;
+        Ok(Self { raw, offset: 0, size })
+    }
+
+    /// Uniform use is only asked for where the whole buffer may be bound as one.
+    fn usage(gpu: &Gpu, label: &str, size: u64) -> Result<wgpu::BufferUsages> {
+        let limits = gpu.device.limits();
+        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        if size > most {
+            return Err(Error::gpu(
+                format!("`{label}` needs {} MiB in one binding, this adapter allows {} MiB", size >> 20, most >> 20),
+                "use a smaller model or a shorter context (`--context`)",
+            ));
+        }
+        Ok(USAGE)
+    }
+
+    /// Size in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.size
+    }
+
+    /// A part of this buffer; the offset must respect the adapter's alignment.
+    pub fn slice(&self, offset_bytes: u64, size_bytes: u64) -> Self {
+        assert!(offset_bytes + size_bytes <= self.size, "slice {offset_bytes}+{size_bytes} of a buffer of {}", self.size);
+        Self { raw: self.raw.clone(), offset: self.offset + offset_bytes, size: size_bytes }
+    }
+
+    /// Writes `data` at the start of the range, before whatever is submitted next.
+    pub fn write<T: bytemuck::NoUninit>(&self, gpu: &Gpu, data: &[T]) {
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        assert!(bytes.len() as u64 <= self.size, "{} bytes into a buffer of {}", bytes.len(), self.size);
+        gpu.queue.write_buffer(&self.raw, self.offset, bytes);
+    }
+
+    /// Copies the first `count` elements back to the host, waiting for all submitted work.
+    pub fn read_back<T: bytemuck::Pod>(&self, gpu: &Gpu, count: usize) -> Result<Vec<T>> {
+        let size = (count * size_of::<T>()) as u64;
+        assert!(size <= self.size, "{size} bytes from a buffer of {}", self.size);
+        let staging = ReadBack::new(gpu, size.next_multiple_of(4).max(4));
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        staging.record(&mut encoder, self);
+        gpu.queue.submit([encoder.finish()]);
+        staging.request();
+        let bytes = staging.wait(gpu)?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes[..size as usize]))
+    }
+
+    pub(super) fn binding(&self) -> wgpu::BindingResource<'_> {
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &self.raw,
+            offset: self.offset,
+            size: wgpu::BufferSize::new(self.size),
+        })
+    }
+}
+
+/// A host-visible buffer that results are copied to; reusable, so that a token costs no allocation.
+pub struct ReadBack {
+    raw: wgpu::Buffer,
+    outcome: std::sync::Arc<std::sync::Mutex<Option<Result<(), wgpu::BufferAsyncError>>>>,
+}
+
+impl ReadBack {
+    /// A buffer of `size_bytes`, a multiple of 4.
+    pub fn new(gpu: &Gpu, size_bytes: u64) -> Self {
+        let raw = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read_back"),
+            size: size_bytes,
+            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+            mapped_at_creation: false,
+        });
+        Self { raw, outcome: Default::default() }
+    }
+
+    /// Records the copy of the start of `source`, as much as fits.
+    pub fn record(&self, encoder: &mut wgpu::CommandEncoder, source: &Buffer) {
+        let size = self.raw.size().min(source.size);
+        encoder.copy_buffer_to_buffer(&source.raw, source.offset, &self.raw, 0, size);
+    }
+
+    /// Asks for the contents; call it after the copy was submitted.
+    pub fn request(&self) {
+        let outcome = self.outcome.clone();
+        self.raw.map_async(wgpu::MapMode::Read, .., move |result| {
+            *outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
+        });
+    }
+
+    /// Waits for the contents. The buffer can be recorded into again afterwards.
+    pub fn wait(&self, gpu: &Gpu) -> Result<Vec<u8>> {
+        let take = || self.outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let result = loop {
+            if let Some(result) = take() {
+                break result;
+            }
+            gpu.poll()?;
+        };
+        gpu.check_lost()?;
+        result.map_err(|error| gpu.lost(format!("the GPU did not give its result back: {error}")))?;
+        let view = self.raw.get_mapped_range(..).map_err(|error| gpu.lost(error.to_string()))?;
+        let bytes = view.to_vec();
+        drop(view);
+        self.raw.unmap();
+        Ok(bytes)
+    }
+}

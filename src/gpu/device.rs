@@ -1,0 +1,214 @@
+//! Choosing an adapter and opening it with what it offers.
+
+use super::pipeline::{Params, Pipeline, layout_entry};
+use super::reflect::BindingKind;
+use super::shader::Variant;
+use crate::error::{Error, Result};
+use crate::trace::AdapterSummary;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What an adapter is, for lists and traces.
+fn summary(info: &wgpu::AdapterInfo) -> AdapterSummary {
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => "discrete",
+        wgpu::DeviceType::IntegratedGpu => "integrated",
+        wgpu::DeviceType::VirtualGpu => "virtual",
+        wgpu::DeviceType::Cpu => "software",
+        wgpu::DeviceType::Other => "other",
+    };
+    AdapterSummary {
+        name: info.name.clone(),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        backend: info.backend.to_str().to_owned(),
+        kind: kind.to_owned(),
+    }
+}
+
+/// What kernels are chosen by.
+#[derive(Clone, Copy, Debug)]
+pub struct Class {
+    /// Smallest and largest subgroup, where subgroup operations may be used.
+    pub subgroup: Option<(u32, u32)>,
+    /// A driver that runs shaders on the CPU.
+    pub software: bool,
+    /// Memory shared with the CPU.
+    pub integrated: bool,
+    /// `f16` arithmetic in shaders.
+    pub f16: bool,
+    /// Run-time values pushed with the commands rather than read from a uniform buffer.
+    pub immediates: bool,
+    /// GPU timestamps at pass boundaries.
+    pub timestamps: bool,
+}
+
+/// An open device.
+pub struct Gpu {
+    /// What it is.
+    pub adapter: AdapterSummary,
+    /// What it offers.
+    pub class: Class,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(super) params_layout: wgpu::BindGroupLayout,
+    pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn adapters() -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.flags = wgpu::InstanceFlags::empty();
+    let instance = wgpu::Instance::new(descriptor);
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    // The fastest kind first, so that index 0 is what most people want.
+    adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    });
+    adapters
+}
+
+impl Gpu {
+    /// All adapters, in the order of their index.
+    pub fn list() -> Vec<AdapterSummary> {
+        adapters().iter().map(|adapter| summary(&adapter.get_info())).collect()
+    }
+
+    /// Opens an adapter: by index, by a part of its name (any case), or the best one.
+    pub fn open(selector: Option<&str>) -> Result<Self> {
+        let adapters = adapters();
+        if adapters.is_empty() {
+            return Err(Error::gpu(
+                "no Vulkan, Metal or DirectX 12 adapter was found",
+                "install your GPU's driver, or Mesa's software one (Debian, Ubuntu: `apt install libvulkan1 mesa-vulkan-drivers`)",
+            ));
+        }
+        let chosen = match selector {
+            None => Some(0),
+            Some(text) => match text.parse::<usize>() {
+                Ok(index) => (index < adapters.len()).then_some(index),
+                Err(_) => adapters.iter().position(|adapter| {
+                    adapter.get_info().name.to_lowercase().contains(&text.to_lowercase())
+                }),
+            },
+        };
+        let Some(index) = chosen else {
+            return Err(Error::input(
+                format!("no adapter matches `{}` among {}", selector.unwrap_or_default(), adapters.len()),
+                "run `first devices` and give an index or a part of a name",
+            ));
+        };
+        Self::with_adapter(&adapters[index])
+    }
+
+    fn with_adapter(adapter: &wgpu::Adapter) -> Result<Self> {
+        let info = adapter.get_info();
+        let wanted = wgpu::Features::SUBGROUP
+            | wgpu::Features::SHADER_F16
+            | wgpu::Features::IMMEDIATES
+            | wgpu::Features::TIMESTAMP_QUERY;
+        let features = adapter.features() & wanted;
+        let offered = adapter.limits();
+        // The default limits are what kernels are written for; only sizes that follow the model are raised.
+        let mut limits = wgpu::Limits::default();
+        limits.max_buffer_size = offered.max_buffer_size.max(limits.max_buffer_size);
+        limits.max_immediate_size = if features.contains(wgpu::Features::IMMEDIATES) { offered.max_immediate_size.min(64) } else { 0 };
+        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("first"),
+            required_features: features,
+            required_limits: limits,
+            ..Default::default()
+        }))
+        .map_err(|error| Error::gpu(format!("{} could not be opened: {error}", info.name), "try another one with `--device`"))?;
+
+        let failure = Arc::new(Mutex::new(None));
+        let slot = failure.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                lock(&slot).get_or_insert(format!("the GPU was lost: {message}"));
+            }
+        });
+        let slot = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let text = error.to_string();
+            lock(&slot).get_or_insert(text.lines().collect::<Vec<_>>().join(" "));
+        }));
+        let has = |feature| features.contains(feature);
+        let class = Class {
+            subgroup: has(wgpu::Features::SUBGROUP).then_some((info.subgroup_min_size, info.subgroup_max_size)),
+            software: info.device_type == wgpu::DeviceType::Cpu,
+            integrated: info.device_type == wgpu::DeviceType::IntegratedGpu,
+            f16: has(wgpu::Features::SHADER_F16),
+            immediates: has(wgpu::Features::IMMEDIATES) && std::env::var_os("FIRST_NO_IMMEDIATES").is_none(),
+            timestamps: has(wgpu::Features::TIMESTAMP_QUERY),
+        };
+        let params_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some("params"),
+            entries: &[layout_entry(0, BindingKind::Uniform, true)],
+        });
+        let adapter = summary(&info);
+        Ok(Self { adapter, class, device, queue, params_layout, pipelines: Mutex::default(), failure })
+    }
+
+    /// The pipeline of a variant, made on first use.
+    pub fn pipeline<P: Params>(&self, variant: Variant) -> Result<Arc<Pipeline>> {
+        if let Some(pipeline) = lock(&self.pipelines).get(&variant) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = Arc::new(Pipeline::new::<P>(self, &variant)?);
+        self.check_lost()?;
+        lock(&self.pipelines).insert(variant, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    /// How many floating-point operations one submission may hold, so that it stays well under half a
+    /// second: Windows and some drivers reset a GPU that is busy for two.
+    pub fn submission_flops(&self) -> u64 {
+        match (self.class.software, self.class.integrated) {
+            (true, _) => 8_000_000_000,
+            (_, true) => 50_000_000_000,
+            _ => 500_000_000_000,
+        }
+    }
+
+    /// Lets the driver make progress and waits for submitted work.
+    pub(crate) fn poll(&self) -> Result<()> {
+        self.check_lost()?;
+        self.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|error| self.lost(format!("waiting for the GPU failed: {error}")))?;
+        self.check_lost()
+    }
+
+    /// The error of a lost device.
+    pub(super) fn lost(&self, message: String) -> Error {
+        Error::gpu(
+            format!("{}: {message}", self.adapter.name),
+            "try again; if it stays, use a smaller model or another adapter (`--device`)",
+        )
+    }
+
+    /// An error if the device was lost or refused something.
+    pub fn check_lost(&self) -> Result<()> {
+        match lock(&self.failure).clone() {
+            None => Ok(()),
+            Some(message) => Err(self.lost(message)),
+        }
+    }
+
+    pub(super) fn check_memory(&self, label: &str, size: u64) -> Result<()> {
+        self.check_lost().map_err(|error| {
+            Error::gpu(
+                format!("no memory for `{label}` ({} MiB): {error}", size >> 20),
+                "use a smaller model or a shorter context (`--context`)",
+            )
+        })
+    }
+}

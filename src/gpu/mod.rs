@@ -1,0 +1,16 @@
+//! The GPU: choosing a device, composing and checking shaders, pipelines, plans of dispatches, timestamps.
+//!
+//! Nothing here knows about language models.
+
+pub mod buffer;
+pub mod device;
+pub mod pipeline;
+pub mod plan;
+pub mod reflect;
+pub mod shader;
+
+pub use buffer::Buffer;
+pub use device::{Class, Gpu};
+pub use pipeline::{Op, Params, Pipeline};
+pub use plan::{DispatchTime, Plan, Step};
+pub use shader::Variant;

@@ -1,0 +1,181 @@
+//! A plan: dispatches in order, ready to be encoded any number of times.
+
+use super::buffer::Buffer;
+use super::device::Gpu;
+use super::pipeline::{Op, Params};
+use crate::error::Result;
+
+/// Uniform offsets must be multiples of this under WebGPU's default limits.
+const PARAMS_ALIGNMENT: usize = 256;
+
+/// One dispatch.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// For people and traces: `L07.attn.qkv`.
+    pub label: String,
+    /// The pipeline and its buffers.
+    pub op: Op,
+    /// Workgroups in x, y and z.
+    pub workgroups: [u32; 3],
+    /// Bytes of weights it reads.
+    pub weight_bytes: u64,
+    /// Floating-point operations it does in matrix products and attention.
+    pub flops: u64,
+    params: Vec<u8>,
+}
+
+impl Step {
+    /// A dispatch of `op` over `workgroups`.
+    pub fn new<P: Params>(label: impl Into<String>, op: &Op, params: &P, workgroups: [u32; 3]) -> Self {
+        let params = bytemuck::bytes_of(params).to_vec();
+        Self { label: label.into(), op: op.clone(), workgroups, weight_bytes: 0, flops: 0, params }
+    }
+
+    /// Says what the dispatch costs.
+    pub fn cost(mut self, weight_bytes: u64, flops: u64) -> Self {
+        (self.weight_bytes, self.flops) = (weight_bytes, flops);
+        self
+    }
+}
+
+/// When a dispatch ran, by the GPU's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DispatchTime {
+    /// Nanoseconds since the first timestamp of the submission.
+    pub start_nanos: u64,
+    /// How long it took.
+    pub duration_nanos: u64,
+}
+
+/// Dispatches in order.
+pub struct Plan {
+    steps: Vec<Step>,
+    /// Where adapters have no immediates: every step's run-time values, `PARAMS_ALIGNMENT` apart.
+    uniforms: Option<wgpu::BindGroup>,
+}
+
+impl Plan {
+    /// Makes the plan ready to encode.
+    pub fn new(gpu: &Gpu, steps: Vec<Step>) -> Result<Self> {
+        if gpu.class.immediates || steps.is_empty() {
+            return Ok(Self { steps, uniforms: None });
+        }
+        let mut bytes = vec![0u8; steps.len() * PARAMS_ALIGNMENT];
+        for (slot, step) in bytes.chunks_exact_mut(PARAMS_ALIGNMENT).zip(&steps) {
+            slot[..step.params.len()].copy_from_slice(&step.params);
+        }
+        let buffer = Buffer::from_slice(gpu, "params", &bytes)?.slice(0, PARAMS_ALIGNMENT as u64);
+        let uniforms = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("params"),
+            layout: &gpu.params_layout,
+            entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.binding() }],
+        });
+        Ok(Self { steps, uniforms: Some(uniforms) })
+    }
+
+    /// The dispatches.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Records all dispatches in one compute pass.
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for index in 0..self.steps.len() {
+            self.dispatch(&mut pass, index);
+        }
+    }
+
+    /// Records each dispatch in a pass of its own, with a timestamp before and after it.
+    pub fn encode_timed(&self, encoder: &mut wgpu::CommandEncoder, timestamps: &Timestamps) {
+        assert!(self.steps.len() <= timestamps.capacity, "more dispatches than timestamps");
+        for index in 0..self.steps.len() {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                    query_set: &timestamps.queries,
+                    beginning_of_pass_write_index: Some(2 * index as u32),
+                    end_of_pass_write_index: Some(2 * index as u32 + 1),
+                }),
+            });
+            self.dispatch(&mut pass, index);
+        }
+        let used = 2 * self.steps.len() as u32;
+        if used > 0 {
+            encoder.resolve_query_set(&timestamps.queries, 0..used, &timestamps.resolved.raw, 0);
+        }
+    }
+
+    fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, index: usize) {
+        let step = &self.steps[index];
+        pass.set_pipeline(&step.op.pipeline.raw);
+        pass.set_bind_group(0, &step.op.bind_group, &[]);
+        match &self.uniforms {
+            Some(group) => pass.set_bind_group(1, group, &[(index * PARAMS_ALIGNMENT) as u32]),
+            None => pass.set_immediates(0, &step.params),
+        }
+        let [x, y, z] = step.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+
+    /// Encodes, submits and waits: for tests and one-off work.
+    pub fn run(&self, gpu: &Gpu) -> Result<()> {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        self.encode(&mut encoder);
+        gpu.queue.submit([encoder.finish()]);
+        gpu.poll()
+    }
+
+    /// Like [`Plan::run`], with the time of each dispatch; `None` if the adapter has no timestamps.
+    pub fn run_timed(&self, gpu: &Gpu) -> Result<Option<Vec<DispatchTime>>> {
+        let Some(timestamps) = Timestamps::new(gpu, self.steps.len())? else {
+            self.run(gpu)?;
+            return Ok(None);
+        };
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        self.encode_timed(&mut encoder, &timestamps);
+        gpu.queue.submit([encoder.finish()]);
+        timestamps.read_back(gpu, self.steps.len()).map(Some)
+    }
+}
+
+/// A set of GPU timestamps, two per dispatch.
+pub struct Timestamps {
+    queries: wgpu::QuerySet,
+    resolved: Buffer,
+    capacity: usize,
+}
+
+impl Timestamps {
+    /// Room for `dispatches`; `None` if the adapter has no timestamps.
+    pub fn new(gpu: &Gpu, dispatches: usize) -> Result<Option<Self>> {
+        let capacity = dispatches.clamp(1, wgpu::QUERY_SET_MAX_QUERIES as usize / 2);
+        if !gpu.class.timestamps || dispatches > capacity {
+            return Ok(None);
+        }
+        let count = 2 * capacity as u32;
+        let queries =
+            gpu.device.create_query_set(&wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count });
+        let size = u64::from(count) * 8;
+        let raw = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("timestamps"),
+            size,
+            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        Ok(Some(Self { queries, resolved: Buffer { raw, offset: 0, size }, capacity }))
+    }
+
+    /// The times of the first `dispatches`, waiting for all submitted work. A timestamp that runs
+    /// backwards (it happens on some drivers) gives a duration of zero.
+    pub fn read_back(&self, gpu: &Gpu, dispatches: usize) -> Result<Vec<DispatchTime>> {
+        let ticks: Vec<u64> = self.resolved.read_back(gpu, 2 * dispatches)?;
+        let first = ticks.first().copied().unwrap_or_default();
+        let nanos = |ticks: u64| (ticks as f64 * f64::from(gpu.queue.get_timestamp_period())) as u64;
+        let time = |pair: &[u64]| DispatchTime {
+            start_nanos: nanos(pair[0].saturating_sub(first)),
+            duration_nanos: nanos(pair[1].saturating_sub(pair[0])),
+        };
+        Ok(ticks.chunks_exact(2).map(time).collect())
+    }
+}

@@ -1,0 +1,123 @@
+//! What a composed shader says about itself, read by naga: bindings, the layout of `Params`, the
+//! workgroup. The host types none of it a second time.
+
+use super::shader::Variant;
+use crate::error::{Error, Result};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, StorageAccess, TypeInner};
+
+/// How a buffer is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindingKind {
+    /// `var<uniform>`.
+    Uniform,
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    ReadWrite,
+}
+
+/// One buffer binding of group 0.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// The variable's name in WGSL, by which the host binds it.
+    pub name: String,
+    /// `@binding`.
+    pub index: u32,
+    /// How it is bound.
+    pub kind: BindingKind,
+}
+
+/// The `Params` struct.
+#[derive(Clone, Debug, Default)]
+pub struct ParamsLayout {
+    /// Size in bytes, without the padding that uniform buffers add.
+    pub size_bytes: usize,
+    /// Name and offset in bytes of each field.
+    pub fields: Vec<(String, usize)>,
+}
+
+/// Everything the host needs to know about a shader.
+#[derive(Clone, Debug)]
+pub struct Reflection {
+    /// Bindings of group 0, in order of index.
+    pub bindings: Vec<Binding>,
+    /// The run-time values.
+    pub params: ParamsLayout,
+    /// Invocations of a workgroup.
+    pub workgroup_size: [u32; 3],
+    /// Bytes of `var<workgroup>` memory.
+    pub workgroup_bytes: u32,
+}
+
+/// A shader parsed, specialised and validated.
+pub struct Checked {
+    /// The composed source.
+    pub source: String,
+    /// The module with its overrides resolved.
+    pub module: naga::Module,
+    /// What the validator found out about it.
+    pub info: naga::valid::ModuleInfo,
+    /// What the host needs.
+    pub reflection: Reflection,
+}
+
+/// Composes, parses, validates (uniform control flow included) and reflects a variant. Needs no GPU.
+pub fn check(variant: &Variant) -> Result<Checked> {
+    let source = variant.source()?;
+    let fail = |what: String| Error::gpu(format!("shader {}: {what}", variant.name()), "this is a defect of first-wgpu");
+    let parsed = naga::front::wgsl::parse_str(&source).map_err(|error| fail(error.emit_to_string(&source)))?;
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
+    let info = validator.validate(&parsed).map_err(|error| fail(error.emit_to_string(&source)))?;
+    let constants = variant.overrides.iter().map(|(name, value)| ((*name).to_owned(), f64::from(*value))).collect();
+    for (name, _) in &variant.overrides {
+        if !parsed.overrides.iter().any(|(_, known)| known.name.as_deref() == Some(name)) {
+            return Err(fail(format!("has no override constant `{name}`")));
+        }
+    }
+    let entry = Some((naga::ShaderStage::Compute, "main"));
+    let (module, info) = naga::back::pipeline_constants::process_overrides(&parsed, &info, entry, &constants)
+        .map_err(|error| fail(error.to_string()))?;
+    let (module, info) = (module.into_owned(), info.into_owned());
+    let reflection = reflect(&module).map_err(fail)?;
+    Ok(Checked { source, module, info, reflection })
+}
+
+fn reflect(module: &naga::Module) -> Result<Reflection, String> {
+    let entry = module.entry_points.iter().find(|entry| entry.name == "main").ok_or("has no entry point `main`")?;
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx()).map_err(|error| error.to_string())?;
+    let (mut bindings, mut params, mut workgroup_bytes) = (Vec::new(), ParamsLayout::default(), 0);
+    for (_, variable) in module.global_variables.iter() {
+        let name = variable.name.clone().unwrap_or_default();
+        if name == "params" {
+            params = params_layout(&module.types[variable.ty].inner)?;
+            continue;
+        }
+        let kind = match variable.space {
+            AddressSpace::Uniform => BindingKind::Uniform,
+            AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => BindingKind::ReadWrite,
+            AddressSpace::Storage { .. } => BindingKind::Read,
+            AddressSpace::WorkGroup => {
+                workgroup_bytes += layouter[variable.ty].size;
+                continue;
+            }
+            _ => continue,
+        };
+        let binding = variable.binding.as_ref().ok_or(format!("`{name}` has no binding"))?;
+        if binding.group != 0 {
+            return Err(format!("`{name}` is in group {}, expected 0", binding.group));
+        }
+        bindings.push(Binding { name, index: binding.binding, kind });
+    }
+    bindings.sort_by_key(|binding| binding.index);
+    Ok(Reflection { bindings, params, workgroup_size: entry.workgroup_size, workgroup_bytes })
+}
+
+fn params_layout(inner: &TypeInner) -> Result<ParamsLayout, String> {
+    let TypeInner::Struct { members, span } = inner else {
+        return Err("`params` is not a struct".to_owned());
+    };
+    let fields = members.iter().map(|member| (member.name.clone().unwrap_or_default(), member.offset as usize));
+    Ok(ParamsLayout { size_bytes: *span as usize, fields: fields.collect() })
+}

@@ -1,0 +1,273 @@
+//! What ran and what it cost: plain data, no GPU, shared by the command line, the bench and the viewer.
+//!
+//! A [`Run`] is one prompt and its answer. As a file, a trace is JSON lines: the first line a
+//! [`Header`], then one [`Run`] a line. `docs/trace.md` describes the format.
+
+use crate::error::{Error, Result};
+use crate::mask::{LayerMask, Sublayer};
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, Write};
+use std::path::Path;
+
+/// The version of the trace format that this build writes and reads.
+pub const VERSION: u32 = 1;
+
+/// The first line of a trace file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// Always `first-trace`.
+    pub format: String,
+    /// [`VERSION`] at the time of writing.
+    pub version: u32,
+}
+
+/// An adapter, for lists and traces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdapterSummary {
+    /// The marketing name.
+    pub name: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// `vulkan`, `metal` or `dx12`.
+    pub backend: String,
+    /// `discrete`, `integrated`, `virtual`, `software` or `other`.
+    pub kind: String,
+}
+
+/// The model of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelSummary {
+    /// The name in the model file.
+    pub name: String,
+    /// The file name, without its folder.
+    pub file: String,
+    /// Number of layers.
+    pub layers: usize,
+    /// Hidden size.
+    pub hidden: usize,
+    /// Bytes of weights of one layer's attention, by layer.
+    pub attn_bytes: Vec<u64>,
+    /// Bytes of weights of one layer's MLP, by layer.
+    pub mlp_bytes: Vec<u64>,
+    /// Bytes of weights that a decoded token reads outside of the layers (the head).
+    pub other_bytes: u64,
+}
+
+impl ModelSummary {
+    /// Bytes of weights that one decoded token reads under `mask`.
+    pub fn weight_bytes(&self, mask: &LayerMask) -> u64 {
+        let layer = |layer: usize| {
+            let part = |sublayer, bytes: &[u64]| if mask.runs(layer, sublayer) { bytes[layer] } else { 0 };
+            part(Sublayer::Attn, &self.attn_bytes) + part(Sublayer::Mlp, &self.mlp_bytes)
+        };
+        (0..mask.layers()).map(layer).sum::<u64>() + self.other_bytes
+    }
+
+    /// Share of the layers' weight bytes that `mask` skips, from 0 to 1.
+    pub fn skip_rate(&self, mask: &LayerMask) -> f64 {
+        let all = self.weight_bytes(&LayerMask::full(self.layers));
+        let layers = (all - self.other_bytes).max(1);
+        (all - self.weight_bytes(mask)) as f64 / layers as f64
+    }
+}
+
+/// How tokens are chosen from the logits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sampling {
+    /// 0 takes the most likely token; otherwise logits are divided by it.
+    pub temperature: f32,
+    /// Keep the `k` most likely tokens; 0 keeps all.
+    pub top_k: u32,
+    /// Keep the smallest set of tokens whose probabilities sum to `p`; 1 keeps all.
+    pub top_p: f32,
+    /// Drop tokens less likely than this share of the most likely one; 0 keeps all.
+    pub min_p: f32,
+    /// Seed of the random numbers.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 }
+    }
+}
+
+/// A router's score of one sublayer (or of a whole layer, which both its sublayers share).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// The layer.
+    pub layer: usize,
+    /// The sublayer; `None` where the router scores whole layers.
+    pub sublayer: Option<SublayerName>,
+    /// Mean over the prompt's tokens, from 0 to 1.
+    pub score: f32,
+    /// The sublayer runs if the score is at least this.
+    pub threshold: f32,
+    /// The score of each prompt token before pooling.
+    pub tokens: Vec<f32>,
+}
+
+/// [`Sublayer`] as files spell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SublayerName {
+    /// Attention.
+    Attn,
+    /// MLP.
+    Mlp,
+}
+
+impl From<Sublayer> for SublayerName {
+    fn from(sublayer: Sublayer) -> Self {
+        match sublayer {
+            Sublayer::Attn => Self::Attn,
+            Sublayer::Mlp => Self::Mlp,
+        }
+    }
+}
+
+impl From<SublayerName> for Sublayer {
+    fn from(name: SublayerName) -> Self {
+        match name {
+            SublayerName::Attn => Self::Attn,
+            SublayerName::Mlp => Self::Mlp,
+        }
+    }
+}
+
+/// One dispatch that ran, by the GPU's clock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// 0 is the prefill; then the number of the decoded token.
+    pub token: u32,
+    /// The layer, or `None` for embedding, head and sampling.
+    pub layer: Option<usize>,
+    /// `L07.attn.qkv`.
+    pub label: String,
+    /// The kernel.
+    pub kernel: String,
+    /// Nanoseconds since the start of the run.
+    pub start_nanos: u64,
+    /// How long the GPU took.
+    pub duration_nanos: u64,
+    /// Bytes of weights read.
+    pub weight_bytes: u64,
+    /// Floating-point operations in matrix products and attention.
+    pub flops: u64,
+}
+
+/// One submission to the GPU, by the host's clock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Submission {
+    /// 0 is the prefill; then the number of the decoded token.
+    pub token: u32,
+    /// Nanoseconds since the start of the run, when encoding began.
+    pub start_nanos: u64,
+    /// Host time to record the commands.
+    pub encode_nanos: u64,
+    /// Host time to hand them to the driver.
+    pub submit_nanos: u64,
+    /// Dispatches in it.
+    pub dispatches: u32,
+}
+
+/// One prompt and its answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The model.
+    pub model: ModelSummary,
+    /// The adapter.
+    pub adapter: AdapterSummary,
+    /// The prompt as the user gave it.
+    pub prompt: String,
+    /// The prompt as token ids, chat template included.
+    pub prompt_ids: Vec<u32>,
+    /// The text of each prompt token.
+    pub prompt_pieces: Vec<String>,
+    /// The answer's token ids; the end-of-turn token included where it came.
+    pub answer_ids: Vec<u32>,
+    /// The answer's text.
+    pub answer: String,
+    /// How the mask was chosen: `none`, `routed`, `fixed:7-9`, `random:25%`, `even:25%`.
+    pub policy: String,
+    /// Which sublayers ran.
+    pub mask: LayerMask,
+    /// The routers' scores; empty without a router.
+    pub scores: Vec<Score>,
+    /// How tokens were chosen.
+    pub sampling: Sampling,
+    /// From the start to the first answer token.
+    pub ttft_nanos: u64,
+    /// Time of each later answer token after the one before.
+    pub token_nanos: Vec<u64>,
+    /// Bytes of KV cache allocated under the mask.
+    pub kv_bytes: u64,
+    /// Bytes of KV cache that the full model would have allocated.
+    pub kv_bytes_full: u64,
+    /// Dispatches of one decoded token.
+    pub decode_dispatches: u32,
+    /// Dispatches of the prefill.
+    pub prefill_dispatches: u32,
+    /// Per-dispatch GPU times, where they were asked for and the adapter has timestamps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dispatches: Vec<Dispatch>,
+    /// Submissions, where tracing was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub submissions: Vec<Submission>,
+    /// Timestamps that ran backwards and were dropped.
+    #[serde(default)]
+    pub dropped_timestamps: u32,
+    /// Free-form label, such as the task a prompt belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+}
+
+impl Run {
+    /// Median time per output token in nanoseconds, without the first; `None` for a shorter answer.
+    pub fn tpot_nanos(&self) -> Option<u64> {
+        let mut nanos = self.token_nanos.clone();
+        nanos.sort_unstable();
+        nanos.get(nanos.len() / 2).copied()
+    }
+}
+
+/// Writes a trace file, whole or not at all.
+pub fn write(path: &Path, runs: &[Run]) -> Result<()> {
+    let fail = |error| Error::write(path, error);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    let header = Header { format: "first-trace".to_owned(), version: VERSION };
+    let mut line = |value: String| writeln!(file, "{value}").map_err(fail);
+    line(json(&header))?;
+    for run in runs {
+        line(json(run))?;
+    }
+    file.as_file().sync_all().map_err(fail)?;
+    file.persist(path).map_err(|error| fail(error.error))?;
+    Ok(())
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("traces are plain data, which always has a JSON form")
+}
+
+/// Reads a trace file.
+pub fn read(path: &Path) -> Result<Vec<Run>> {
+    let file = std::fs::File::open(path).map_err(|error| Error::read(path, error))?;
+    let mut lines = std::io::BufReader::new(file).lines();
+    let bad = |line: usize, what: String| {
+        Error::file(path, format!("line {line}: {what}"), "give a file written by `--trace` of this version")
+    };
+    let first = lines.next().transpose().map_err(|error| bad(1, error.to_string()))?.unwrap_or_default();
+    let header: Header = serde_json::from_str(&first).map_err(|error| bad(1, format!("expected a trace header: {error}")))?;
+    if header.format != "first-trace" || header.version != VERSION {
+        let found = format!("expected `first-trace` version {VERSION}, found `{}` version {}", header.format, header.version);
+        return Err(bad(1, found));
+    }
+    let parse = |(index, line): (usize, std::io::Result<String>)| {
+        let line = line.map_err(|error| bad(index + 2, error.to_string()))?;
+        serde_json::from_str(&line).map_err(|error| bad(index + 2, error.to_string()))
+    };
+    lines.enumerate().map(parse).collect()
+}
