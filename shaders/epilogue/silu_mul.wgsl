@@ -1,0 +1,12 @@
+// SwiGLU (arXiv 2002.05202): y = silu(gate) * up, silu(g) = g / (1 + exp(-g)). Row order `halves`: row a
+// of a tile is a gate, row b the up of the same index.
+
+@group(0) @binding(20) var<storage, read_write> y: array<f32>; // [tokens, ROWS], ROWS = F
+override ROWS: u32;
+
+fn finish(token: u32, tile: u32, i: u32, a: f32, b: f32) {
+    let row = tile * 16u + i;
+    if (row < ROWS) {
+        y[token * ROWS + row] = a / (1.0 + exp(-a)) * b;
+    }
+}

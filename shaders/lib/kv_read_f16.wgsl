@@ -1,0 +1,7 @@
+// A KV cache of f16, read four values at a time.
+@group(0) @binding(1) var<storage, read> kv: array<vec2<u32>>; // [C, 2 (keys, values), K / 4]
+
+fn kv_read(four: u32) -> vec4<f32> {
+    let words = kv[four];
+    return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
+}

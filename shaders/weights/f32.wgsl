@@ -1,0 +1,29 @@
+// f32: plain values.
+// Weights packed in tiles of 32 rows; index = (tile * blocks + block) * 32 + row of the tile names 32
+// consecutive columns of one row. The contract of every file in this folder:
+//   load_block(index) -> Block          reads the block once
+//   values(block, i)  -> vec4<f32>      columns 4i..4i+3, i in 0..8, before scaling
+//   weight = value * block.scale + block.offset
+
+@group(0) @binding(10) var<storage, read> quants: array<vec4<f32>>; // [tiles, blocks, 8, 32]
+
+struct Block {
+    words: array<vec4<f32>, 8>,
+    scale: f32,
+    offset: f32,
+}
+
+fn load_block(index: u32) -> Block {
+    let base = (index >> 5u) * 256u + (index & 31u);
+    var block: Block;
+    for (var i = 0u; i < 8u; i++) {
+        block.words[i] = quants[base + i * 32u];
+    }
+    block.scale = 1.0;
+    block.offset = 0.0;
+    return block;
+}
+
+fn values(block: Block, i: u32) -> vec4<f32> {
+    return block.words[i];
+}

@@ -1,0 +1,27 @@
+// q8_0: 32 signed bytes and one f16 scale; two rows share a word of scales.
+// Weights packed in tiles of 32 rows; index = (tile * blocks + block) * 32 + row of the tile names 32
+// consecutive columns of one row. The contract of every file in this folder:
+//   load_block(index) -> Block          reads the block once
+//   values(block, i)  -> vec4<f32>      columns 4i..4i+3, i in 0..8, before scaling
+//   weight = value * block.scale + block.offset
+
+@group(0) @binding(10) var<storage, read> quants: array<vec4<u32>>; // [tiles, blocks, 2, 32]
+@group(0) @binding(11) var<storage, read> scales: array<u32>; // [tiles, blocks, 16]
+
+struct Block {
+    low: vec4<u32>,
+    high: vec4<u32>,
+    scale: f32,
+    offset: f32,
+}
+
+fn load_block(index: u32) -> Block {
+    let base = (index >> 5u) * 64u + (index & 31u);
+    let scale = unpack2x16float(scales[index >> 1u]);
+    return Block(quants[base], quants[base + 32u], select(scale.x, scale.y, (index & 1u) == 1u), 0.0);
+}
+
+fn values(block: Block, i: u32) -> vec4<f32> {
+    let words = select(block.low, block.high, vec4<bool>(i > 3u));
+    return vec4<f32>(unpack4xI8(words[i & 3u]));
+}
