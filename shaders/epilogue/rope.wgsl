@@ -7,8 +7,8 @@
 @group(0) @binding(21) var<uniform> state: vec4<u32>;                  // token, position
 @group(0) @binding(22) var<storage, read_write> queries: array<vec2<f32>>; // [tokens, Q / 2]
 #import kv_write
+#import kv_layout
 override QUERY_ROWS: u32; // Q
-override KEY_ROWS: u32;   // K
 override HEAD_DIM: u32;   // D
 
 fn finish(token: u32, tile: u32, i: u32, a: f32, b: f32) {
@@ -19,8 +19,10 @@ fn finish(token: u32, tile: u32, i: u32, a: f32, b: f32) {
     if (row < QUERY_ROWS) {
         queries[(token * QUERY_ROWS + row) / 2u] = rotated;
     } else if (row < QUERY_ROWS + KEY_ROWS) {
-        kv_write((position * 2u * KEY_ROWS + row - QUERY_ROWS) / 2u, rotated);
+        let dimension = row - QUERY_ROWS;
+        kv_write(key_index(position, dimension / 4u) * 2u + (dimension % 4u) / 2u, rotated);
     } else if (row < QUERY_ROWS + 2u * KEY_ROWS) {
-        kv_write((position * 2u * KEY_ROWS + row - QUERY_ROWS) / 2u, vec2<f32>(a, b));
+        let dimension = row - QUERY_ROWS - KEY_ROWS;
+        kv_write(value_index(position, dimension / 4u) * 2u + (dimension % 4u) / 2u, vec2<f32>(a, b));
     }
 }

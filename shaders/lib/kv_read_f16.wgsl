@@ -1,5 +1,5 @@
 // A KV cache of f16, read four values at a time.
-@group(0) @binding(1) var<storage, read> kv: array<vec2<u32>>; // [C, 2 (keys, values), K / 4]
+@group(0) @binding(1) var<storage, read> kv: array<vec2<u32>>; // [C / 32, 2 (keys, values), 32 * K / 4], see kv_layout
 
 fn kv_read(four: u32) -> vec4<f32> {
     let words = kv[four];

@@ -51,8 +51,7 @@ impl Buffer {
 
     /// Uniform use is only asked for where the whole buffer may be bound as one.
     fn usage(gpu: &Gpu, label: &str, size: u64) -> Result<wgpu::BufferUsages> {
-        let limits = gpu.device.limits();
-        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let most = gpu.binding_bytes();
         if size > most {
             return Err(Error::gpu(
                 format!("`{label}` needs {} MiB in one binding, this adapter allows {} MiB", size >> 20, most >> 20),

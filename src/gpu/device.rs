@@ -42,6 +42,24 @@ pub struct Class {
     pub timestamps: bool,
 }
 
+impl Class {
+    /// Whether a workgroup of 8 is one subgroup on a driver that runs shaders on the CPU: what the
+    /// `*_subgroup` shader modules are written for.
+    pub fn one_subgroup(&self) -> bool {
+        self.software && self.subgroup == Some((8, 8))
+    }
+
+    /// The class of a software driver, for tests that compose shaders without a device.
+    pub fn software_example() -> Self {
+        Self { subgroup: Some((8, 8)), software: true, ..Self::gpu_example() }
+    }
+
+    /// The class of a GPU that offers only what WebGPU guarantees.
+    pub fn gpu_example() -> Self {
+        Self { subgroup: None, software: false, integrated: true, f16: false, immediates: false, timestamps: false }
+    }
+}
+
 /// An open device.
 pub struct Gpu {
     /// What it is.
@@ -166,6 +184,12 @@ impl Gpu {
         self.check_lost()?;
         lock(&self.pipelines).insert(variant, pipeline.clone());
         Ok(pipeline)
+    }
+
+    /// The most bytes that one storage binding may hold.
+    pub fn binding_bytes(&self) -> u64 {
+        let limits = self.device.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
     }
 
     /// How many floating-point operations one submission may hold, so that it stays well under half a

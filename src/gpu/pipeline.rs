@@ -69,7 +69,7 @@ impl Pipeline {
             immediate_size,
         });
         let module = shader_module(gpu, &variant, checked.source);
-        let constants: Vec<_> = variant.overrides.iter().map(|(name, value)| (*name, f64::from(*value))).collect();
+        let constants: Vec<_> = variant.overrides().collect();
         let raw = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&variant.name()),
             layout: Some(&pipeline_layout),
@@ -128,6 +128,11 @@ impl Op {
     /// The kernel's name.
     pub fn kernel(&self) -> &'static str {
         self.pipeline.kernel()
+    }
+
+    /// Invocations of a workgroup.
+    pub fn workgroup_size(&self) -> [u32; 3] {
+        self.pipeline.reflection.workgroup_size
     }
 }
 

@@ -69,8 +69,8 @@ pub fn check(variant: &Variant) -> Result<Checked> {
     let parsed = naga::front::wgsl::parse_str(&source).map_err(|error| fail(error.emit_to_string(&source)))?;
     let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
     let info = validator.validate(&parsed).map_err(|error| fail(error.emit_to_string(&source)))?;
-    let constants = variant.overrides.iter().map(|(name, value)| ((*name).to_owned(), f64::from(*value))).collect();
-    for (name, _) in &variant.overrides {
+    let constants = variant.overrides().map(|(name, value)| (name.to_owned(), value)).collect();
+    for (name, _) in variant.overrides() {
         if !parsed.overrides.iter().any(|(_, known)| known.name.as_deref() == Some(name)) {
             return Err(fail(format!("has no override constant `{name}`")));
         }

@@ -19,8 +19,9 @@ pub struct Variant {
     pub kernel: &'static str,
     /// What the kernel's `#import` names stand for, as paths under `shaders/` without `.wgsl`.
     pub imports: Vec<(&'static str, &'static str)>,
-    /// Values of `override` constants that differ from their defaults.
-    pub overrides: Vec<(&'static str, u32)>,
+    /// Values of `override` constants that differ from their defaults, as the bits of an `f64` so that
+    /// variants can be compared and hashed.
+    overrides: Vec<(&'static str, u64)>,
 }
 
 impl Variant {
@@ -36,9 +37,14 @@ impl Variant {
     }
 
     /// Sets an `override` constant.
-    pub fn set(mut self, constant: &'static str, value: u32) -> Self {
-        self.overrides.push((constant, value));
+    pub fn set(mut self, constant: &'static str, value: impl Into<f64>) -> Self {
+        self.overrides.push((constant, value.into().to_bits()));
         self
+    }
+
+    /// The `override` constants that were set.
+    pub fn overrides(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.overrides.iter().map(|(name, bits)| (*name, f64::from_bits(*bits)))
     }
 
     /// The name used in messages and traces: the kernel and what it is composed of.

@@ -1,0 +1,64 @@
+//! Causal attention over a prompt. See `shaders/attention.wgsl`.
+
+use super::{KvFormat, assert_holds, by_class, op, workgroups};
+use crate::error::Result;
+use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
+
+crate::params! {
+    /// Run-time values.
+    pub struct Params {
+        /// Position of the first token.
+        position: u32,
+        /// Tokens.
+        tokens: u32,
+    }
+}
+
+/// Sizes of an attention and where it reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention<'a> {
+    /// `[tokens, heads * head_dim]`.
+    pub queries: &'a Buffer,
+    /// The layer's cache.
+    pub kv: &'a Buffer,
+    /// How the cache stores numbers.
+    pub kv_format: KvFormat,
+    /// `[tokens, heads * head_dim]`.
+    pub y: &'a Buffer,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads, a divisor of the query heads.
+    pub kv_heads: usize,
+    /// Head size: a multiple of 4, at most 128.
+    pub head_dim: usize,
+}
+
+pub(super) fn compose(variant: Variant, kv: KvFormat, heads: usize, kv_heads: usize, head_dim: usize) -> Variant {
+    assert!(head_dim.is_multiple_of(4) && head_dim <= 128, "head size {head_dim}");
+    assert!(heads.is_multiple_of(kv_heads), "{heads} query heads, {kv_heads} key heads");
+    variant
+        .import("kv_read", kv.read())
+        .set("HEADS", heads as u32)
+        .set("KV_HEADS", kv_heads as u32)
+        .set("FOURS", head_dim as u32 / 4)
+        .set("KEY_ROWS", (kv_heads * head_dim) as u32)
+}
+
+pub(super) fn variant(class: &Class, kv: KvFormat, heads: usize, kv_heads: usize, head_dim: usize) -> Variant {
+    let lanes = by_class(class, "lib/attention_subgroup", "lib/attention_workgroup");
+    compose(Variant::new("attention").import("lanes", lanes), kv, heads, kv_heads, head_dim)
+}
+
+/// A step over `tokens` tokens from `position` on.
+pub fn step(gpu: &Gpu, label: &str, attention: Attention<'_>, tokens: usize, position: usize) -> Result<Step> {
+    let Attention { queries, kv, kv_format, y, heads, kv_heads, head_dim } = attention;
+    assert_holds(label, queries, tokens * heads * head_dim);
+    assert_holds(label, y, tokens * heads * head_dim);
+    let variant = variant(&gpu.class, kv_format, heads, kv_heads, head_dim);
+    let op = op::<Params>(gpu, variant, &[("queries", queries), ("kv", kv), ("y", y)])?;
+    let lanes = op.workgroup_size()[0] as usize;
+    let params = Params { position: position as u32, tokens: tokens as u32 };
+    let pairs = tokens * position + tokens * (tokens + 1) / 2;
+    let size = [workgroups(tokens.div_ceil(lanes)), workgroups(heads), 1];
+    Ok(Step::new(label, &op, &params, size).cost(0, 4 * (pairs * heads * head_dim) as u64))
+}

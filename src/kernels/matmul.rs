@@ -1,0 +1,59 @@
+//! `Y = epilogue(X W^T)` for many tokens: prefill. See `shaders/matmul.wgsl`.
+
+use super::{Epilogue, by_class, op, weight_bindings, weights_module, workgroups};
+use crate::error::Result;
+use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
+use crate::weights::Format;
+use crate::weights::pack::{Linear, TILE};
+
+crate::params! {
+    /// Run-time values.
+    pub struct Params {
+        /// Columns / 32.
+        blocks: u32,
+        /// The slice's first tile.
+        first_tile: u32,
+        /// Position of the first token.
+        position: u32,
+        /// Tokens.
+        tokens: u32,
+    }
+}
+
+/// Tokens of a workgroup, in both modules.
+const TOKENS: usize = 32;
+
+pub(super) fn variant(class: &Class, format: Format) -> Variant {
+    Variant::new("matmul")
+        .import("weights", weights_module(format))
+        .import("tile", by_class(class, "lib/matmul_subgroup", "lib/matmul_workgroup"))
+}
+
+/// Steps of the product, one per slice of the matrix. `x` is `[tokens, columns]`.
+pub fn steps(
+    gpu: &Gpu,
+    label: &str,
+    linear: &Linear,
+    x: &Buffer,
+    tokens: usize,
+    position: usize,
+    epilogue: Epilogue<'_>,
+) -> Result<Vec<Step>> {
+    super::assert_holds(label, x, tokens * linear.columns);
+    let step = |slice: &crate::weights::pack::Slice| {
+        let mut bindings = vec![("x", x)];
+        bindings.extend(weight_bindings(slice));
+        bindings.extend(epilogue.bindings());
+        let op = op::<Params>(gpu, epilogue.apply(variant(&gpu.class, slice.format), linear), &bindings)?;
+        let params = Params {
+            blocks: linear.columns as u32 / 32,
+            first_tile: slice.tiles.start,
+            position: position as u32,
+            tokens: tokens as u32,
+        };
+        let flops = 2 * (slice.tiles.len() * TILE * linear.columns * tokens) as u64;
+        let size = [workgroups(slice.tiles.len()), workgroups(tokens.div_ceil(TOKENS)), 1];
+        Ok(Step::new(label, &op, &params, size).cost(slice.bytes, flops))
+    };
+    linear.slices.iter().map(step).collect()
+}

@@ -1,0 +1,64 @@
+//! `y = epilogue(W prologue(x))` for one vector: decode. See `shaders/matvec.wgsl`.
+
+use super::{Epilogue, by_class, op, weight_bindings, weights_module, workgroups};
+use crate::error::Result;
+use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
+use crate::weights::Format;
+use crate::weights::pack::Linear;
+
+crate::params! {
+    /// Run-time values.
+    pub struct Params {
+        /// Columns / 32.
+        blocks: u32,
+        /// The slice's first tile.
+        first_tile: u32,
+        /// Added to the position in the state.
+        position: u32,
+        /// Always 1.
+        tokens: u32,
+    }
+}
+
+/// RMSNorm folded into a product.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<'a> {
+    /// The norm's weight, `[columns]`.
+    pub gamma: &'a Buffer,
+    /// Added to the mean of squares.
+    pub epsilon: f32,
+}
+
+pub(super) fn variant(class: &Class, format: Format, epsilon: Option<f32>) -> Variant {
+    let variant = Variant::new("matvec")
+        .import("weights", weights_module(format))
+        .import("lanes", by_class(class, "lib/matvec_subgroup", "lib/matvec_workgroup"));
+    match epsilon {
+        None => variant.import("prologue", "prologue/plain"),
+        Some(epsilon) => variant.import("prologue", "prologue/rms_norm").set("EPSILON", epsilon),
+    }
+}
+
+/// Steps of the product, one per slice of the matrix. `x` is `[columns]`.
+pub fn steps(
+    gpu: &Gpu,
+    label: &str,
+    linear: &Linear,
+    x: &Buffer,
+    norm: Option<Norm<'_>>,
+    epilogue: Epilogue<'_>,
+) -> Result<Vec<Step>> {
+    super::assert_holds(label, x, linear.columns);
+    let step = |slice: &crate::weights::pack::Slice| {
+        let variant = variant(&gpu.class, slice.format, norm.map(|norm| norm.epsilon));
+        let mut bindings = vec![("x", x)];
+        bindings.extend(norm.map(|norm| ("gamma", norm.gamma)));
+        bindings.extend(weight_bindings(slice));
+        bindings.extend(epilogue.bindings());
+        let op = op::<Params>(gpu, epilogue.apply(variant, linear), &bindings)?;
+        let params = Params { blocks: linear.columns as u32 / 32, first_tile: slice.tiles.start, position: 0, tokens: 1 };
+        let rows = slice.tiles.len() * crate::weights::pack::TILE;
+        Ok(Step::new(label, &op, &params, [workgroups(slice.tiles.len()), 1, 1]).cost(slice.bytes, 2 * (rows * linear.columns) as u64))
+    };
+    linear.slices.iter().map(step).collect()
+}

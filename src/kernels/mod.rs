@@ -1,0 +1,125 @@
+//! Host sides of the kernels: one file per shader of `shaders/`, of the same name. Each turns buffers and
+//! sizes into [`Step`](crate::gpu::Step)s; shapes are asserted here, since a wrong one is a defect of the plan, not of the
+//! user's files.
+
+pub mod argmax;
+pub mod attention;
+pub mod attention_decode;
+pub mod embed;
+pub mod epilogue;
+pub mod matmul;
+pub mod matvec;
+pub mod rms_norm;
+pub mod router_score;
+pub mod sample;
+
+pub use epilogue::{Epilogue, Rope};
+
+use crate::gpu::{Buffer, Class, Gpu, Variant};
+use crate::weights::Format;
+use crate::weights::pack::Slice;
+
+/// How a KV cache stores its numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum KvFormat {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits: half the memory, about three decimal digits.
+    F16,
+}
+
+impl KvFormat {
+    /// Bytes of one number.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    fn read(self) -> &'static str {
+        match self {
+            Self::F32 => "lib/kv_read_f32",
+            Self::F16 => "lib/kv_read_f16",
+        }
+    }
+
+    fn write(self) -> &'static str {
+        match self {
+            Self::F32 => "lib/kv_write_f32",
+            Self::F16 => "lib/kv_write_f16",
+        }
+    }
+}
+
+/// Which of two modules of one contract a kernel is composed with. Software Vulkan rewards a workgroup
+/// of one subgroup that never touches workgroup memory; GPUs reward wide workgroups.
+fn by_class(class: &Class, subgroup: &'static str, workgroup: &'static str) -> &'static str {
+    if class.one_subgroup() { subgroup } else { workgroup }
+}
+
+fn reduce(class: &Class) -> &'static str {
+    by_class(class, "lib/reduce_subgroup", "lib/reduce_workgroup")
+}
+
+/// The shader module of a weight format.
+pub fn weights_module(format: Format) -> &'static str {
+    match format {
+        Format::F32 => "weights/f32",
+        Format::F16 => "weights/f16",
+        Format::Bf16 => "weights/bf16",
+        Format::Q8_0 => "weights/q8_0",
+        Format::Q4_0 => "weights/q4_0",
+        Format::Q4_1 => "weights/q4_1",
+    }
+}
+
+/// The bindings of a slice of weights.
+fn weight_bindings(slice: &Slice) -> Vec<(&'static str, &Buffer)> {
+    let scales = slice.scales.as_ref().map(|scales| ("scales", scales));
+    std::iter::once(("quants", &slice.quants)).chain(scales).collect()
+}
+
+/// The variants of every kernel, for both kinds of adapter: what a test composes and validates.
+pub fn all_variants() -> Vec<Variant> {
+    let mut variants = Vec::new();
+    for class in [Class::software_example(), Class::gpu_example()] {
+        let reduce = reduce(&class);
+        for format in Format::ALL {
+            variants.push(embed::variant(format));
+            for epilogue in epilogue::example_variants() {
+                for norm in [None, Some(1e-5)] {
+                    variants.push(epilogue(matvec::variant(&class, format, norm)));
+                }
+                variants.push(epilogue(matmul::variant(&class, format)));
+            }
+        }
+        for kv in [KvFormat::F32, KvFormat::F16] {
+            variants.push(attention::variant(&class, kv, 9, 3, 64));
+            variants.push(attention_decode::variant(&class, kv, 9, 3, 64));
+        }
+        variants.push(rms_norm::variant(&class, 1e-5));
+        variants.push(router_score::variant(&class, Some(1e-5)));
+        variants.push(Variant::new("argmax").import("reduce", reduce));
+        variants.push(Variant::new("sample").import("reduce", reduce));
+    }
+    variants
+}
+
+/// Asserts that a buffer holds `count` numbers of 4 bytes.
+fn assert_holds(what: &str, buffer: &Buffer, count: usize) {
+    assert!(buffer.size_bytes() >= 4 * count as u64, "{what} needs {count} numbers, has {} bytes", buffer.size_bytes());
+}
+
+/// Workgroups in one dimension, which WebGPU limits to 65535.
+fn workgroups(count: usize) -> u32 {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    assert!(count <= 65535, "{count} workgroups in one dimension, at most 65535 are allowed");
+    count
+}
+
+/// The step of a single-slice kernel needs the device to make its pipeline.
+fn op<P: crate::gpu::Params>(gpu: &Gpu, variant: Variant, buffers: &[(&str, &Buffer)]) -> crate::Result<crate::gpu::Op> {
+    Ok(gpu.pipeline::<P>(variant)?.bind(gpu, buffers))
+}
