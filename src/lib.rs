@@ -25,5 +25,6 @@ pub mod error;
 pub mod gpu;
 pub mod mask;
 pub mod trace;
+pub mod weights;
 
 pub use error::{Error, Result};

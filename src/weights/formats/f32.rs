@@ -1,0 +1,16 @@
+//! `f32`: little-endian 32-bit floats, a block is one value.
+
+use crate::weights::Spec;
+
+pub(super) static SPEC: Spec = Spec {
+    name: "f32",
+    ggml_type: 0,
+    block_len: 1,
+    block_bytes: 4,
+    decode: |bytes, out| {
+        for (bytes, out) in bytes.as_chunks::<4>().0.iter().zip(out) {
+            *out = f32::from_le_bytes(*bytes);
+        }
+    },
+    encode: |values, out| out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+};

@@ -1,0 +1,24 @@
+//! One small file per weight format: its name, its block, and how a block's bytes spell values.
+//!
+//! To add a format: its file here, its row below, its variant in [`Format`] and its shader.
+
+mod bf16;
+mod f16;
+mod f32;
+mod q4_0;
+mod q4_1;
+mod q8_0;
+
+use super::{Format, Spec};
+
+/// What the format's file declares.
+pub(super) fn spec(format: Format) -> &'static Spec {
+    match format {
+        Format::F32 => &f32::SPEC,
+        Format::F16 => &f16::SPEC,
+        Format::Bf16 => &bf16::SPEC,
+        Format::Q8_0 => &q8_0::SPEC,
+        Format::Q4_0 => &q4_0::SPEC,
+        Format::Q4_1 => &q4_1::SPEC,
+    }
+}

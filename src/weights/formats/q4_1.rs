@@ -1,0 +1,26 @@
+//! `q4_1`: blocks of 32 values in 20 bytes: an f16 scale `d`, an f16 minimum `m`, then 16 bytes of nibbles
+//! `q`, value `j` in the low half of byte `j`, value `j + 16` in the high half; value = `d * q + m`.
+
+use crate::weights::{Spec, decode_nibbles, encode_nibbles, inverse, push_f16, read_f16};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "q4_1",
+    ggml_type: 3,
+    block_len: 32,
+    block_bytes: 20,
+    decode: |bytes, out| {
+        for (block, out) in bytes.chunks_exact(20).zip(out.chunks_exact_mut(32)) {
+            let (d, m) = (read_f16(block), read_f16(&block[2..]));
+            decode_nibbles(&block[4..], out, |q| d * f32::from(q) + m);
+        }
+    },
+    encode: |values, out| {
+        for block in values.chunks_exact(32) {
+            let smallest = block.iter().copied().fold(f32::INFINITY, f32::min);
+            let largest = block.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let inverse = inverse(push_f16((largest - smallest) / 15.0, out));
+            let m = push_f16(smallest, out);
+            encode_nibbles(block, out, |v| (v - m) * inverse);
+        }
+    },
+};

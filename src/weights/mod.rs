@@ -1,0 +1,227 @@
+//! Weight files and weight formats on the CPU.
+//!
+//! A tensor is rows of columns; every row is a whole number of *blocks*, and a format says how many values
+//! a block holds and how its bytes spell them. One small file per format declares that, in `formats/`;
+//! nothing else in the crate knows the bytes of a block, except the format's shader twin
+//! `shaders/weights/<format>.wgsl`, which is tested against the decoder here.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`gguf`] | the reader of GGUF files, which trusts nothing it reads |
+//! | [`gguf_writer`] | a small writer, for tests and the generated model |
+//! | [`names`] | GGUF's tensor names and the HF checkpoint's |
+//!
+//! Sources: the GGUF specification (`ggml/docs/gguf.md`) and the block layouts of `ggml-common.h`. All
+//! numbers are little-endian.
+
+mod formats;
+pub mod gguf;
+pub mod gguf_writer;
+pub mod names;
+
+use half::f16;
+
+/// How the values of a tensor are spelled in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Format {
+    /// 32-bit floats.
+    F32,
+    /// IEEE 16-bit floats.
+    F16,
+    /// The upper 16 bits of 32-bit floats.
+    Bf16,
+    /// Blocks of 32 8-bit integers with one f16 scale: `d * q`.
+    Q8_0,
+    /// Blocks of 32 4-bit integers with one f16 scale: `d * (q - 8)`.
+    Q4_0,
+    /// Blocks of 32 4-bit integers with an f16 scale and an f16 minimum: `d * q + m`.
+    Q4_1,
+}
+
+/// What a format's file declares.
+struct Spec {
+    name: &'static str,
+    ggml_type: u32,
+    block_len: usize,
+    block_bytes: usize,
+    /// Decodes whole blocks. The caller has checked that the two lengths agree.
+    decode: fn(bytes: &[u8], out: &mut [f32]),
+    /// Appends the blocks of the values. The caller has checked that they are whole.
+    encode: fn(values: &[f32], out: &mut Vec<u8>),
+}
+
+impl Format {
+    /// Every format, in the order of the enum.
+    pub const ALL: [Self; 6] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::Q8_0,
+        Self::Q4_0,
+        Self::Q4_1,
+    ];
+
+    fn spec(self) -> &'static Spec {
+        formats::spec(self)
+    }
+
+    /// GGUF's name in lower case, which is also the name of the format's shader.
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// The format with this number in a GGUF file, if it is one that we read.
+    pub fn from_ggml_type(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|f| f.ggml_type() == number)
+    }
+
+    /// The format with this [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|f| f.name() == name)
+    }
+
+    /// The number of this format in a GGUF file.
+    pub fn ggml_type(self) -> u32 {
+        self.spec().ggml_type
+    }
+
+    /// Values per block: 1 for the float formats, 32 for the quantised ones.
+    pub fn block_len(self) -> usize {
+        self.spec().block_len
+    }
+
+    /// Bytes per block.
+    pub fn block_bytes(self) -> usize {
+        self.spec().block_bytes
+    }
+
+    /// Bytes of a row.
+    ///
+    /// # Panics
+    /// If the columns are not a whole number of blocks; readers of files check this first.
+    pub fn row_bytes(self, columns: usize) -> usize {
+        let spec = self.spec();
+        assert!(
+            columns.is_multiple_of(spec.block_len),
+            "{columns} columns are not whole blocks of {}",
+            spec.name
+        );
+        columns / spec.block_len * spec.block_bytes
+    }
+
+    /// Decodes a row (or several, lying one after another) to f32, exactly as ggml defines it.
+    ///
+    /// # Panics
+    /// If `bytes` is not [`row_bytes`](Self::row_bytes) of `out`'s length.
+    pub fn decode_row(&self, bytes: &[u8], out: &mut [f32]) {
+        assert_eq!(
+            bytes.len(),
+            self.row_bytes(out.len()),
+            "bytes of a {} row of {} values",
+            self.name(),
+            out.len()
+        );
+        (self.spec().decode)(bytes, out);
+    }
+
+    /// Encodes a row to the nearest values that the format can spell.
+    ///
+    /// # Panics
+    /// If the values are not a whole number of blocks.
+    pub fn encode_row(&self, values: &[f32]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.row_bytes(values.len()));
+        (self.spec().encode)(values, &mut out);
+        out
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A tensor of a weight file: its bytes are borrowed from the memory map.
+#[derive(Clone, Copy)]
+pub struct TensorView<'a> {
+    /// The name in the file.
+    pub name: &'a str,
+    /// How the values are spelled.
+    pub format: Format,
+    /// Row-major, as in an HF checkpoint (the reverse of GGUF's dimensions): `[rows, columns]` or `[columns]`.
+    pub shape: &'a [usize],
+    /// The rows, one after another.
+    pub bytes: &'a [u8],
+}
+
+impl TensorView<'_> {
+    /// The length of a row.
+    pub fn columns(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// How many rows there are: 1 for a vector.
+    pub fn rows(&self) -> usize {
+        self.shape.iter().rev().skip(1).product()
+    }
+
+    /// The bytes of one row.
+    pub fn row(&self, row: usize) -> &[u8] {
+        let row_bytes = self.format.row_bytes(self.columns());
+        &self.bytes[row * row_bytes..][..row_bytes]
+    }
+
+    /// All values, decoded.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.shape.iter().product()];
+        self.format.decode_row(self.bytes, &mut values);
+        values
+    }
+}
+
+/// Says what it is without printing its bytes.
+impl std::fmt::Debug for TensorView<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {:?}", self.name, self.format, self.shape)
+    }
+}
+
+/// Reads the f16 at the start of `bytes`.
+fn read_f16(bytes: &[u8]) -> f32 {
+    f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+}
+
+/// Appends a value as f16 and returns what it became, so that quanta are chosen for the scale a reader sees.
+fn push_f16(value: f32, out: &mut Vec<u8>) -> f32 {
+    let value = f16::from_f32(value);
+    out.extend_from_slice(&value.to_le_bytes());
+    value.to_f32()
+}
+
+/// The inverse of a scale, 0 where the scale is: a block of equal values has no quanta to choose.
+fn inverse(scale: f32) -> f32 {
+    if scale == 0.0 { 0.0 } else { 1.0 / scale }
+}
+
+/// Decodes the nibbles of a block of 32: byte `j` holds value `j` (low) and value `j + 16` (high).
+fn decode_nibbles(bytes: &[u8], out: &mut [f32], value: impl Fn(u8) -> f32) {
+    let (low, high) = out.split_at_mut(16);
+    for (byte, (low, high)) in bytes.iter().zip(low.iter_mut().zip(high)) {
+        *low = value(byte & 0xf);
+        *high = value(byte >> 4);
+    }
+}
+
+/// Appends the nibbles of a block of 32, in the order that [`decode_nibbles`] reads.
+fn encode_nibbles(values: &[f32], out: &mut Vec<u8>, quantum: impl Fn(f32) -> f32) {
+    let nibble = |value: f32| quantum(value).round().clamp(0.0, 15.0) as u8;
+    let (low, high) = values.split_at(16);
+    out.extend(
+        low.iter()
+            .zip(high)
+            .map(|(&low, &high)| nibble(low) | nibble(high) << 4),
+    );
+}
+
+#[cfg(test)]
+mod tests;
