@@ -23,6 +23,7 @@
 
 pub mod error;
 pub mod gpu;
+pub mod kernels;
 pub mod mask;
 pub mod trace;
 pub mod weights;

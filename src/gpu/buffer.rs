@@ -79,14 +79,22 @@ impl Buffer {
         gpu.queue.write_buffer(&self.raw, self.offset, bytes);
     }
 
+    /// Copies the range to the start of another buffer, after whatever was submitted before.
+    pub fn copy_to(&self, gpu: &Gpu, target: &Self) {
+        assert!(self.size <= target.size, "{} bytes into a buffer of {}", self.size, target.size);
+        let mut encoder = gpu.encoder();
+        encoder.copy_buffer_to_buffer(&self.raw, self.offset, &target.raw, target.offset, self.size);
+        gpu.submit(encoder);
+    }
+
     /// Copies the first `count` elements back to the host, waiting for all submitted work.
     pub fn read_back<T: bytemuck::Pod>(&self, gpu: &Gpu, count: usize) -> Result<Vec<T>> {
         let size = (count * size_of::<T>()) as u64;
         assert!(size <= self.size, "{size} bytes from a buffer of {}", self.size);
         let staging = ReadBack::new(gpu, size.next_multiple_of(4).max(4));
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        let mut encoder = gpu.encoder();
         staging.record(&mut encoder, self);
-        gpu.queue.submit([encoder.finish()]);
+        gpu.submit(encoder);
         staging.request();
         let bytes = staging.wait(gpu)?;
         Ok(bytemuck::pod_collect_to_vec(&bytes[..size as usize]))

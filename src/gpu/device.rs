@@ -202,6 +202,16 @@ impl Gpu {
         }
     }
 
+    /// A list of commands to record into.
+    pub(crate) fn encoder(&self) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&Default::default())
+    }
+
+    /// Hands recorded commands to the driver.
+    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) {
+        self.queue.submit([encoder.finish()]);
+    }
+
     /// Lets the driver make progress and waits for submitted work.
     pub(crate) fn poll(&self) -> Result<()> {
         self.check_lost()?;

@@ -118,11 +118,19 @@ impl Plan {
         pass.dispatch_workgroups(x, y, z);
     }
 
+    /// Encodes and submits; the host nanoseconds that each took.
+    pub fn submit(&self, gpu: &Gpu) -> (u64, u64) {
+        let clock = std::time::Instant::now();
+        let mut encoder = gpu.encoder();
+        self.encode(&mut encoder);
+        let encoded = clock.elapsed();
+        gpu.submit(encoder);
+        (encoded.as_nanos() as u64, (clock.elapsed() - encoded).as_nanos() as u64)
+    }
+
     /// Encodes, submits and waits: for tests and one-off work.
     pub fn run(&self, gpu: &Gpu) -> Result<()> {
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        self.encode(&mut encoder);
-        gpu.queue.submit([encoder.finish()]);
+        self.submit(gpu);
         gpu.poll()
     }
 
@@ -132,9 +140,9 @@ impl Plan {
             self.run(gpu)?;
             return Ok(None);
         };
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        let mut encoder = gpu.encoder();
         self.encode_timed(&mut encoder, &timestamps);
-        gpu.queue.submit([encoder.finish()]);
+        gpu.submit(encoder);
         timestamps.read_back(gpu, self.steps.len()).map(Some)
     }
 }

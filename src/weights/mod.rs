@@ -10,6 +10,7 @@
 //! | [`gguf`] | the reader of GGUF files, which trusts nothing it reads |
 //! | [`gguf_writer`] | a small writer, for tests and the generated model |
 //! | [`names`] | GGUF's tensor names and the HF checkpoint's |
+//! | [`pack`] | weights in the layout that the kernels read |
 //!
 //! Sources: the GGUF specification (`ggml/docs/gguf.md`) and the block layouts of `ggml-common.h`. All
 //! numbers are little-endian.
@@ -18,6 +19,7 @@ mod formats;
 pub mod gguf;
 pub mod gguf_writer;
 pub mod names;
+pub mod pack;
 
 use half::f16;
 

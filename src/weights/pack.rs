@@ -86,13 +86,13 @@ impl Linear {
     /// Packs matrices of equal columns and uploads them. Where a tile would mix formats, its rows are
     /// stored as f32, which is exact.
     pub fn pack(gpu: &Gpu, name: &str, order: Order, sources: &[TensorView<'_>]) -> Result<Self> {
-        let columns = sources[0].columns;
-        let rows = sources.iter().map(|source| source.rows).sum();
+        let columns = sources[0].columns();
+        let rows = sources.iter().map(|source| source.rows()).sum();
         for source in sources {
-            let fits = source.columns == columns && columns.is_multiple_of(32);
-            if !fits || (order == Order::Halves && source.rows * sources.len() != rows) {
+            let fits = source.columns() == columns && columns.is_multiple_of(32);
+            if !fits || (order == Order::Halves && source.rows() * sources.len() != rows) {
                 return Err(Error::mismatch(
-                    format!("`{}` has shape [{}, {}], which does not go into `{name}`", source.name, source.rows, source.columns),
+                    format!("`{}` has shape [{}, {}], which does not go into `{name}`", source.name, source.rows(), source.columns()),
                     "use a model whose hidden sizes are multiples of 32",
                 ));
             }
@@ -127,8 +127,8 @@ struct Layout<'a> {
 impl Layout<'_> {
     fn tiles(&self) -> usize {
         match self.order {
-            Order::Halves => self.sources[0].rows.div_ceil(TILE / 2),
-            Order::Plain | Order::Pairs => self.sources.iter().map(|source| source.rows).sum::<usize>().div_ceil(TILE),
+            Order::Halves => self.sources[0].rows().div_ceil(TILE / 2),
+            Order::Plain | Order::Pairs => self.sources.iter().map(|source| source.rows()).sum::<usize>().div_ceil(TILE),
         }
     }
 
@@ -140,14 +140,14 @@ impl Layout<'_> {
             Order::Pairs => tile * TILE + 2 * within + half,
             Order::Halves => {
                 let row = tile * TILE / 2 + within;
-                return (row < self.sources[half].rows).then_some((&self.sources[half], row));
+                return (row < self.sources[half].rows()).then_some((&self.sources[half], row));
             }
         };
         for source in self.sources {
-            if row < source.rows {
+            if row < source.rows() {
                 return Some((source, row));
             }
-            row -= source.rows;
+            row -= source.rows();
         }
         None
     }
@@ -169,8 +169,7 @@ impl Layout<'_> {
         let fill = |(index, quants, scales): (usize, &mut [u8], &mut [u8])| {
             for i in 0..TILE {
                 let Some((source, row)) = self.row(tiles.start + index, i) else { continue };
-                let length = source.format.row_bytes(self.columns);
-                let bytes = &source.bytes[row * length..][..length];
+                let bytes = source.row(row);
                 let mut decoded = Vec::new();
                 let bytes = if source.format == format {
                     bytes
