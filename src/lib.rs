@@ -25,6 +25,7 @@ pub mod error;
 pub mod gpu;
 pub mod kernels;
 pub mod mask;
+pub mod model;
 pub mod trace;
 pub mod weights;
 

@@ -1,0 +1,396 @@
+//! A conversation to the text of a prompt, by the Jinja template in the GGUF file.
+//!
+//! Templates are written for Python's Jinja as the HF transformers library sets it up: blocks are trimmed,
+//! strings have Python's methods, and there are the functions `raise_exception` and `strftime_now`. A
+//! template comes with a file from anywhere, so what it may spend is limited.
+
+use crate::error::{Error, Result};
+use crate::weights::gguf::Gguf;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Value, ValueKind, from_args};
+use minijinja::{Environment, ErrorKind, State, context};
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Steps of a template, and through them its time and memory (64 bytes a step): over a hundred times what
+/// the longest known template needs for a conversation that fills a context.
+const FUEL: u64 = 5_000_000;
+/// How deep blocks and macros may call one another.
+const RECURSION: usize = 100;
+
+/// A turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Message {
+    /// Who speaks: `system`, `user` or `assistant`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// A turn.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            role: role.into(),
+            content: content.into(),
+        }
+    }
+}
+
+/// A model's chat template, compiled.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    path: PathBuf,
+    bos: String,
+    eos: String,
+}
+
+impl ChatTemplate {
+    /// Compiles the template of a model.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+        let Some(source) = gguf.optional::<&str>("tokenizer.chat_template")? else {
+            return Err(Error::file(
+                gguf.path(),
+                "expected a chat template in key `tokenizer.chat_template`, found no such key",
+                "this is not a chat model: give it a raw prompt to continue",
+            ));
+        };
+        let tokens: Vec<&str> = gguf.optional("tokenizer.ggml.tokens")?.unwrap_or_default();
+        let token = |key: &str| -> Result<String> {
+            let id: Option<u32> = gguf.optional(key)?;
+            Ok(id
+                .and_then(|id| tokens.get(id as usize))
+                .map_or_else(String::new, |text| (*text).to_owned()))
+        };
+        let path = gguf.path().to_path_buf();
+        let (bos, eos) = (
+            token("tokenizer.ggml.bos_token_id")?,
+            token("tokenizer.ggml.eos_token_id")?,
+        );
+        let mut environment = environment();
+        environment
+            .add_template_owned("chat", source.to_owned())
+            .map_err(|error| failed(&path, &error))?;
+        Ok(Self {
+            environment,
+            path,
+            bos,
+            eos,
+        })
+    }
+
+    /// The text of a conversation, and with `add_generation_prompt` the start of the assistant's next turn.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let template = self
+            .environment
+            .get_template("chat")
+            .map_err(|error| failed(&self.path, &error))?;
+        let turn = |message: &Message| context! { role => message.role.as_str(), content => message.content.as_str() };
+        let context = context! {
+            messages => messages.iter().map(turn).collect::<Vec<_>>(),
+            add_generation_prompt => add_generation_prompt,
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
+        };
+        template
+            .render(context)
+            .map_err(|error| failed(&self.path, &error))
+    }
+}
+
+/// One line, although a template's error may quote the template.
+fn failed(path: &std::path::Path, error: &minijinja::Error) -> Error {
+    let line = error
+        .line()
+        .map(|line| format!(" in line {line}"))
+        .unwrap_or_default();
+    let detail = error
+        .detail()
+        .map(|detail| format!(": {detail}"))
+        .unwrap_or_default();
+    let message = format!("the chat template failed{line}: {}{detail}", error.kind());
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    Error::file(
+        path,
+        message,
+        "change the conversation, or give the model a raw prompt",
+    )
+}
+
+/// Jinja as the HF transformers library sets it up, with limits.
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build();
+    environment.set_syntax(syntax.expect("the default delimiters are valid"));
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(RECURSION);
+    environment.set_unknown_method_callback(python_method);
+    environment.add_function(
+        "raise_exception",
+        |message: String| -> std::result::Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        },
+    );
+    environment.add_function("strftime_now", |format: String| {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |elapsed| elapsed.as_secs());
+        strftime(&format, now)
+    });
+    environment
+}
+
+/// The methods of Python's strings and dictionaries that templates call.
+fn python_method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> std::result::Result<Value, minijinja::Error> {
+    let filter = |state: &mut State<'_, '_>, name: &str| {
+        let args: Vec<Value> = std::iter::once(value).chain(args).cloned().collect();
+        state.apply_filter(name, &args)
+    };
+    if value.kind() == ValueKind::Map {
+        return match method {
+            "items" => filter(state, "items"),
+            "keys" => filter(state, "list"),
+            "get" => {
+                let (key, default): (Value, Option<Value>) = from_args(args)?;
+                let found = value.get_item(&key)?;
+                Ok(if found.is_undefined() {
+                    default.unwrap_or(Value::from(()))
+                } else {
+                    found
+                })
+            }
+            _ => Err(ErrorKind::UnknownMethod.into()),
+        };
+    }
+    let Some(text) = value.as_str() else {
+        return Err(ErrorKind::UnknownMethod.into());
+    };
+    let trim = |start: bool, end: bool| -> std::result::Result<Value, minijinja::Error> {
+        let (characters,): (Option<String>,) = from_args(args)?;
+        let cut = |c: char| {
+            characters
+                .as_ref()
+                .map_or(c.is_whitespace(), |set| set.contains(c))
+        };
+        let text = if start {
+            text.trim_start_matches(cut)
+        } else {
+            text
+        };
+        Ok(Value::from(if end {
+            text.trim_end_matches(cut)
+        } else {
+            text
+        }))
+    };
+    match method {
+        "strip" => trim(true, true),
+        "lstrip" => trim(true, false),
+        "rstrip" => trim(false, true),
+        "upper" | "lower" | "title" | "capitalize" | "replace" => filter(state, method),
+        "startswith" => {
+            from_args(args).map(|(prefix,): (&str,)| Value::from(text.starts_with(prefix)))
+        }
+        "endswith" => from_args(args).map(|(suffix,): (&str,)| Value::from(text.ends_with(suffix))),
+        "find" => from_args(args).map(|(part,): (&str,)| {
+            Value::from(
+                text.find(part)
+                    .map_or(-1, |at| text[..at].chars().count() as i64),
+            )
+        }),
+        "split" => split(text, args),
+        _ => Err(ErrorKind::UnknownMethod.into()),
+    }
+}
+
+/// Python's `str.split`: at whitespace without a separator, at most `maxsplit` times.
+fn split(text: &str, args: &[Value]) -> std::result::Result<Value, minijinja::Error> {
+    let (separator, most, named): (Option<String>, Option<i64>, Kwargs) = from_args(args)?;
+    let most = most
+        .or(named.get("maxsplit")?)
+        .and_then(|most| usize::try_from(most).ok());
+    named.assert_all_used()?;
+    let pieces = most.map_or(usize::MAX, |most| most.saturating_add(1));
+    Ok(match separator.as_deref() {
+        Some("") => {
+            return Err(minijinja::Error::new(
+                ErrorKind::InvalidOperation,
+                "split at an empty separator",
+            ));
+        }
+        Some(separator) => text.splitn(pieces, separator).map(Value::from).collect(),
+        None if most.is_none() => text.split_whitespace().map(Value::from).collect(),
+        None => text
+            .trim_start()
+            .splitn(pieces, char::is_whitespace)
+            .map(|piece| Value::from(piece.trim_start()))
+            .collect(),
+    })
+}
+
+/// Python's `strftime` for the directives that templates use, in UTC: a prompt should not tell where it was
+/// written. Others are left as they stand.
+fn strftime(format: &str, seconds: u64) -> String {
+    const DAYS: [&str; 7] = [
+        "Thursday",
+        "Friday",
+        "Saturday",
+        "Sunday",
+        "Monday",
+        "Tuesday",
+        "Wednesday",
+    ];
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    let days = seconds / 86_400;
+    let (year, month, day) = civil_date(days);
+    let (weekday, month_name) = (DAYS[(days % 7) as usize], MONTHS[month as usize - 1]);
+    let mut out = String::new();
+    let mut characters = format.chars();
+    while let Some(character) = characters.next() {
+        if character != '%' {
+            out.push(character);
+            continue;
+        }
+        match characters.next() {
+            Some('Y') => out.push_str(&year.to_string()),
+            Some('y') => out.push_str(&format!("{:02}", year % 100)),
+            Some('m') => out.push_str(&format!("{month:02}")),
+            Some('d') => out.push_str(&format!("{day:02}")),
+            Some('B') => out.push_str(month_name),
+            Some('b') => out.push_str(&month_name[..3]),
+            Some('A') => out.push_str(weekday),
+            Some('a') => out.push_str(&weekday[..3]),
+            Some('H') => out.push_str(&format!("{:02}", seconds / 3600 % 24)),
+            Some('M') => out.push_str(&format!("{:02}", seconds / 60 % 60)),
+            Some('S') => out.push_str(&format!("{:02}", seconds % 60)),
+            Some('%') => out.push('%'),
+            Some(other) => out.extend(['%', other]),
+            None => out.push('%'),
+        }
+    }
+    out
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    // 400 years have 146,097 days; the rest is counted out.
+    let (mut year, mut rest) = (1970 + days / 146_097 * 400, days % 146_097);
+    while rest >= 365 + u64::from(leap(year)) {
+        rest -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [
+        31,
+        28 + u64::from(leap(year)),
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
+    let mut month = 0;
+    while rest >= lengths[month] {
+        rest -= lengths[month];
+        month += 1;
+    }
+    (year, month as u64 + 1, rest + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(source: &str) -> std::result::Result<String, minijinja::Error> {
+        let environment = environment();
+        environment.render_str(
+            source,
+            context! { text => "  a b-c b ", map => context! { key => 1 } },
+        )
+    }
+
+    #[test]
+    fn python_methods() {
+        for (source, expected) in [
+            ("{{ text.strip() }}|", "a b-c b|"),
+            (
+                "{{ text.lstrip() }}|{{ text.rstrip() }}|",
+                "a b-c b |  a b-c b|",
+            ),
+            ("{{ 'xxaxx'.strip('x') }}", "a"),
+            ("{{ text.split() | length }}", "3"),
+            ("{{ 'a-b-c'.split('-')[-1] }}", "c"),
+            ("{{ 'a-b-c'.split('-', 1)[1] }}", "b-c"),
+            (
+                "{{ 'abc'.startswith('ab') and 'abc'.endswith('bc') }}",
+                "True",
+            ),
+            ("{{ 'aXa'.replace('a', 'b').upper() }}", "BXB"),
+            ("{{ map.get('key') }}{{ map.get('other', 2) }}", "12"),
+            (
+                "{% for k, v in map.items() %}{{ k }}{{ v }}{% endfor %}",
+                "key1",
+            ),
+            ("{{ 'abc'.find('c') }}", "2"),
+            ("{% if true %}\n  x\n{% endif %}\n", "  x\n"),
+        ] {
+            let found = render(source).unwrap_or_else(|error| panic!("{source}: {error}"));
+            assert_eq!(found.to_lowercase(), expected.to_lowercase(), "{source}");
+        }
+    }
+
+    #[test]
+    fn templates_cannot_run_away() {
+        for source in [
+            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+            "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+            "{{ 'x' * 9999999999 }}",
+            "{{ text.nothing() }}",
+            "{{ raise_exception('no system turns') }}",
+            "{% include 'other' %}",
+        ] {
+            assert!(render(source).is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn dates() {
+        assert_eq!(
+            strftime("%Y-%m-%d %H:%M:%S %a %%", 0),
+            "1970-01-01 00:00:00 Thu %"
+        );
+        assert_eq!(
+            strftime("%d %b %Y, %A %B %q%", 1_709_210_096),
+            "29 Feb 2024, Thursday February %q%"
+        );
+    }
+}

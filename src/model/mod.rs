@@ -1,0 +1,13 @@
+//! A model: what a file says it is, its text side, and (beside these) its plan on the GPU.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`config`] | shapes and constants from the file, checked against its tensors |
+//! | [`tokenizer`] | text to token ids and back |
+//! | [`chat_template`] | a conversation to the text of a prompt |
+//! | [`tiny`] | a generated model of a few hundred kilobytes, for tests and demonstrations |
+
+pub mod chat_template;
+pub mod config;
+pub mod tiny;
+pub mod tokenizer;
