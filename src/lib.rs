@@ -14,7 +14,8 @@
 //! | [`error`] | one error type: expected, found, where, remedy | nothing |
 //! | [`mask`] | which sublayers run | nothing |
 //! | [`trace`] | what ran and what it cost; the trace file | `mask` |
-//! | [`weights`] | GGUF, safetensors, one file per weight format | `error` |
+//! | [`weights`] | GGUF, one file per weight format | `error` |
+//! | [`model`] | config, tokenizer, chat template, the plan on the GPU | `weights`, `kernels` |
 //!
 //! # Shape letters
 //!
