@@ -191,6 +191,45 @@ fn wrong_vocabularies_are_errors() {
     );
 }
 
+/// Bytes as tokens, and digits that merge to `1234`: how a text is cut shows in what may merge.
+#[test]
+fn words_are_cut_as_the_model_says() {
+    let cut = |pre: &str, text: &str| -> Vec<String> {
+        let gguf = vocabulary(|writer| {
+            // Printable bytes spell themselves; `Ġ` is a space, `Ċ` a newline, and the last two are `é`.
+            let mut tokens: Vec<String> = ('!'..='~').map(String::from).collect();
+            tokens.extend(
+                ["Ġ", "Ċ", "Ã", "©", "12", "123", "1234", "ĠĠ", "ab", "'S"].map(str::to_owned),
+            );
+            writer
+                .str("tokenizer.ggml.model", "gpt2")
+                .str("tokenizer.ggml.pre", pre)
+                .strings("tokenizer.ggml.tokens", &tokens)
+                .strings(
+                    "tokenizer.ggml.merges",
+                    &["1 2", "12 3", "123 4", "Ġ Ġ", "a b", "' S"],
+                )
+                .u32("tokenizer.ggml.bos_token_id", 0);
+        });
+        let tokenizer = Tokenizer::from_gguf(&gguf).expect(pre);
+        let ids = tokenizer.encode(text).expect("ids");
+        ids.iter().map(|&id| tokenizer.piece(id)).collect()
+    };
+    assert_eq!(cut("gpt-2", "1234"), ["1234"]);
+    assert_eq!(cut("smollm", "1234"), ["1", "2", "3", "4"]);
+    assert_eq!(cut("qwen2", "1234"), ["1", "2", "3", "4"]);
+    // Llama 3 starts every text with its start token, here `!`.
+    assert_eq!(cut("llama-bpe", "1234"), ["!", "123", "4"]);
+    assert_eq!(cut("llama-bpe", "!a"), ["!", "a"]);
+    // Contractions are cut whatever their case, except in GPT-2's rule.
+    assert_eq!(cut("qwen2", "x'S"), ["x", "'S"]);
+    // Of three spaces before a word, the word takes one.
+    assert_eq!(cut("gpt-2", "   ab"), ["  ", " ", "ab"]);
+    // Composed by Qwen 2's normaliser: without it, `e` stays and its accent has no token.
+    assert_eq!(cut("qwen2", "e\u{301}").len(), 2);
+    assert_eq!(cut("gpt-2", "e\u{301}")[0], "e");
+}
+
 /// Ids of the reference folder's texts, from transformers. Needs FIRST_MODEL and FIRST_REFERENCE.
 #[test]
 #[ignore = "needs the default model and a reference folder: set FIRST_MODEL and FIRST_REFERENCE"]
@@ -228,4 +267,35 @@ fn ids_equal_the_reference() {
             "entry {index}"
         );
     }
+}
+
+/// The first hidden states of the reference are rows of the embedding, decoded: equal to the last bit.
+#[test]
+#[ignore = "needs the default model and a reference folder: set FIRST_MODEL and FIRST_REFERENCE"]
+fn decoded_rows_equal_the_reference() {
+    let variable =
+        |name: &str| PathBuf::from(std::env::var_os(name).unwrap_or_else(|| panic!("set {name}")));
+    let gguf = Gguf::open(variable("FIRST_MODEL")).expect("the model");
+    let folder = variable("FIRST_REFERENCE");
+    let file = std::fs::File::open(folder.join("reference.json")).expect("the reference");
+    let entries: Vec<serde_json::Value> = serde_json::from_reader(file).expect("a list");
+    let ids: Vec<usize> = serde_json::from_value(entries[0]["ids"].clone()).expect("ids");
+    let npy = std::fs::read(folder.join("prompt0_hidden_states.npy")).expect("the hidden states");
+    // An npy file: ten bytes, the last two the length of a header in Python's words, then the numbers.
+    let header = 10 + usize::from(u16::from_le_bytes([npy[8], npy[9]]));
+    let numbers = npy[header..]
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let embedding = gguf.tensor("token_embd.weight").expect("the embedding");
+    let mut row = vec![0.0; embedding.columns()];
+    let expected: Vec<f32> = numbers.take(ids.len() * row.len()).collect();
+    for (id, expected) in ids.into_iter().zip(expected.chunks(row.len())) {
+        embedding.format.decode_row(embedding.row(id), &mut row);
+        assert_eq!(row, expected, "token {id}");
+    }
+    let sha256 = gguf.sha256(|_| ());
+    assert_eq!(
+        sha256,
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    );
 }
