@@ -68,31 +68,52 @@ pub enum Error {
 impl Error {
     /// An operating system error while reading `path`.
     pub fn read(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_path_buf(), action: "read", source }
+        Self::Io {
+            path: path.to_path_buf(),
+            action: "read",
+            source,
+        }
     }
 
     /// An operating system error while writing `path`.
     pub fn write(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_path_buf(), action: "write", source }
+        Self::Io {
+            path: path.to_path_buf(),
+            action: "write",
+            source,
+        }
     }
 
     /// A file that is not what it should be.
     pub fn file(path: &Path, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::File { path: path.to_path_buf(), message: message.into(), remedy: remedy.into() }
+        Self::File {
+            path: path.to_path_buf(),
+            message: message.into(),
+            remedy: remedy.into(),
+        }
     }
 
     /// Two things that do not fit each other.
     pub fn mismatch(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Mismatch { message: message.into(), remedy: remedy.into() }
+        Self::Mismatch {
+            message: message.into(),
+            remedy: remedy.into(),
+        }
     }
 
     /// Something the user typed.
     pub fn input(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Input { message: message.into(), remedy: remedy.into() }
+        Self::Input {
+            message: message.into(),
+            remedy: remedy.into(),
+        }
     }
 
     /// A GPU problem.
     pub fn gpu(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Gpu { message: message.into(), remedy: remedy.into() }
+        Self::Gpu {
+            message: message.into(),
+            remedy: remedy.into(),
+        }
     }
 }

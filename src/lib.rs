@@ -22,11 +22,17 @@
 //! `T` tokens of a prompt or chunk, `H` hidden size, `Q` query heads x head size, `K` key/value heads x
 //! head size, `D` head size, `F` feed-forward size, `V` vocabulary size, `C` context length in tokens.
 
+pub mod check;
+pub mod cli;
+pub mod engine;
 pub mod error;
 pub mod gpu;
 pub mod kernels;
 pub mod mask;
 pub mod model;
+pub mod pull;
+pub mod reference;
+pub mod router;
 pub mod trace;
 pub mod weights;
 

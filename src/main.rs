@@ -1,2 +1,19 @@
-//! x
-fn main() {}
+//! `first`: language models on any GPU, without the layers that a prompt does not need.
+
+use clap::Parser;
+use first_wgpu::cli;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("FIRST_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
+    match cli::run(cli::Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

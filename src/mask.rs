@@ -45,7 +45,10 @@ struct MaskText {
 
 impl From<LayerMask> for MaskText {
     fn from(mask: LayerMask) -> Self {
-        Self { layers: mask.layers(), skipped: mask.to_string() }
+        Self {
+            layers: mask.layers(),
+            skipped: mask.to_string(),
+        }
     }
 }
 
@@ -55,7 +58,10 @@ impl TryFrom<MaskText> for LayerMask {
         // A file says how many layers there are; no model has more than a few hundred.
         if text.layers > 4096 {
             return Err(Error::input(
-                format!("expected at most 4096 layers in a mask, found {}", text.layers),
+                format!(
+                    "expected at most 4096 layers in a mask, found {}",
+                    text.layers
+                ),
                 "the file is damaged",
             ));
         }
@@ -66,13 +72,19 @@ impl TryFrom<MaskText> for LayerMask {
 impl LayerMask {
     /// The mask under which every sublayer runs.
     pub fn full(layers: usize) -> Self {
-        Self { runs: vec![[true; 2]; layers] }
+        Self {
+            runs: vec![[true; 2]; layers],
+        }
     }
 
     /// Reads the text form of what is skipped; `""` skips nothing.
     pub fn parse(skipped: &str, layers: usize) -> Result<Self> {
         let mut mask = Self::full(layers);
-        for item in skipped.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        for item in skipped
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+        {
             let (range, which): (&str, &[Sublayer]) = match item.split_once('.') {
                 None => (item, &Sublayer::BOTH),
                 Some((range, "attn")) => (range, &[Sublayer::Attn]),
@@ -87,7 +99,10 @@ impl LayerMask {
             }
             if last >= layers {
                 return Err(Error::input(
-                    format!("layer {last} in `{item}` does not exist: the model has layers 0 to {}", layers.saturating_sub(1)),
+                    format!(
+                        "layer {last} in `{item}` does not exist: the model has layers 0 to {}",
+                        layers.saturating_sub(1)
+                    ),
                     "name layers that the model has",
                 ));
             }
@@ -122,7 +137,10 @@ impl LayerMask {
 
     /// How many of a kind of sublayer are skipped.
     pub fn skipped(&self, sublayer: Sublayer) -> usize {
-        self.runs.iter().filter(|runs| !runs[sublayer as usize]).count()
+        self.runs
+            .iter()
+            .filter(|runs| !runs[sublayer as usize])
+            .count()
     }
 
     /// How many layers have both sublayers skipped.
@@ -145,7 +163,10 @@ impl fmt::Display for LayerMask {
         let mut layer = 0;
         while layer < self.layers() {
             let runs = self.runs[layer];
-            let same = self.runs[layer..].iter().take_while(|other| **other == runs).count();
+            let same = self.runs[layer..]
+                .iter()
+                .take_while(|other| **other == runs)
+                .count();
             let last = layer + same - 1;
             if runs != [true; 2] {
                 let suffix = match runs {
@@ -171,13 +192,27 @@ mod tests {
 
     #[test]
     fn text_form_round_trips() {
-        for text in ["", "0", "3-5,22", "4.mlp,12.attn,20.attn", "7-9.attn,13,22.mlp", "0-29"] {
+        for text in [
+            "",
+            "0",
+            "3-5,22",
+            "4.mlp,12.attn,20.attn",
+            "7-9.attn,13,22.mlp",
+            "0-29",
+        ] {
             let mask = LayerMask::parse(text, 30).expect(text);
             assert_eq!(mask.to_string(), text);
         }
         let mixed = LayerMask::parse("9.attn, 13,22.mlp", 30).expect("valid");
         assert!(!mixed.runs(9, Sublayer::Attn) && mixed.runs(9, Sublayer::Mlp));
-        assert_eq!((mixed.skipped(Sublayer::Attn), mixed.skipped(Sublayer::Mlp), mixed.skipped_layers()), (2, 2, 1));
+        assert_eq!(
+            (
+                mixed.skipped(Sublayer::Attn),
+                mixed.skipped(Sublayer::Mlp),
+                mixed.skipped_layers()
+            ),
+            (2, 2, 1)
+        );
     }
 
     #[test]

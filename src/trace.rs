@@ -57,7 +57,13 @@ impl ModelSummary {
     /// Bytes of weights that one decoded token reads under `mask`.
     pub fn weight_bytes(&self, mask: &LayerMask) -> u64 {
         let layer = |layer: usize| {
-            let part = |sublayer, bytes: &[u64]| if mask.runs(layer, sublayer) { bytes[layer] } else { 0 };
+            let part = |sublayer, bytes: &[u64]| {
+                if mask.runs(layer, sublayer) {
+                    bytes[layer]
+                } else {
+                    0
+                }
+            };
             part(Sublayer::Attn, &self.attn_bytes) + part(Sublayer::Mlp, &self.mlp_bytes)
         };
         (0..mask.layers()).map(layer).sum::<u64>() + self.other_bytes
@@ -89,7 +95,13 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 }
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            seed: 0,
+        }
     }
 }
 
@@ -235,9 +247,15 @@ impl Run {
 /// Writes a trace file, whole or not at all.
 pub fn write(path: &Path, runs: &[Run]) -> Result<()> {
     let fail = |error| Error::write(path, error);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
-    let header = Header { format: "first-trace".to_owned(), version: VERSION };
+    let header = Header {
+        format: "first-trace".to_owned(),
+        version: VERSION,
+    };
     let mut line = |value: String| writeln!(file, "{value}").map_err(fail);
     line(json(&header))?;
     for run in runs {
@@ -257,12 +275,24 @@ pub fn read(path: &Path) -> Result<Vec<Run>> {
     let file = std::fs::File::open(path).map_err(|error| Error::read(path, error))?;
     let mut lines = std::io::BufReader::new(file).lines();
     let bad = |line: usize, what: String| {
-        Error::file(path, format!("line {line}: {what}"), "give a file written by `--trace` of this version")
+        Error::file(
+            path,
+            format!("line {line}: {what}"),
+            "give a file written by `--trace` of this version",
+        )
     };
-    let first = lines.next().transpose().map_err(|error| bad(1, error.to_string()))?.unwrap_or_default();
-    let header: Header = serde_json::from_str(&first).map_err(|error| bad(1, format!("expected a trace header: {error}")))?;
+    let first = lines
+        .next()
+        .transpose()
+        .map_err(|error| bad(1, error.to_string()))?
+        .unwrap_or_default();
+    let header: Header = serde_json::from_str(&first)
+        .map_err(|error| bad(1, format!("expected a trace header: {error}")))?;
     if header.format != "first-trace" || header.version != VERSION {
-        let found = format!("expected `first-trace` version {VERSION}, found `{}` version {}", header.format, header.version);
+        let found = format!(
+            "expected `first-trace` version {VERSION}, found `{}` version {}",
+            header.format, header.version
+        );
         return Err(bad(1, found));
     }
     let parse = |(index, line): (usize, std::io::Result<String>)| {

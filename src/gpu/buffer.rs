@@ -29,7 +29,11 @@ impl Buffer {
             mapped_at_creation: false,
         });
         gpu.check_memory(label, size)?;
-        Ok(Self { raw, offset: 0, size })
+        Ok(Self {
+            raw,
+            offset: 0,
+            size,
+        })
     }
 
     /// A buffer that holds `data`.
@@ -38,15 +42,29 @@ impl Buffer {
         let size = (bytes.len() as u64).next_multiple_of(16).max(16);
         let usage = Self::usage(gpu, label, size)?;
         let raw = if size == bytes.len() as u64 {
-            gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents: bytes, usage })
+            gpu.device
+                .create_buffer_init(&wgpu::util::BufferInitDescriptor {
+                    label: Some(label),
+                    contents: bytes,
+                    usage,
+                })
         } else {
             let mut padded = bytes.to_vec();
             padded.resize(size as usize, 0);
             let contents = &padded;
-            gpu.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents, usage })
+            gpu.device
+                .create_buffer_init(&wgpu::util::BufferInitDescriptor {
+                    label: Some(label),
+                    contents,
+                    usage,
+                })
         };
         gpu.check_memory(label, size)?;
-        Ok(Self { raw, offset: 0, size })
+        Ok(Self {
+            raw,
+            offset: 0,
+            size,
+        })
     }
 
     /// Uniform use is only asked for where the whole buffer may be bound as one.
@@ -54,7 +72,11 @@ impl Buffer {
         let most = gpu.binding_bytes();
         if size > most {
             return Err(Error::gpu(
-                format!("`{label}` needs {} MiB in one binding, this adapter allows {} MiB", size >> 20, most >> 20),
+                format!(
+                    "`{label}` needs {} MiB in one binding, this adapter allows {} MiB",
+                    size >> 20,
+                    most >> 20
+                ),
                 "use a smaller model or a shorter context (`--context`)",
             ));
         }
@@ -68,29 +90,57 @@ impl Buffer {
 
     /// A part of this buffer; the offset must respect the adapter's alignment.
     pub fn slice(&self, offset_bytes: u64, size_bytes: u64) -> Self {
-        assert!(offset_bytes + size_bytes <= self.size, "slice {offset_bytes}+{size_bytes} of a buffer of {}", self.size);
-        Self { raw: self.raw.clone(), offset: self.offset + offset_bytes, size: size_bytes }
+        assert!(
+            offset_bytes + size_bytes <= self.size,
+            "slice {offset_bytes}+{size_bytes} of a buffer of {}",
+            self.size
+        );
+        Self {
+            raw: self.raw.clone(),
+            offset: self.offset + offset_bytes,
+            size: size_bytes,
+        }
     }
 
     /// Writes `data` at the start of the range, before whatever is submitted next.
     pub fn write<T: bytemuck::NoUninit>(&self, gpu: &Gpu, data: &[T]) {
         let bytes: &[u8] = bytemuck::cast_slice(data);
-        assert!(bytes.len() as u64 <= self.size, "{} bytes into a buffer of {}", bytes.len(), self.size);
+        assert!(
+            bytes.len() as u64 <= self.size,
+            "{} bytes into a buffer of {}",
+            bytes.len(),
+            self.size
+        );
         gpu.queue.write_buffer(&self.raw, self.offset, bytes);
     }
 
     /// Copies the range to the start of another buffer, after whatever was submitted before.
     pub fn copy_to(&self, gpu: &Gpu, target: &Self) {
-        assert!(self.size <= target.size, "{} bytes into a buffer of {}", self.size, target.size);
+        assert!(
+            self.size <= target.size,
+            "{} bytes into a buffer of {}",
+            self.size,
+            target.size
+        );
         let mut encoder = gpu.encoder();
-        encoder.copy_buffer_to_buffer(&self.raw, self.offset, &target.raw, target.offset, self.size);
+        encoder.copy_buffer_to_buffer(
+            &self.raw,
+            self.offset,
+            &target.raw,
+            target.offset,
+            self.size,
+        );
         gpu.submit(encoder);
     }
 
     /// Copies the first `count` elements back to the host, waiting for all submitted work.
     pub fn read_back<T: bytemuck::Pod>(&self, gpu: &Gpu, count: usize) -> Result<Vec<T>> {
         let size = (count * size_of::<T>()) as u64;
-        assert!(size <= self.size, "{size} bytes from a buffer of {}", self.size);
+        assert!(
+            size <= self.size,
+            "{size} bytes from a buffer of {}",
+            self.size
+        );
         let staging = ReadBack::new(gpu, size.next_multiple_of(4).max(4));
         let mut encoder = gpu.encoder();
         staging.record(&mut encoder, self);
@@ -124,7 +174,10 @@ impl ReadBack {
             usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
             mapped_at_creation: false,
         });
-        Self { raw, outcome: Default::default() }
+        Self {
+            raw,
+            outcome: Default::default(),
+        }
     }
 
     /// Records the copy of the start of `source`, as much as fits.
@@ -137,13 +190,20 @@ impl ReadBack {
     pub fn request(&self) {
         let outcome = self.outcome.clone();
         self.raw.map_async(wgpu::MapMode::Read, .., move |result| {
-            *outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
+            *outcome
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
         });
     }
 
     /// Waits for the contents. The buffer can be recorded into again afterwards.
     pub fn wait(&self, gpu: &Gpu) -> Result<Vec<u8>> {
-        let take = || self.outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let take = || {
+            self.outcome
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .take()
+        };
         let result = loop {
             if let Some(result) = take() {
                 break result;
@@ -151,8 +211,12 @@ impl ReadBack {
             gpu.poll()?;
         };
         gpu.check_lost()?;
-        result.map_err(|error| gpu.lost(format!("the GPU did not give its result back: {error}")))?;
-        let view = self.raw.get_mapped_range(..).map_err(|error| gpu.lost(error.to_string()))?;
+        result
+            .map_err(|error| gpu.lost(format!("the GPU did not give its result back: {error}")))?;
+        let view = self
+            .raw
+            .get_mapped_range(..)
+            .map_err(|error| gpu.lost(error.to_string()))?;
         let bytes = view.to_vec();
         drop(view);
         self.raw.unmap();

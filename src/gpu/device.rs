@@ -19,7 +19,9 @@ fn summary(info: &wgpu::AdapterInfo) -> AdapterSummary {
     };
     AdapterSummary {
         name: info.name.clone(),
-        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        driver: format!("{} {}", info.driver, info.driver_info)
+            .trim()
+            .to_owned(),
         backend: info.backend.to_str().to_owned(),
         kind: kind.to_owned(),
     }
@@ -51,12 +53,23 @@ impl Class {
 
     /// The class of a software driver, for tests that compose shaders without a device.
     pub fn software_example() -> Self {
-        Self { subgroup: Some((8, 8)), software: true, ..Self::gpu_example() }
+        Self {
+            subgroup: Some((8, 8)),
+            software: true,
+            ..Self::gpu_example()
+        }
     }
 
     /// The class of a GPU that offers only what WebGPU guarantees.
     pub fn gpu_example() -> Self {
-        Self { subgroup: None, software: false, integrated: true, f16: false, immediates: false, timestamps: false }
+        Self {
+            subgroup: None,
+            software: false,
+            integrated: true,
+            f16: false,
+            immediates: false,
+            timestamps: false,
+        }
     }
 }
 
@@ -96,7 +109,10 @@ fn adapters() -> Vec<wgpu::Adapter> {
 impl Gpu {
     /// All adapters, in the order of their index.
     pub fn list() -> Vec<AdapterSummary> {
-        adapters().iter().map(|adapter| summary(&adapter.get_info())).collect()
+        adapters()
+            .iter()
+            .map(|adapter| summary(&adapter.get_info()))
+            .collect()
     }
 
     /// Opens an adapter: by index, by a part of its name (any case), or the best one.
@@ -113,13 +129,21 @@ impl Gpu {
             Some(text) => match text.parse::<usize>() {
                 Ok(index) => (index < adapters.len()).then_some(index),
                 Err(_) => adapters.iter().position(|adapter| {
-                    adapter.get_info().name.to_lowercase().contains(&text.to_lowercase())
+                    adapter
+                        .get_info()
+                        .name
+                        .to_lowercase()
+                        .contains(&text.to_lowercase())
                 }),
             },
         };
         let Some(index) = chosen else {
             return Err(Error::input(
-                format!("no adapter matches `{}` among {}", selector.unwrap_or_default(), adapters.len()),
+                format!(
+                    "no adapter matches `{}` among {}",
+                    selector.unwrap_or_default(),
+                    adapters.len()
+                ),
                 "run `first devices` and give an index or a part of a name",
             ));
         };
@@ -137,14 +161,23 @@ impl Gpu {
         // The default limits are what kernels are written for; only sizes that follow the model are raised.
         let mut limits = wgpu::Limits::default();
         limits.max_buffer_size = offered.max_buffer_size.max(limits.max_buffer_size);
-        limits.max_immediate_size = if features.contains(wgpu::Features::IMMEDIATES) { offered.max_immediate_size.min(64) } else { 0 };
+        limits.max_immediate_size = if features.contains(wgpu::Features::IMMEDIATES) {
+            offered.max_immediate_size.min(64)
+        } else {
+            0
+        };
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("first"),
             required_features: features,
             required_limits: limits,
             ..Default::default()
         }))
-        .map_err(|error| Error::gpu(format!("{} could not be opened: {error}", info.name), "try another one with `--device`"))?;
+        .map_err(|error| {
+            Error::gpu(
+                format!("{} could not be opened: {error}", info.name),
+                "try another one with `--device`",
+            )
+        })?;
 
         let failure = Arc::new(Mutex::new(None));
         let slot = failure.clone();
@@ -160,11 +193,13 @@ impl Gpu {
         }));
         let has = |feature| features.contains(feature);
         let class = Class {
-            subgroup: has(wgpu::Features::SUBGROUP).then_some((info.subgroup_min_size, info.subgroup_max_size)),
+            subgroup: has(wgpu::Features::SUBGROUP)
+                .then_some((info.subgroup_min_size, info.subgroup_max_size)),
             software: info.device_type == wgpu::DeviceType::Cpu,
             integrated: info.device_type == wgpu::DeviceType::IntegratedGpu,
             f16: has(wgpu::Features::SHADER_F16),
-            immediates: has(wgpu::Features::IMMEDIATES) && std::env::var_os("FIRST_NO_IMMEDIATES").is_none(),
+            immediates: has(wgpu::Features::IMMEDIATES)
+                && std::env::var_os("FIRST_NO_IMMEDIATES").is_none(),
             timestamps: has(wgpu::Features::TIMESTAMP_QUERY),
         };
         let params_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
@@ -172,7 +207,15 @@ impl Gpu {
             entries: &[layout_entry(0, BindingKind::Uniform, true)],
         });
         let adapter = summary(&info);
-        Ok(Self { adapter, class, device, queue, params_layout, pipelines: Mutex::default(), failure })
+        Ok(Self {
+            adapter,
+            class,
+            device,
+            queue,
+            params_layout,
+            pipelines: Mutex::default(),
+            failure,
+        })
     }
 
     /// The pipeline of a variant, made on first use.
@@ -189,7 +232,9 @@ impl Gpu {
     /// The most bytes that one storage binding may hold.
     pub fn binding_bytes(&self) -> u64 {
         let limits = self.device.limits();
-        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+        limits
+            .max_storage_buffer_binding_size
+            .min(limits.max_buffer_size)
     }
 
     /// How many floating-point operations one submission may hold, so that it stays well under half a

@@ -42,7 +42,11 @@ pub struct Pipeline {
 impl Pipeline {
     /// Makes the pipeline of `variant` and asserts that `P` has the layout of the shader's `Params`.
     pub(super) fn new<P: Params>(gpu: &Gpu, variant: &Variant) -> Result<Self> {
-        let params = if gpu.class.immediates { "lib/params_immediate" } else { "lib/params_uniform" };
+        let params = if gpu.class.immediates {
+            "lib/params_immediate"
+        } else {
+            "lib/params_uniform"
+        };
         let variant = variant.clone().import("params", params);
         let checked = reflect::check(&variant)?;
         if let Some(folder) = std::env::var_os("FIRST_DUMP_SHADERS") {
@@ -52,37 +56,52 @@ impl Pipeline {
         let reflection = checked.reflection;
         assert_layout::<P>(&variant, &reflection);
 
-        let entries: Vec<_> = reflection.bindings.iter().map(|binding| layout_entry(binding.index, binding.kind, false)).collect();
-        let layout = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(variant.kernel),
-            entries: &entries,
-        });
+        let entries: Vec<_> = reflection
+            .bindings
+            .iter()
+            .map(|binding| layout_entry(binding.index, binding.kind, false))
+            .collect();
+        let layout = gpu
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(variant.kernel),
+                entries: &entries,
+            });
         let groups = [Some(&layout), Some(&gpu.params_layout)];
         let (bind_group_layouts, immediate_size): (&[_], u32) = if gpu.class.immediates {
             (&groups[..1], reflection.params.size_bytes as u32)
         } else {
             (&groups, 0)
         };
-        let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(variant.kernel),
-            bind_group_layouts,
-            immediate_size,
-        });
+        let pipeline_layout = gpu
+            .device
+            .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(variant.kernel),
+                bind_group_layouts,
+                immediate_size,
+            });
         let module = shader_module(gpu, &variant, checked.source);
         let constants: Vec<_> = variant.overrides().collect();
-        let raw = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(&variant.name()),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &constants,
-                // Every kernel writes its workgroup memory before it reads it.
-                zero_initialize_workgroup_memory: false,
-            },
-            cache: None,
-        });
-        Ok(Self { raw, layout, reflection, variant })
+        let raw = gpu
+            .device
+            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&variant.name()),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &constants,
+                    // Every kernel writes its workgroup memory before it reads it.
+                    zero_initialize_workgroup_memory: false,
+                },
+                cache: None,
+            });
+        Ok(Self {
+            raw,
+            layout,
+            reflection,
+            variant,
+        })
     }
 
     /// The kernel's name.
@@ -97,9 +116,20 @@ impl Pipeline {
 
     /// Binds buffers by the names of the shader's variables; all of them, and no others.
     pub fn bind(self: &Arc<Self>, gpu: &Gpu, buffers: &[(&str, &Buffer)]) -> Op {
-        let names = || self.reflection.bindings.iter().map(|binding| binding.name.as_str()).collect::<Vec<_>>();
+        let names = || {
+            self.reflection
+                .bindings
+                .iter()
+                .map(|binding| binding.name.as_str())
+                .collect::<Vec<_>>()
+        };
         for (name, _) in buffers {
-            assert!(names().contains(name), "{} has no binding `{name}`, only {:?}", self.name(), names());
+            assert!(
+                names().contains(name),
+                "{} has no binding `{name}`, only {:?}",
+                self.name(),
+                names()
+            );
         }
         let entries: Vec<_> = self
             .reflection
@@ -107,13 +137,24 @@ impl Pipeline {
             .iter()
             .map(|binding| {
                 let found = buffers.iter().find(|(name, _)| *name == binding.name);
-                let (_, buffer) = found.unwrap_or_else(|| panic!("{}: nothing bound to `{}`", self.name(), binding.name));
-                wgpu::BindGroupEntry { binding: binding.index, resource: buffer.binding() }
+                let (_, buffer) = found.unwrap_or_else(|| {
+                    panic!("{}: nothing bound to `{}`", self.name(), binding.name)
+                });
+                wgpu::BindGroupEntry {
+                    binding: binding.index,
+                    resource: buffer.binding(),
+                }
             })
             .collect();
-        let descriptor =
-            wgpu::BindGroupDescriptor { label: Some(self.variant.kernel), layout: &self.layout, entries: &entries };
-        Op { pipeline: self.clone(), bind_group: gpu.device.create_bind_group(&descriptor) }
+        let descriptor = wgpu::BindGroupDescriptor {
+            label: Some(self.variant.kernel),
+            layout: &self.layout,
+            entries: &entries,
+        };
+        Op {
+            pipeline: self.clone(),
+            bind_group: gpu.device.create_bind_group(&descriptor),
+        }
     }
 }
 
@@ -136,7 +177,11 @@ impl Op {
     }
 }
 
-pub(super) fn layout_entry(binding: u32, kind: BindingKind, dynamic: bool) -> wgpu::BindGroupLayoutEntry {
+pub(super) fn layout_entry(
+    binding: u32,
+    kind: BindingKind,
+    dynamic: bool,
+) -> wgpu::BindGroupLayoutEntry {
     let ty = match kind {
         BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
         BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
@@ -145,16 +190,33 @@ pub(super) fn layout_entry(binding: u32, kind: BindingKind, dynamic: bool) -> wg
     wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: None },
+        ty: wgpu::BindingType::Buffer {
+            ty,
+            has_dynamic_offset: dynamic,
+            min_binding_size: None,
+        },
         count: None,
     }
 }
 
 fn assert_layout<P: Params>(variant: &Variant, reflection: &Reflection) {
     let shader = &reflection.params;
-    let host: Vec<_> = P::FIELDS.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect();
-    assert_eq!(host, shader.fields, "{}: fields of Params on the host and in the shader", variant.name());
-    assert_eq!(size_of::<P>(), shader.size_bytes, "{}: size of Params on the host and in the shader", variant.name());
+    let host: Vec<_> = P::FIELDS
+        .iter()
+        .map(|(name, offset)| ((*name).to_owned(), *offset))
+        .collect();
+    assert_eq!(
+        host,
+        shader.fields,
+        "{}: fields of Params on the host and in the shader",
+        variant.name()
+    );
+    assert_eq!(
+        size_of::<P>(),
+        shader.size_bytes,
+        "{}: size of Params on the host and in the shader",
+        variant.name()
+    );
 }
 
 #[allow(unsafe_code)]
@@ -165,7 +227,10 @@ fn shader_module(gpu: &Gpu, variant: &Variant, source: String) -> wgpu::ShaderMo
     };
     // Loop bounding adds a counter to every loop so that a driver may not treat an endless one as
     // unreachable; it costs a fifth of a matvec on software Vulkan.
-    let checks = wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
+    let checks = wgpu::ShaderRuntimeChecks {
+        force_loop_bounding: false,
+        ..wgpu::ShaderRuntimeChecks::checked()
+    };
     // SAFETY: the shaders are this crate's own files, and each of their loops counts to a bound.
     unsafe { gpu.device.create_shader_module_trusted(descriptor, checks) }
 }

@@ -26,9 +26,21 @@ pub struct Step {
 
 impl Step {
     /// A dispatch of `op` over `workgroups`.
-    pub fn new<P: Params>(label: impl Into<String>, op: &Op, params: &P, workgroups: [u32; 3]) -> Self {
+    pub fn new<P: Params>(
+        label: impl Into<String>,
+        op: &Op,
+        params: &P,
+        workgroups: [u32; 3],
+    ) -> Self {
         let params = bytemuck::bytes_of(params).to_vec();
-        Self { label: label.into(), op: op.clone(), workgroups, weight_bytes: 0, flops: 0, params }
+        Self {
+            label: label.into(),
+            op: op.clone(),
+            workgroups,
+            weight_bytes: 0,
+            flops: 0,
+            params,
+        }
     }
 
     /// Says what the dispatch costs.
@@ -58,7 +70,10 @@ impl Plan {
     /// Makes the plan ready to encode.
     pub fn new(gpu: &Gpu, steps: Vec<Step>) -> Result<Self> {
         if gpu.class.immediates || steps.is_empty() {
-            return Ok(Self { steps, uniforms: None });
+            return Ok(Self {
+                steps,
+                uniforms: None,
+            });
         }
         let mut bytes = vec![0u8; steps.len() * PARAMS_ALIGNMENT];
         for (slot, step) in bytes.chunks_exact_mut(PARAMS_ALIGNMENT).zip(&steps) {
@@ -68,9 +83,15 @@ impl Plan {
         let uniforms = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("params"),
             layout: &gpu.params_layout,
-            entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.binding() }],
+            entries: &[wgpu::BindGroupEntry {
+                binding: 0,
+                resource: buffer.binding(),
+            }],
         });
-        Ok(Self { steps, uniforms: Some(uniforms) })
+        Ok(Self {
+            steps,
+            uniforms: Some(uniforms),
+        })
     }
 
     /// The dispatches.
@@ -88,7 +109,10 @@ impl Plan {
 
     /// Records each dispatch in a pass of its own, with a timestamp before and after it.
     pub fn encode_timed(&self, encoder: &mut wgpu::CommandEncoder, timestamps: &Timestamps) {
-        assert!(self.steps.len() <= timestamps.capacity, "more dispatches than timestamps");
+        assert!(
+            self.steps.len() <= timestamps.capacity,
+            "more dispatches than timestamps"
+        );
         for index in 0..self.steps.len() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
@@ -125,7 +149,10 @@ impl Plan {
         self.encode(&mut encoder);
         let encoded = clock.elapsed();
         gpu.submit(encoder);
-        (encoded.as_nanos() as u64, (clock.elapsed() - encoded).as_nanos() as u64)
+        (
+            encoded.as_nanos() as u64,
+            (clock.elapsed() - encoded).as_nanos() as u64,
+        )
     }
 
     /// Encodes, submits and waits: for tests and one-off work.
@@ -162,8 +189,11 @@ impl Timestamps {
             return Ok(None);
         }
         let count = 2 * capacity as u32;
-        let queries =
-            gpu.device.create_query_set(&wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count });
+        let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: None,
+            ty: wgpu::QueryType::Timestamp,
+            count,
+        });
         let size = u64::from(count) * 8;
         let raw = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("timestamps"),
@@ -171,7 +201,15 @@ impl Timestamps {
             usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         });
-        Ok(Some(Self { queries, resolved: Buffer { raw, offset: 0, size }, capacity }))
+        Ok(Some(Self {
+            queries,
+            resolved: Buffer {
+                raw,
+                offset: 0,
+                size,
+            },
+            capacity,
+        }))
     }
 
     /// The times of the first `dispatches`, waiting for all submitted work. A timestamp that runs
@@ -179,7 +217,8 @@ impl Timestamps {
     pub fn read_back(&self, gpu: &Gpu, dispatches: usize) -> Result<Vec<DispatchTime>> {
         let ticks: Vec<u64> = self.resolved.read_back(gpu, 2 * dispatches)?;
         let first = ticks.first().copied().unwrap_or_default();
-        let nanos = |ticks: u64| (ticks as f64 * f64::from(gpu.queue.get_timestamp_period())) as u64;
+        let nanos =
+            |ticks: u64| (ticks as f64 * f64::from(gpu.queue.get_timestamp_period())) as u64;
         let time = |pair: &[u64]| DispatchTime {
             start_nanos: nanos(pair[0].saturating_sub(first)),
             duration_nanos: nanos(pair[1].saturating_sub(pair[0])),

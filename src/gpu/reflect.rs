@@ -65,28 +65,55 @@ pub struct Checked {
 /// Composes, parses, validates (uniform control flow included) and reflects a variant. Needs no GPU.
 pub fn check(variant: &Variant) -> Result<Checked> {
     let source = variant.source()?;
-    let fail = |what: String| Error::gpu(format!("shader {}: {what}", variant.name()), "this is a defect of first-wgpu");
-    let parsed = naga::front::wgsl::parse_str(&source).map_err(|error| fail(error.emit_to_string(&source)))?;
+    let fail = |what: String| {
+        Error::gpu(
+            format!("shader {}: {what}", variant.name()),
+            "this is a defect of first-wgpu",
+        )
+    };
+    let parsed = naga::front::wgsl::parse_str(&source)
+        .map_err(|error| fail(error.emit_to_string(&source)))?;
     let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
-    let info = validator.validate(&parsed).map_err(|error| fail(error.emit_to_string(&source)))?;
-    let constants = variant.overrides().map(|(name, value)| (name.to_owned(), value)).collect();
+    let info = validator
+        .validate(&parsed)
+        .map_err(|error| fail(error.emit_to_string(&source)))?;
+    let constants = variant
+        .overrides()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
     for (name, _) in variant.overrides() {
-        if !parsed.overrides.iter().any(|(_, known)| known.name.as_deref() == Some(name)) {
+        if !parsed
+            .overrides
+            .iter()
+            .any(|(_, known)| known.name.as_deref() == Some(name))
+        {
             return Err(fail(format!("has no override constant `{name}`")));
         }
     }
     let entry = Some((naga::ShaderStage::Compute, "main"));
-    let (module, info) = naga::back::pipeline_constants::process_overrides(&parsed, &info, entry, &constants)
-        .map_err(|error| fail(error.to_string()))?;
+    let (module, info) =
+        naga::back::pipeline_constants::process_overrides(&parsed, &info, entry, &constants)
+            .map_err(|error| fail(error.to_string()))?;
     let (module, info) = (module.into_owned(), info.into_owned());
     let reflection = reflect(&module).map_err(fail)?;
-    Ok(Checked { source, module, info, reflection })
+    Ok(Checked {
+        source,
+        module,
+        info,
+        reflection,
+    })
 }
 
 fn reflect(module: &naga::Module) -> Result<Reflection, String> {
-    let entry = module.entry_points.iter().find(|entry| entry.name == "main").ok_or("has no entry point `main`")?;
+    let entry = module
+        .entry_points
+        .iter()
+        .find(|entry| entry.name == "main")
+        .ok_or("has no entry point `main`")?;
     let mut layouter = naga::proc::Layouter::default();
-    layouter.update(module.to_ctx()).map_err(|error| error.to_string())?;
+    layouter
+        .update(module.to_ctx())
+        .map_err(|error| error.to_string())?;
     let (mut bindings, mut params, mut workgroup_bytes) = (Vec::new(), ParamsLayout::default(), 0);
     for (_, variable) in module.global_variables.iter() {
         let name = variable.name.clone().unwrap_or_default();
@@ -96,7 +123,9 @@ fn reflect(module: &naga::Module) -> Result<Reflection, String> {
         }
         let kind = match variable.space {
             AddressSpace::Uniform => BindingKind::Uniform,
-            AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => BindingKind::ReadWrite,
+            AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => {
+                BindingKind::ReadWrite
+            }
             AddressSpace::Storage { .. } => BindingKind::Read,
             AddressSpace::WorkGroup => {
                 workgroup_bytes += layouter[variable.ty].size;
@@ -104,20 +133,43 @@ fn reflect(module: &naga::Module) -> Result<Reflection, String> {
             }
             _ => continue,
         };
-        let binding = variable.binding.as_ref().ok_or(format!("`{name}` has no binding"))?;
+        let binding = variable
+            .binding
+            .as_ref()
+            .ok_or(format!("`{name}` has no binding"))?;
         if binding.group != 0 {
-            return Err(format!("`{name}` is in group {}, expected 0", binding.group));
+            return Err(format!(
+                "`{name}` is in group {}, expected 0",
+                binding.group
+            ));
         }
-        bindings.push(Binding { name, index: binding.binding, kind });
+        bindings.push(Binding {
+            name,
+            index: binding.binding,
+            kind,
+        });
     }
     bindings.sort_by_key(|binding| binding.index);
-    Ok(Reflection { bindings, params, workgroup_size: entry.workgroup_size, workgroup_bytes })
+    Ok(Reflection {
+        bindings,
+        params,
+        workgroup_size: entry.workgroup_size,
+        workgroup_bytes,
+    })
 }
 
 fn params_layout(inner: &TypeInner) -> Result<ParamsLayout, String> {
     let TypeInner::Struct { members, span } = inner else {
         return Err("`params` is not a struct".to_owned());
     };
-    let fields = members.iter().map(|member| (member.name.clone().unwrap_or_default(), member.offset as usize));
-    Ok(ParamsLayout { size_bytes: *span as usize, fields: fields.collect() })
+    let fields = members.iter().map(|member| {
+        (
+            member.name.clone().unwrap_or_default(),
+            member.offset as usize,
+        )
+    });
+    Ok(ParamsLayout {
+        size_bytes: *span as usize,
+        fields: fields.collect(),
+    })
 }

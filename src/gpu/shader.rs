@@ -10,7 +10,8 @@ use include_dir::{Dir, include_dir};
 static SHADERS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/shaders");
 
 /// What to do about an error in the shaders themselves.
-const REMEDY: &str = "this is a defect of first-wgpu; set FIRST_DUMP_SHADERS=DIR to look at the composed source";
+const REMEDY: &str =
+    "this is a defect of first-wgpu; set FIRST_DUMP_SHADERS=DIR to look at the composed source";
 
 /// One way to compose and specialise a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +28,11 @@ pub struct Variant {
 impl Variant {
     /// The kernel as its file stands.
     pub fn new(kernel: &'static str) -> Self {
-        Self { kernel, imports: Vec::new(), overrides: Vec::new() }
+        Self {
+            kernel,
+            imports: Vec::new(),
+            overrides: Vec::new(),
+        }
     }
 
     /// Binds an `#import` name to a file under `shaders/`.
@@ -44,18 +49,31 @@ impl Variant {
 
     /// The `override` constants that were set.
     pub fn overrides(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        self.overrides.iter().map(|(name, bits)| (*name, f64::from_bits(*bits)))
+        self.overrides
+            .iter()
+            .map(|(name, bits)| (*name, f64::from_bits(*bits)))
     }
 
     /// The name used in messages and traces: the kernel and what it is composed of.
     pub fn name(&self) -> String {
-        let parts = self.imports.iter().map(|(_, path)| path.rsplit('/').next().unwrap_or(path));
-        std::iter::once(self.kernel).chain(parts).collect::<Vec<_>>().join("+")
+        let parts = self
+            .imports
+            .iter()
+            .map(|(_, path)| path.rsplit('/').next().unwrap_or(path));
+        std::iter::once(self.kernel)
+            .chain(parts)
+            .collect::<Vec<_>>()
+            .join("+")
     }
 
     /// The whole WGSL source, imports in place of their directives.
     pub fn source(&self) -> Result<String> {
-        let mut composer = Composer { imports: &self.imports, done: Vec::new(), open: Vec::new(), source: String::new() };
+        let mut composer = Composer {
+            imports: &self.imports,
+            done: Vec::new(),
+            open: Vec::new(),
+            source: String::new(),
+        };
         composer.file(self.kernel, "the host", 0)?;
         Ok(composer.source)
     }
@@ -77,7 +95,10 @@ impl Composer<'_> {
         if self.done.iter().any(|done| done == path) {
             return Ok(());
         }
-        let Some(text) = SHADERS.get_file(format!("{path}.wgsl")).and_then(|file| file.contents_utf8()) else {
+        let Some(text) = SHADERS
+            .get_file(format!("{path}.wgsl"))
+            .and_then(|file| file.contents_utf8())
+        else {
             return fail(format!("no shader file `{path}.wgsl`"));
         };
         self.open.push(path.to_owned());
@@ -86,7 +107,8 @@ impl Composer<'_> {
                 Some(name) => {
                     let name = name.trim();
                     let bound = self.imports.iter().find(|(bound, _)| *bound == name);
-                    let target = bound.map_or_else(|| format!("lib/{name}"), |(_, path)| (*path).to_owned());
+                    let target =
+                        bound.map_or_else(|| format!("lib/{name}"), |(_, path)| (*path).to_owned());
                     self.file(&target, &format!("shaders/{path}.wgsl"), index + 1)?;
                 }
                 None => {
@@ -103,7 +125,10 @@ impl Composer<'_> {
 
 /// The names of all kernels: the files directly under `shaders/`.
 pub fn kernels() -> Vec<&'static str> {
-    let mut names: Vec<_> = SHADERS.files().filter_map(|file| file.path().file_stem()?.to_str()).collect();
+    let mut names: Vec<_> = SHADERS
+        .files()
+        .filter_map(|file| file.path().file_stem()?.to_str())
+        .collect();
     names.sort_unstable();
     names
 }

@@ -18,5 +18,12 @@ pub fn step(gpu: &Gpu, logits: &Buffer, state: &Buffer, vocab: usize) -> Result<
     assert!(vocab < 1 << 24, "ids up to {vocab} are not exact in f32");
     let variant = Variant::new("argmax").import("reduce", reduce(&gpu.class));
     let op = op::<Params>(gpu, variant, &[("logits", logits), ("state", state)])?;
-    Ok(Step::new("argmax", &op, &Params { vocab: vocab as u32 }, [1, 1, 1]))
+    Ok(Step::new(
+        "argmax",
+        &op,
+        &Params {
+            vocab: vocab as u32,
+        },
+        [1, 1, 1],
+    ))
 }

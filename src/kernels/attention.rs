@@ -33,9 +33,21 @@ pub struct Attention<'a> {
     pub head_dim: usize,
 }
 
-pub(super) fn compose(variant: Variant, kv: KvFormat, heads: usize, kv_heads: usize, head_dim: usize) -> Variant {
-    assert!(head_dim.is_multiple_of(4) && head_dim <= 128, "head size {head_dim}");
-    assert!(heads.is_multiple_of(kv_heads), "{heads} query heads, {kv_heads} key heads");
+pub(super) fn compose(
+    variant: Variant,
+    kv: KvFormat,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+) -> Variant {
+    assert!(
+        head_dim.is_multiple_of(4) && head_dim <= 128,
+        "head size {head_dim}"
+    );
+    assert!(
+        heads.is_multiple_of(kv_heads),
+        "{heads} query heads, {kv_heads} key heads"
+    );
     variant
         .import("kv_read", kv.read())
         .set("HEADS", heads as u32)
@@ -44,20 +56,49 @@ pub(super) fn compose(variant: Variant, kv: KvFormat, heads: usize, kv_heads: us
         .set("KEY_ROWS", (kv_heads * head_dim) as u32)
 }
 
-pub(super) fn variant(class: &Class, kv: KvFormat, heads: usize, kv_heads: usize, head_dim: usize) -> Variant {
+pub(super) fn variant(
+    class: &Class,
+    kv: KvFormat,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+) -> Variant {
     let lanes = by_class(class, "lib/attention_subgroup", "lib/attention_workgroup");
-    compose(Variant::new("attention").import("lanes", lanes), kv, heads, kv_heads, head_dim)
+    compose(
+        Variant::new("attention").import("lanes", lanes),
+        kv,
+        heads,
+        kv_heads,
+        head_dim,
+    )
 }
 
 /// A step over `tokens` tokens from `position` on.
-pub fn step(gpu: &Gpu, label: &str, attention: Attention<'_>, tokens: usize, position: usize) -> Result<Step> {
-    let Attention { queries, kv, kv_format, y, heads, kv_heads, head_dim } = attention;
+pub fn step(
+    gpu: &Gpu,
+    label: &str,
+    attention: Attention<'_>,
+    tokens: usize,
+    position: usize,
+) -> Result<Step> {
+    let Attention {
+        queries,
+        kv,
+        kv_format,
+        y,
+        heads,
+        kv_heads,
+        head_dim,
+    } = attention;
     assert_holds(label, queries, tokens * heads * head_dim);
     assert_holds(label, y, tokens * heads * head_dim);
     let variant = variant(&gpu.class, kv_format, heads, kv_heads, head_dim);
     let op = op::<Params>(gpu, variant, &[("queries", queries), ("kv", kv), ("y", y)])?;
     let lanes = op.workgroup_size()[0] as usize;
-    let params = Params { position: position as u32, tokens: tokens as u32 };
+    let params = Params {
+        position: position as u32,
+        tokens: tokens as u32,
+    };
     let pairs = tokens * position + tokens * (tokens + 1) / 2;
     let size = [workgroups(tokens.div_ceil(lanes)), workgroups(heads), 1];
     Ok(Step::new(label, &op, &params, size).cost(0, 4 * (pairs * heads * head_dim) as u64))

@@ -13,17 +13,46 @@ crate::params! {
     }
 }
 
-pub(super) fn variant(class: &Class, kv: KvFormat, heads: usize, kv_heads: usize, head_dim: usize) -> Variant {
+pub(super) fn variant(
+    class: &Class,
+    kv: KvFormat,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+) -> Variant {
     let attend = by_class(class, "lib/attend_subgroup", "lib/attend_workgroup");
-    compose(Variant::new("attention_decode").import("attend", attend), kv, heads, kv_heads, head_dim)
+    compose(
+        Variant::new("attention_decode").import("attend", attend),
+        kv,
+        heads,
+        kv_heads,
+        head_dim,
+    )
 }
 
 /// A step for the token whose position is in `state`.
 pub fn step(gpu: &Gpu, label: &str, attention: Attention<'_>, state: &Buffer) -> Result<Step> {
-    let Attention { queries, kv, kv_format, y, heads, kv_heads, head_dim } = attention;
+    let Attention {
+        queries,
+        kv,
+        kv_format,
+        y,
+        heads,
+        kv_heads,
+        head_dim,
+    } = attention;
     assert_holds(label, queries, heads * head_dim);
     assert_holds(label, y, heads * head_dim);
     let variant = variant(&gpu.class, kv_format, heads, kv_heads, head_dim);
-    let op = op::<Params>(gpu, variant, &[("queries", queries), ("kv", kv), ("state", state), ("y", y)])?;
-    Ok(Step::new(label, &op, &Params { position: 0 }, [workgroups(heads), 1, 1]))
+    let op = op::<Params>(
+        gpu,
+        variant,
+        &[("queries", queries), ("kv", kv), ("state", state), ("y", y)],
+    )?;
+    Ok(Step::new(
+        label,
+        &op,
+        &Params { position: 0 },
+        [workgroups(heads), 1, 1],
+    ))
 }

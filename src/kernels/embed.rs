@@ -26,8 +26,19 @@ pub(super) fn variant(format: Format) -> Variant {
 }
 
 /// Steps that write `x [tokens, H]` for `ids [tokens]`, one per slice of the embedding.
-pub fn steps(gpu: &Gpu, embedding: &Linear, ids: &Buffer, x: &Buffer, tokens: usize) -> Result<Vec<Step>> {
-    assert_eq!(embedding.order, Order::Plain, "row order of `{}`", embedding.name);
+pub fn steps(
+    gpu: &Gpu,
+    embedding: &Linear,
+    ids: &Buffer,
+    x: &Buffer,
+    tokens: usize,
+) -> Result<Vec<Step>> {
+    assert_eq!(
+        embedding.order,
+        Order::Plain,
+        "row order of `{}`",
+        embedding.name
+    );
     super::assert_holds("embed x", x, tokens * embedding.columns);
     super::assert_holds("embed ids", ids, tokens);
     let blocks = embedding.columns / 32;
@@ -35,9 +46,19 @@ pub fn steps(gpu: &Gpu, embedding: &Linear, ids: &Buffer, x: &Buffer, tokens: us
         let mut bindings = vec![("ids", ids), ("x", x)];
         bindings.extend(weight_bindings(slice));
         let op = op::<Params>(gpu, variant(slice.format), &bindings)?;
-        let params = Params { blocks: blocks as u32, first_tile: slice.tiles.start, tiles: slice.tiles.len() as u32 };
+        let params = Params {
+            blocks: blocks as u32,
+            first_tile: slice.tiles.start,
+            tiles: slice.tiles.len() as u32,
+        };
         let bytes = (tokens * slice.format.row_bytes(embedding.columns)) as u64;
-        Ok(Step::new("embed", &op, &params, [workgroups(blocks.div_ceil(LANES)), workgroups(tokens), 1]).cost(bytes, 0))
+        Ok(Step::new(
+            "embed",
+            &op,
+            &params,
+            [workgroups(blocks.div_ceil(LANES)), workgroups(tokens), 1],
+        )
+        .cost(bytes, 0))
     };
     embedding.slices.iter().map(step).collect()
 }

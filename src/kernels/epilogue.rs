@@ -58,9 +58,15 @@ impl Epilogue<'_> {
         assert_eq!(order, linear.order, "row order of `{}`", linear.name);
         let rows = linear.rows as u32;
         match self {
-            Self::Store { .. } => variant.import("epilogue", "epilogue/store").set("ROWS", rows),
-            Self::Residual { .. } => variant.import("epilogue", "epilogue/residual").set("ROWS", rows),
-            Self::SiluMul { .. } => variant.import("epilogue", "epilogue/silu_mul").set("ROWS", rows / 2),
+            Self::Store { .. } => variant
+                .import("epilogue", "epilogue/store")
+                .set("ROWS", rows),
+            Self::Residual { .. } => variant
+                .import("epilogue", "epilogue/residual")
+                .set("ROWS", rows),
+            Self::SiluMul { .. } => variant
+                .import("epilogue", "epilogue/silu_mul")
+                .set("ROWS", rows / 2),
             Self::Rope(rope) => variant
                 .import("epilogue", "epilogue/rope")
                 .import("kv_write", rope.kv_format.write())
@@ -87,12 +93,27 @@ impl Epilogue<'_> {
 pub(super) fn example_variants() -> Vec<fn(Variant) -> Variant> {
     fn rope(variant: Variant) -> Variant {
         let variant = variant.import("epilogue", "epilogue/rope");
-        variant.set("QUERY_ROWS", 576).set("KEY_ROWS", 192).set("HEAD_DIM", 64)
+        variant
+            .set("QUERY_ROWS", 576)
+            .set("KEY_ROWS", 192)
+            .set("HEAD_DIM", 64)
     }
     vec![
-        |variant| variant.import("epilogue", "epilogue/store").set("ROWS", 576),
-        |variant| variant.import("epilogue", "epilogue/residual").set("ROWS", 576),
-        |variant| variant.import("epilogue", "epilogue/silu_mul").set("ROWS", 1536),
+        |variant| {
+            variant
+                .import("epilogue", "epilogue/store")
+                .set("ROWS", 576)
+        },
+        |variant| {
+            variant
+                .import("epilogue", "epilogue/residual")
+                .set("ROWS", 576)
+        },
+        |variant| {
+            variant
+                .import("epilogue", "epilogue/silu_mul")
+                .set("ROWS", 1536)
+        },
         |variant| rope(variant.import("kv_write", KvFormat::F32.write())),
         |variant| rope(variant.import("kv_write", KvFormat::F16.write())),
     ]

@@ -26,7 +26,10 @@ const TOKENS: usize = 32;
 pub(super) fn variant(class: &Class, format: Format) -> Variant {
     Variant::new("matmul")
         .import("weights", weights_module(format))
-        .import("tile", by_class(class, "lib/matmul_subgroup", "lib/matmul_workgroup"))
+        .import(
+            "tile",
+            by_class(class, "lib/matmul_subgroup", "lib/matmul_workgroup"),
+        )
 }
 
 /// Steps of the product, one per slice of the matrix. `x` is `[tokens, columns]`.
@@ -44,7 +47,11 @@ pub fn steps(
         let mut bindings = vec![("x", x)];
         bindings.extend(weight_bindings(slice));
         bindings.extend(epilogue.bindings());
-        let op = op::<Params>(gpu, epilogue.apply(variant(&gpu.class, slice.format), linear), &bindings)?;
+        let op = op::<Params>(
+            gpu,
+            epilogue.apply(variant(&gpu.class, slice.format), linear),
+            &bindings,
+        )?;
         let params = Params {
             blocks: linear.columns as u32 / 32,
             first_tile: slice.tiles.start,
@@ -52,7 +59,11 @@ pub fn steps(
             tokens: tokens as u32,
         };
         let flops = 2 * (slice.tiles.len() * TILE * linear.columns * tokens) as u64;
-        let size = [workgroups(slice.tiles.len()), workgroups(tokens.div_ceil(TOKENS)), 1];
+        let size = [
+            workgroups(slice.tiles.len()),
+            workgroups(tokens.div_ceil(TOKENS)),
+            1,
+        ];
         Ok(Step::new(label, &op, &params, size).cost(slice.bytes, flops))
     };
     linear.slices.iter().map(step).collect()

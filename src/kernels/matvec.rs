@@ -32,10 +32,15 @@ pub struct Norm<'a> {
 pub(super) fn variant(class: &Class, format: Format, epsilon: Option<f32>) -> Variant {
     let variant = Variant::new("matvec")
         .import("weights", weights_module(format))
-        .import("lanes", by_class(class, "lib/matvec_subgroup", "lib/matvec_workgroup"));
+        .import(
+            "lanes",
+            by_class(class, "lib/matvec_subgroup", "lib/matvec_workgroup"),
+        );
     match epsilon {
         None => variant.import("prologue", "prologue/plain"),
-        Some(epsilon) => variant.import("prologue", "prologue/rms_norm").set("EPSILON", epsilon),
+        Some(epsilon) => variant
+            .import("prologue", "prologue/rms_norm")
+            .set("EPSILON", epsilon),
     }
 }
 
@@ -56,9 +61,17 @@ pub fn steps(
         bindings.extend(weight_bindings(slice));
         bindings.extend(epilogue.bindings());
         let op = op::<Params>(gpu, epilogue.apply(variant, linear), &bindings)?;
-        let params = Params { blocks: linear.columns as u32 / 32, first_tile: slice.tiles.start, position: 0, tokens: 1 };
+        let params = Params {
+            blocks: linear.columns as u32 / 32,
+            first_tile: slice.tiles.start,
+            position: 0,
+            tokens: 1,
+        };
         let rows = slice.tiles.len() * crate::weights::pack::TILE;
-        Ok(Step::new(label, &op, &params, [workgroups(slice.tiles.len()), 1, 1]).cost(slice.bytes, 2 * (rows * linear.columns) as u64))
+        Ok(
+            Step::new(label, &op, &params, [workgroups(slice.tiles.len()), 1, 1])
+                .cost(slice.bytes, 2 * (rows * linear.columns) as u64),
+        )
     };
     linear.slices.iter().map(step).collect()
 }

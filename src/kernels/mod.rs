@@ -5,6 +5,7 @@
 pub mod argmax;
 pub mod attention;
 pub mod attention_decode;
+pub mod cross_entropy;
 pub mod embed;
 pub mod epilogue;
 pub mod matmul;
@@ -56,7 +57,11 @@ impl KvFormat {
 /// Which of two modules of one contract a kernel is composed with. Software Vulkan rewards a workgroup
 /// of one subgroup that never touches workgroup memory; GPUs reward wide workgroups.
 fn by_class(class: &Class, subgroup: &'static str, workgroup: &'static str) -> &'static str {
-    if class.one_subgroup() { subgroup } else { workgroup }
+    if class.one_subgroup() {
+        subgroup
+    } else {
+        workgroup
+    }
 }
 
 fn reduce(class: &Class) -> &'static str {
@@ -78,7 +83,9 @@ pub fn weights_module(format: Format) -> &'static str {
 /// The bindings of a slice of weights.
 fn weight_bindings(slice: &Slice) -> Vec<(&'static str, &Buffer)> {
     let scales = slice.scales.as_ref().map(|scales| ("scales", scales));
-    std::iter::once(("quants", &slice.quants)).chain(scales).collect()
+    std::iter::once(("quants", &slice.quants))
+        .chain(scales)
+        .collect()
 }
 
 /// The variants of every kernel, for both kinds of adapter: what a test composes and validates.
@@ -101,25 +108,36 @@ pub fn all_variants() -> Vec<Variant> {
         }
         variants.push(rms_norm::variant(&class, 1e-5));
         variants.push(router_score::variant(&class, Some(1e-5)));
-        variants.push(Variant::new("argmax").import("reduce", reduce));
-        variants.push(Variant::new("sample").import("reduce", reduce));
+        let alone = ["argmax", "cross_entropy", "sample"];
+        variants.extend(alone.map(|kernel| Variant::new(kernel).import("reduce", reduce)));
     }
     variants
 }
 
 /// Asserts that a buffer holds `count` numbers of 4 bytes.
 fn assert_holds(what: &str, buffer: &Buffer, count: usize) {
-    assert!(buffer.size_bytes() >= 4 * count as u64, "{what} needs {count} numbers, has {} bytes", buffer.size_bytes());
+    assert!(
+        buffer.size_bytes() >= 4 * count as u64,
+        "{what} needs {count} numbers, has {} bytes",
+        buffer.size_bytes()
+    );
 }
 
 /// Workgroups in one dimension, which WebGPU limits to 65535.
 fn workgroups(count: usize) -> u32 {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    assert!(count <= 65535, "{count} workgroups in one dimension, at most 65535 are allowed");
+    assert!(
+        count <= 65535,
+        "{count} workgroups in one dimension, at most 65535 are allowed"
+    );
     count
 }
 
 /// The step of a single-slice kernel needs the device to make its pipeline.
-fn op<P: crate::gpu::Params>(gpu: &Gpu, variant: Variant, buffers: &[(&str, &Buffer)]) -> crate::Result<crate::gpu::Op> {
+fn op<P: crate::gpu::Params>(
+    gpu: &Gpu,
+    variant: Variant,
+    buffers: &[(&str, &Buffer)],
+) -> crate::Result<crate::gpu::Op> {
     Ok(gpu.pipeline::<P>(variant)?.bind(gpu, buffers))
 }

@@ -13,7 +13,9 @@ crate::params! {
 }
 
 pub(super) fn variant(class: &Class, epsilon: f32) -> Variant {
-    Variant::new("rms_norm").import("reduce", reduce(class)).set("EPSILON", epsilon)
+    Variant::new("rms_norm")
+        .import("reduce", reduce(class))
+        .set("EPSILON", epsilon)
 }
 
 /// A step that writes `y [tokens, hidden]` from `x` of the same shape and `gamma [hidden]`.
@@ -27,6 +29,17 @@ pub fn step(
     assert_holds(label, x, tokens * hidden);
     assert_holds(label, y, tokens * hidden);
     assert_holds(label, gamma, hidden);
-    let op = op::<Params>(gpu, variant(&gpu.class, epsilon), &[("x", x), ("gamma", gamma), ("y", y)])?;
-    Ok(Step::new(label, &op, &Params { fours: hidden as u32 / 4 }, [workgroups(tokens), 1, 1]))
+    let op = op::<Params>(
+        gpu,
+        variant(&gpu.class, epsilon),
+        &[("x", x), ("gamma", gamma), ("y", y)],
+    )?;
+    Ok(Step::new(
+        label,
+        &op,
+        &Params {
+            fours: hidden as u32 / 4,
+        },
+        [workgroups(tokens), 1, 1],
+    ))
 }

@@ -36,8 +36,14 @@ pub struct Routers<'a> {
 }
 
 pub(super) fn variant(class: &Class, epsilon: Option<f32>) -> Variant {
-    let variant = Variant::new("router_score").import("reduce", reduce(class)).set("EPSILON", epsilon.unwrap_or(0.0));
-    if epsilon.is_some() { variant } else { variant.set("NORM", 0.0) }
+    let variant = Variant::new("router_score")
+        .import("reduce", reduce(class))
+        .set("EPSILON", epsilon.unwrap_or(0.0));
+    if epsilon.is_some() {
+        variant
+    } else {
+        variant.set("NORM", 0.0)
+    }
 }
 
 /// A step that scores `x [tokens, hidden]` into columns `first..first + tokens`.
@@ -49,12 +55,26 @@ pub fn step(
     [tokens, hidden]: [usize; 2],
     first: usize,
 ) -> Result<Step> {
-    assert!((1..=2).contains(&routers.count), "{label}: {} routers, expected 1 or 2", routers.count);
+    assert!(
+        (1..=2).contains(&routers.count),
+        "{label}: {} routers, expected 1 or 2",
+        routers.count
+    );
     assert_holds(label, x, tokens * hidden);
     assert_holds(label, routers.weights, routers.count * hidden);
     assert_holds(label, routers.scores, routers.count * routers.stride);
-    assert!(first + tokens <= routers.stride, "{label}: token {} of {}", first + tokens, routers.stride);
-    let buffers = [("x", x), ("w", routers.weights), ("b", routers.biases), ("p", routers.scores)];
+    assert!(
+        first + tokens <= routers.stride,
+        "{label}: token {} of {}",
+        first + tokens,
+        routers.stride
+    );
+    let buffers = [
+        ("x", x),
+        ("w", routers.weights),
+        ("b", routers.biases),
+        ("p", routers.scores),
+    ];
     let op = op::<Params>(gpu, variant(&gpu.class, routers.epsilon), &buffers)?;
     let params = Params {
         fours: hidden as u32 / 4,
@@ -63,5 +83,6 @@ pub fn step(
         stride: routers.stride as u32,
     };
     let flops = (2 * (1 + routers.count) * tokens * hidden) as u64;
-    Ok(Step::new(label, &op, &params, [workgroups(tokens), 1, 1]).cost((4 * routers.count * hidden) as u64, flops))
+    Ok(Step::new(label, &op, &params, [workgroups(tokens), 1, 1])
+        .cost((4 * routers.count * hidden) as u64, flops))
 }

@@ -24,12 +24,21 @@ crate::params! {
 }
 
 /// A step that draws a token into `state` and advances its position; `weights [V]` is scratch.
-pub fn step(gpu: &Gpu, [logits, weights, state]: [&Buffer; 3], vocab: usize, sampling: &Sampling) -> Result<Step> {
+pub fn step(
+    gpu: &Gpu,
+    [logits, weights, state]: [&Buffer; 3],
+    vocab: usize,
+    sampling: &Sampling,
+) -> Result<Step> {
     assert_holds("sample logits", logits, vocab);
     assert_holds("sample weights", weights, vocab);
     assert!(sampling.temperature > 0.0, "temperature 0 is argmax");
     let variant = Variant::new("sample").import("reduce", reduce(&gpu.class));
-    let op = op::<Params>(gpu, variant, &[("logits", logits), ("weights", weights), ("state", state)])?;
+    let op = op::<Params>(
+        gpu,
+        variant,
+        &[("logits", logits), ("weights", weights), ("state", state)],
+    )?;
     let params = Params {
         vocab: vocab as u32,
         top_k: sampling.top_k,

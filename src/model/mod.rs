@@ -5,9 +5,13 @@
 //! | [`config`] | shapes and constants from the file, checked against its tensors |
 //! | [`tokenizer`] | text to token ids and back |
 //! | [`chat_template`] | a conversation to the text of a prompt |
+//! | [`llama`] | weights on the GPU; the steps of a prefill and of a decoded token |
+//! | [`kv_cache`] | keys and values of the layers that run |
 //! | [`tiny`] | a generated model of a few hundred kilobytes, for tests and demonstrations |
 
 pub mod chat_template;
 pub mod config;
+pub mod kv_cache;
+pub mod llama;
 pub mod tiny;
 pub mod tokenizer;

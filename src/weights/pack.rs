@@ -92,12 +92,21 @@ impl Linear {
             let fits = source.columns() == columns && columns.is_multiple_of(32);
             if !fits || (order == Order::Halves && source.rows() * sources.len() != rows) {
                 return Err(Error::mismatch(
-                    format!("`{}` has shape [{}, {}], which does not go into `{name}`", source.name, source.rows(), source.columns()),
+                    format!(
+                        "`{}` has shape [{}, {}], which does not go into `{name}`",
+                        source.name,
+                        source.rows(),
+                        source.columns()
+                    ),
                     "use a model whose hidden sizes are multiples of 32",
                 ));
             }
         }
-        let layout = Layout { order, sources, columns };
+        let layout = Layout {
+            order,
+            sources,
+            columns,
+        };
         let tiles = layout.tiles();
         let most = gpu.binding_bytes();
         let mut slices = Vec::new();
@@ -105,11 +114,20 @@ impl Linear {
         while first < tiles {
             let format = layout.format(first);
             let room = (most as usize / format.tile_bytes(columns)).max(1);
-            let count = (first..tiles).take(room).take_while(|tile| layout.format(*tile) == format).count();
+            let count = (first..tiles)
+                .take(room)
+                .take_while(|tile| layout.format(*tile) == format)
+                .count();
             slices.push(layout.upload(gpu, name, format, first..first + count)?);
             first += count;
         }
-        Ok(Self { name: name.to_owned(), rows, columns, order, slices })
+        Ok(Self {
+            name: name.to_owned(),
+            rows,
+            columns,
+            order,
+            slices,
+        })
     }
 
     /// Bytes a product with the whole matrix reads.
@@ -128,7 +146,12 @@ impl Layout<'_> {
     fn tiles(&self) -> usize {
         match self.order {
             Order::Halves => self.sources[0].rows().div_ceil(TILE / 2),
-            Order::Plain | Order::Pairs => self.sources.iter().map(|source| source.rows()).sum::<usize>().div_ceil(TILE),
+            Order::Plain | Order::Pairs => self
+                .sources
+                .iter()
+                .map(|source| source.rows())
+                .sum::<usize>()
+                .div_ceil(TILE),
         }
     }
 
@@ -154,9 +177,15 @@ impl Layout<'_> {
 
     /// The format that all rows of a tile share, or f32.
     fn format(&self, tile: usize) -> Format {
-        let mut formats = (0..TILE).filter_map(|i| self.row(tile, i)).map(|(source, _)| source.format);
+        let mut formats = (0..TILE)
+            .filter_map(|i| self.row(tile, i))
+            .map(|(source, _)| source.format);
         let first = formats.next().unwrap_or(Format::F32);
-        if formats.all(|format| format == first) { first } else { Format::F32 }
+        if formats.all(|format| format == first) {
+            first
+        } else {
+            Format::F32
+        }
     }
 
     fn upload(&self, gpu: &Gpu, name: &str, format: Format, tiles: Range<usize>) -> Result<Slice> {
@@ -165,10 +194,14 @@ impl Layout<'_> {
         let (tile_quants, tile_scales) = (blocks * TILE * body, blocks * TILE * header);
         let mut quants = vec![0u8; tiles.len() * tile_quants];
         let mut scales = vec![0u8; (tiles.len() * tile_scales).max(1)];
-        let by_tile = quants.par_chunks_mut(tile_quants).zip(scales.par_chunks_mut(tile_scales.max(1)));
+        let by_tile = quants
+            .par_chunks_mut(tile_quants)
+            .zip(scales.par_chunks_mut(tile_scales.max(1)));
         let fill = |(index, quants, scales): (usize, &mut [u8], &mut [u8])| {
             for i in 0..TILE {
-                let Some((source, row)) = self.row(tiles.start + index, i) else { continue };
+                let Some((source, row)) = self.row(tiles.start + index, i) else {
+                    continue;
+                };
                 let bytes = source.row(row);
                 let mut decoded = Vec::new();
                 let bytes = if source.format == format {
@@ -190,15 +223,24 @@ impl Layout<'_> {
             }
         };
         if header > 0 {
-            by_tile.enumerate().for_each(|(index, (quants, scales))| fill((index, quants, scales)));
+            by_tile
+                .enumerate()
+                .for_each(|(index, (quants, scales))| fill((index, quants, scales)));
         } else {
-            quants.par_chunks_mut(tile_quants).enumerate().for_each(|(index, quants)| fill((index, quants, &mut [])));
+            quants
+                .par_chunks_mut(tile_quants)
+                .enumerate()
+                .for_each(|(index, quants)| fill((index, quants, &mut [])));
         }
         Ok(Slice {
             format,
             tiles: tiles.start as u32..tiles.end as u32,
             quants: Buffer::from_slice(gpu, name, &quants)?,
-            scales: if header > 0 { Some(Buffer::from_slice(gpu, name, &scales)?) } else { None },
+            scales: if header > 0 {
+                Some(Buffer::from_slice(gpu, name, &scales)?)
+            } else {
+                None
+            },
             bytes: (tiles.len() * (tile_quants + tile_scales)) as u64,
         })
     }

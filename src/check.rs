@@ -1,0 +1,220 @@
+//! Comparing the engine with exact outputs of a reference implementation: `first check DIR`.
+//!
+//! The folder holds `reference.json`, a list of entries (`mask`, `text`, `ids`, `greedy`, `runner_up`,
+//! `top1_minus_top2`), and where they were recorded `promptN_last_logits.npy` `[V]`,
+//! `promptN_hidden_states.npy` `[layers + 1, T, H]` and `promptN_final_norm.npy` `[T, H]`, all f32. Files
+//! that are not there are passed over.
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::mask::LayerMask;
+use serde::Deserialize;
+use std::path::Path;
+
+/// The largest normalised mean squared error of logits and hidden states.
+pub const NMSE: f64 = 1e-6;
+
+/// Below this gap between the two largest reference logits, either may be the arg max: rounding decides.
+pub const NEAR_TIE: f32 = 0.15;
+
+/// One prompt of a reference folder.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Entry {
+    /// What is skipped, in the syntax of `--skip-layers`.
+    #[serde(default)]
+    pub mask: String,
+    /// The text that was tokenised.
+    pub text: String,
+    /// Its token ids.
+    pub ids: Vec<u32>,
+    /// The reference's greedy answer.
+    #[serde(default)]
+    pub greedy: Vec<u32>,
+    /// The second-best token of each step.
+    #[serde(default)]
+    pub runner_up: Vec<u32>,
+    /// The gap between the two largest logits of each step.
+    #[serde(default)]
+    pub top1_minus_top2: Vec<f32>,
+}
+
+/// What came of one entry.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Its number.
+    pub index: usize,
+    /// What it skips.
+    pub mask: String,
+    /// Prompt tokens.
+    pub tokens: usize,
+    /// Whether the tokeniser gave the reference's ids.
+    pub ids_equal: bool,
+    /// Error of the last token's logits.
+    pub logits_nmse: Option<f64>,
+    /// The largest error of the residual stream after any layer, and of the final norm.
+    pub hidden_nmse: Option<f64>,
+    /// Greedy tokens that agree, of how many, and how many of them by a near tie.
+    pub greedy: Option<(usize, usize, usize)>,
+}
+
+impl Outcome {
+    /// Whether everything that was compared agrees.
+    pub fn passes(&self) -> bool {
+        let small = |nmse: Option<f64>| nmse.is_none_or(|nmse| nmse <= NMSE);
+        let greedy = self.greedy.is_none_or(|(right, all, _)| right == all);
+        self.ids_equal && small(self.logits_nmse) && small(self.hidden_nmse) && greedy
+    }
+}
+
+/// Reads the entries of a folder.
+pub fn entries(folder: &Path) -> Result<Vec<Entry>> {
+    let path = folder.join("reference.json");
+    let text = std::fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?;
+    serde_json::from_str(&text).map_err(|error| {
+        Error::file(
+            &path,
+            format!("expected a list of reference entries: {error}"),
+            "give a folder that holds reference outputs",
+        )
+    })
+}
+
+/// Runs one entry and compares.
+pub fn check(engine: &Engine, folder: &Path, index: usize, entry: &Entry) -> Result<Outcome> {
+    let config = &engine.model.config;
+    let mask = LayerMask::parse(&entry.mask, config.layers)?;
+    let mut outcome = Outcome {
+        index,
+        mask: entry.mask.clone(),
+        tokens: entry.ids.len(),
+        ids_equal: engine.tokenizer.encode(&entry.text)? == entry.ids,
+        ..Default::default()
+    };
+    let file = |what: &str| folder.join(format!("prompt{index}_{what}.npy"));
+    let hidden = read_npy(
+        &file("hidden_states"),
+        &[config.layers + 1, entry.ids.len(), config.hidden],
+    )?;
+    let normed = read_npy(&file("final_norm"), &[entry.ids.len(), config.hidden])?;
+    if hidden.is_some() || normed.is_some() {
+        let size = entry.ids.len() * config.hidden;
+        let mut worst = 0.0f64;
+        engine.hidden_states(&entry.ids, &mask, &mut |layer, found| {
+            let expected = if layer <= config.layers {
+                hidden
+                    .as_ref()
+                    .map(|hidden| &hidden[layer * size..][..size])
+            } else {
+                normed.as_deref()
+            };
+            worst = expected.map_or(worst, |expected| worst.max(nmse(expected, found)));
+            Ok(())
+        })?;
+        outcome.hidden_nmse = Some(worst);
+    }
+    let logits = read_npy(&file("last_logits"), &[config.vocab])?;
+    let forced = &entry.greedy[..entry.greedy.len().saturating_sub(1)];
+    let (mut right, mut ties) = (0, 0);
+    engine.forced_logits(&entry.ids, &mask, forced, &mut |step, found| {
+        if step == 0 {
+            outcome.logits_nmse = logits.as_ref().map(|expected| nmse(expected, found));
+        }
+        let Some(best) = entry.greedy.get(step) else {
+            return Ok(());
+        };
+        let token = arg_max(found);
+        let tie = entry
+            .top1_minus_top2
+            .get(step)
+            .is_some_and(|gap| *gap < NEAR_TIE);
+        let second = tie && entry.runner_up.get(step) == Some(&token);
+        right += usize::from(token == *best || second);
+        ties += usize::from(token != *best && second);
+        Ok(())
+    })?;
+    if !entry.greedy.is_empty() {
+        outcome.greedy = Some((right, entry.greedy.len(), ties));
+    }
+    Ok(outcome)
+}
+
+/// The lowest index of the largest value.
+pub fn arg_max(values: &[f32]) -> u32 {
+    let mut best = 0;
+    for (index, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = index;
+        }
+    }
+    best as u32
+}
+
+/// Mean squared error over the mean square of what was expected; infinite where a number is not finite.
+pub fn nmse(expected: &[f32], found: &[f32]) -> f64 {
+    assert_eq!(
+        expected.len(),
+        found.len(),
+        "lengths of two tensors to compare"
+    );
+    let (mut error, mut size) = (0.0f64, 0.0f64);
+    for (expected, found) in expected.iter().zip(found) {
+        error += (f64::from(*expected) - f64::from(*found)).powi(2);
+        size += f64::from(*expected).powi(2);
+    }
+    let nmse = error / size.max(f64::MIN_POSITIVE);
+    if nmse.is_finite() {
+        nmse
+    } else {
+        f64::INFINITY
+    }
+}
+
+/// Reads an array of little-endian f32 in C order (the NumPy format, version 1); `None` if there is no file.
+fn read_npy(path: &Path, shape: &[usize]) -> Result<Option<Vec<f32>>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(path).map_err(|error| Error::read(path, error))?;
+    let bad = |what: String| {
+        Error::file(
+            path,
+            what,
+            "write it with numpy.save from a C-ordered float32 array",
+        )
+    };
+    let header = bytes
+        .strip_prefix(b"\x93NUMPY\x01\x00")
+        .and_then(|rest| rest.split_at_checked(2))
+        .and_then(|(length, rest)| {
+            rest.split_at_checked(usize::from(u16::from_le_bytes([length[0], length[1]])))
+        })
+        .and_then(|(header, data)| Some((std::str::from_utf8(header).ok()?, data)));
+    let Some((header, data)) = header else {
+        return Err(bad("expected a NumPy file of version 1".to_owned()));
+    };
+    let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
+    let found: String = header
+        .split_once("'shape': (")
+        .and_then(|(_, rest)| rest.split_once(')'))
+        .map_or("", |(shape, _)| shape)
+        .to_owned();
+    let found: Vec<&str> = found
+        .split(',')
+        .map(str::trim)
+        .filter(|size| !size.is_empty())
+        .collect();
+    if !header.contains("'<f4'") || !header.contains("'fortran_order': False") || found != sizes {
+        return Err(bad(format!(
+            "expected f32 of shape {shape:?}, found `{}`",
+            header.trim()
+        )));
+    }
+    if data.len() != 4 * shape.iter().product::<usize>() {
+        return Err(bad(format!(
+            "expected {} numbers, found {} bytes",
+            shape.iter().product::<usize>(),
+            data.len()
+        )));
+    }
+    Ok(Some(bytemuck::pod_collect_to_vec(data)))
+}

@@ -1,0 +1,66 @@
+//! `first check`.
+
+use super::options::{ModelOptions, load};
+use crate::check::{NMSE, check, entries};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Compare the engine with exact outputs of a reference implementation.
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    /// A folder with `reference.json` and, where recorded, logits and hidden states as `.npy`.
+    folder: PathBuf,
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+impl Check {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let entries = entries(&self.folder)?;
+        let engine = load(&self.model)?;
+        let nmse = |nmse: Option<f64>| nmse.map_or("-".to_owned(), |nmse| format!("{nmse:.1e}"));
+        println!(
+            "{}: {} entries on {}, NMSE at most {NMSE:.0e}",
+            self.folder.display(),
+            entries.len(),
+            engine.gpu.adapter.name
+        );
+        println!(
+            "{:>5}  {:>6}  {:>3}  {:>11}  {:>11}  {:>13}  skipped",
+            "entry", "tokens", "ids", "logits NMSE", "hidden NMSE", "greedy tokens"
+        );
+        let mut failed = 0;
+        for (index, entry) in entries.iter().enumerate() {
+            let outcome = check(&engine, &self.folder, index, entry)?;
+            let greedy = outcome
+                .greedy
+                .map_or("-".to_owned(), |(right, all, ties)| match ties {
+                    0 => format!("{right}/{all}"),
+                    _ => format!("{right}/{all} ({ties} tied)"),
+                });
+            let ids = if outcome.ids_equal { "=" } else { "≠" };
+            let verdict = if outcome.passes() { "" } else { "  FAILED" };
+            println!(
+                "{index:>5}  {:>6}  {ids:>3}  {:>11}  {:>11}  {greedy:>13}  {}{verdict}",
+                outcome.tokens,
+                nmse(outcome.logits_nmse),
+                nmse(outcome.hidden_nmse),
+                if outcome.mask.is_empty() {
+                    "nothing"
+                } else {
+                    &outcome.mask
+                },
+            );
+            failed += usize::from(!outcome.passes());
+        }
+        match failed {
+            0 => println!("all {} agree", entries.len()),
+            _ => println!("{failed} of {} differ", entries.len()),
+        }
+        Ok(if failed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+}

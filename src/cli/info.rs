@@ -1,0 +1,62 @@
+//! `first info`.
+
+use super::options::ModelOptions;
+use crate::model::config::Config;
+use crate::weights::gguf::Gguf;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+/// Show what a model file holds.
+#[derive(Debug, clap::Args)]
+pub(super) struct Info {
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+impl Info {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let path = self.model.path()?;
+        let gguf = Gguf::open(&path)?;
+        let config = Config::from_gguf(&gguf)?;
+        let mut formats: BTreeMap<String, usize> = BTreeMap::new();
+        for tensor in gguf.tensors() {
+            *formats.entry(tensor.type_name()).or_default() += 1;
+        }
+        let formats: Vec<_> = formats
+            .iter()
+            .map(|(name, count)| format!("{count} {name}"))
+            .collect();
+        println!(
+            "file          {} ({:.1} MB, GGUF version {})",
+            path.display(),
+            gguf.file_bytes() as f64 / 1e6,
+            gguf.version()
+        );
+        println!("name          {}", config.name);
+        println!("architecture  {}", config.architecture);
+        println!("layers        {}", config.layers);
+        println!(
+            "hidden        {}, feed-forward {}",
+            config.hidden, config.feed_forward
+        );
+        println!(
+            "heads         {} of {}, {} for keys and values",
+            config.heads, config.head_dim, config.kv_heads
+        );
+        println!(
+            "vocabulary    {}{}",
+            config.vocab,
+            if config.tied_head {
+                ", embedding and head share weights"
+            } else {
+                ""
+            }
+        );
+        println!(
+            "context       {} tokens, RoPE base {}",
+            config.context, config.rope_base
+        );
+        println!("tensors       {}", formats.join(", "));
+        Ok(ExitCode::SUCCESS)
+    }
+}

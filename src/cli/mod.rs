@@ -1,0 +1,48 @@
+//! The command line: parse, call the library, print. One file per command.
+
+mod check;
+mod devices;
+mod info;
+mod options;
+mod pull;
+mod report;
+mod run;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Runs language models on any GPU and skips the layers a prompt does not need.
+#[derive(Debug, Parser)]
+#[command(name = "first", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer one prompt.
+    Run(run::Run),
+    /// Talk, turn by turn.
+    Chat(run::Chat),
+    /// Fetch the default model into the cache folder.
+    Pull,
+    /// Compare the engine with exact outputs of a reference implementation.
+    Check(check::Check),
+    /// List the adapters that models can run on.
+    Devices,
+    /// Show what a model file holds.
+    Info(info::Info),
+}
+
+/// Runs a command.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Run(command) => command.run(),
+        Command::Chat(command) => command.run(),
+        Command::Pull => pull::run(),
+        Command::Check(command) => command.run(),
+        Command::Devices => devices::run(),
+        Command::Info(command) => command.run(),
+    }
+}

@@ -1,0 +1,225 @@
+//! Options that several commands share, and what they stand for.
+
+use crate::engine::{Engine, LoadOptions, Policy};
+use crate::error::{Error, Result};
+use crate::kernels::KvFormat;
+use crate::mask::LayerMask;
+use crate::pull;
+use crate::router::file::{BaseModel, RouterFile};
+use crate::router::{Decision, threshold_for};
+use crate::trace::Sampling;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Which model, on what.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ModelOptions {
+    /// A GGUF file; without it, SmolLM2-135M-Instruct, fetched on first use.
+    #[arg(short, long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Adapter by index or part of its name (see `first devices`).
+    #[arg(long, value_name = "ADAPTER")]
+    device: Option<String>,
+    /// How the KV cache stores numbers.
+    #[arg(long, value_enum, default_value_t = KvFormat::F32)]
+    kv: KvFormat,
+}
+
+impl ModelOptions {
+    /// The model file, fetched if it is the default one and not there yet.
+    pub(super) fn path(&self) -> Result<PathBuf> {
+        match &self.model {
+            Some(path) => Ok(path.clone()),
+            None => fetch(),
+        }
+    }
+}
+
+/// Fetches the default model with a progress bar, if it is not there yet.
+pub(super) fn fetch() -> Result<PathBuf> {
+    let bar = byte_bar("fetching the default model");
+    let path = pull::default_model(&mut |done, total| update(&bar, done, total))?;
+    bar.finish_and_clear();
+    Ok(path)
+}
+
+/// Loads a model with a progress bar.
+pub(super) fn load(options: &ModelOptions) -> Result<Engine> {
+    let model = options.path()?;
+    let bar = byte_bar("loading");
+    let options = LoadOptions {
+        device: options.device.clone(),
+        model,
+        kv: options.kv,
+    };
+    let engine = Engine::load(&options, &mut |done, total| update(&bar, done, total))?;
+    bar.finish_and_clear();
+    Ok(engine)
+}
+
+fn byte_bar(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(what);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn update(bar: &ProgressBar, done: u64, total: u64) {
+    bar.set_length(total);
+    bar.set_position(done);
+}
+
+/// How tokens are chosen.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct SamplingOptions {
+    /// 0 always takes the most likely token.
+    #[arg(long, default_value_t = 0.0, value_parser = not_negative)]
+    temperature: f32,
+    /// Draw among the K most likely tokens; 0 for all.
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    top_k: u32,
+    /// Draw among the likeliest tokens that hold this share of the probability.
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = share)]
+    top_p: f32,
+    /// Leave out tokens less likely than this share of the likeliest.
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = share)]
+    min_p: f32,
+    /// Seed of the draws.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl SamplingOptions {
+    pub(super) fn sampling(&self) -> Sampling {
+        let Self {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            seed,
+        } = *self;
+        Sampling {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            seed,
+        }
+    }
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    let value: f32 = text
+        .parse()
+        .map_err(|_| format!("`{text}` is not a number"))?;
+    if (0.0..=1.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err("expected a number from 0 to 1".to_owned())
+    }
+}
+
+fn not_negative(text: &str) -> Result<f32, String> {
+    let value: f32 = text
+        .parse()
+        .map_err(|_| format!("`{text}` is not a number"))?;
+    if value.is_finite() && value >= 0.0 {
+        Ok(value)
+    } else {
+        Err("expected a number of at least 0".to_owned())
+    }
+}
+
+/// A rate such as `25%` or `0.25`.
+fn rate(text: &str) -> Result<f32, String> {
+    match text.strip_suffix('%') {
+        Some(percent) => Ok(percent
+            .parse::<f32>()
+            .map_err(|_| format!("`{text}` is not a rate"))?
+            / 100.0),
+        None => share(text),
+    }
+}
+
+/// What decides which layers run.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct PolicyOptions {
+    /// A router file, or a fixed mask written by `first calibrate`: the folder.
+    #[arg(long, value_name = "DIR")]
+    router: Option<PathBuf>,
+    /// Run what scores at least X, whatever the router file says.
+    #[arg(long, value_name = "X", requires = "router", value_parser = share, conflicts_with = "skip")]
+    threshold: Option<f32>,
+    /// Skip about this share of the layers' weights, by the router's calibration: `25%`.
+    #[arg(long, value_name = "RATE", requires = "router", value_parser = rate)]
+    skip: Option<f32>,
+    /// Skip exactly these: `7-9,21,12.attn,5.mlp`.
+    #[arg(long, value_name = "LAYERS", conflicts_with_all = ["router", "no_skip"])]
+    skip_layers: Option<String>,
+    /// Run every layer, whatever the router says.
+    #[arg(long)]
+    no_skip: bool,
+}
+
+impl PolicyOptions {
+    /// The policy, with its router put on the GPU, and what traces call it.
+    pub(super) fn policy(&self, engine: &mut Engine) -> Result<(Policy, String)> {
+        let layers = engine.model.config.layers;
+        let fixed = |mask: LayerMask| {
+            let name = if mask.is_full() {
+                "none".to_owned()
+            } else {
+                format!("fixed:{mask}")
+            };
+            Ok((Policy::Fixed(mask), name))
+        };
+        if let Some(text) = &self.skip_layers {
+            return fixed(LayerMask::parse(text, layers)?);
+        }
+        let Some(folder) = self.router.as_ref().filter(|_| !self.no_skip) else {
+            return fixed(LayerMask::full(layers));
+        };
+        let file = RouterFile::load(folder)?;
+        file.check(&base_model(engine)?)?;
+        if let Some(mask) = file.fixed_mask() {
+            if self.threshold.is_some() || self.skip.is_some() {
+                return Err(Error::input(
+                    format!(
+                        "{} holds a fixed mask, which has no threshold",
+                        folder.display()
+                    ),
+                    "leave out `--threshold` and `--skip`, or give a folder with routers",
+                ));
+            }
+            return fixed(mask);
+        }
+        let router = file
+            .router
+            .as_ref()
+            .expect("a router file holds a fixed mask or routers");
+        engine.set_router(router)?;
+        let mut decision: Decision = router.decision();
+        let threshold = match (self.threshold, self.skip) {
+            (Some(threshold), _) => Some(threshold),
+            (None, Some(rate)) => Some(threshold_for(file.calibration(), rate)?),
+            (None, None) => None,
+        };
+        if let Some(threshold) = threshold {
+            decision = decision.with_threshold(threshold);
+        }
+        Ok((Policy::Routed(decision), "routed".to_owned()))
+    }
+}
+
+/// What a router file must have been made for.
+pub(super) fn base_model(engine: &Engine) -> Result<BaseModel> {
+    Ok(BaseModel {
+        sha256: pull::sha256(engine.path())?,
+        name: engine.summary.name.clone(),
+        layers: engine.model.config.layers,
+        hidden: engine.model.config.hidden,
+    })
+}

@@ -1,0 +1,9 @@
+//! `first pull`.
+
+use super::options::fetch;
+use std::process::ExitCode;
+
+pub(super) fn run() -> anyhow::Result<ExitCode> {
+    println!("{}", fetch()?.display());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,89 @@
+//! What a generation prints when it is done.
+
+use crate::mask::{LayerMask, Sublayer};
+use crate::trace::Run;
+
+/// One cell per layer: both halves, attention alone, the MLP alone, or nothing.
+pub(super) fn strip(mask: &LayerMask) -> String {
+    let cell = |layer| match Sublayer::BOTH.map(|sublayer| mask.runs(layer, sublayer)) {
+        [true, true] => '█',
+        [true, false] => '▀',
+        [false, true] => '▄',
+        [false, false] => '·',
+    };
+    (0..mask.layers()).map(cell).collect()
+}
+
+/// Scores in tenths, one digit a layer; one line per kind of router.
+fn scores(run: &Run) -> Vec<(&'static str, String)> {
+    let digit = |score: f32| char::from(b'0' + (score * 10.0).clamp(0.0, 9.0) as u8);
+    let line = |which: Option<Sublayer>| {
+        let of = |score: &&crate::trace::Score| score.sublayer.map(Sublayer::from) == which;
+        run.scores
+            .iter()
+            .filter(of)
+            .map(|score| digit(score.score))
+            .collect::<String>()
+    };
+    let lines = [
+        ("layer", line(None)),
+        ("attn", line(Some(Sublayer::Attn))),
+        ("mlp", line(Some(Sublayer::Mlp))),
+    ];
+    lines
+        .into_iter()
+        .filter(|(_, line)| !line.is_empty())
+        .collect()
+}
+
+/// Prints mask, scores, times and memory of a run to standard error, where it does not mix with the answer.
+pub(super) fn print(run: &Run) {
+    let mask = &run.mask;
+    eprintln!();
+    eprintln!("layers    {}  {}", strip(mask), skipped(run));
+    for (name, digits) in scores(run) {
+        eprintln!("{name:<8}  {digits}  score, in tenths");
+    }
+    let millis = |nanos: u64| nanos as f64 / 1e6;
+    let mut line = format!(
+        "prompt    {} tokens, first token after {:.0} ms",
+        run.prompt_ids.len(),
+        millis(run.ttft_nanos)
+    );
+    if run.ttft_nanos > 0 {
+        line += &format!(
+            " ({:.0} tokens/s)",
+            run.prompt_ids.len() as f64 / (run.ttft_nanos as f64 / 1e9)
+        );
+    }
+    eprintln!("{line}");
+    let mut line = format!("answer    {} tokens", run.answer_ids.len());
+    if let Some(tpot) = run.tpot_nanos() {
+        line += &format!(
+            ", {:.1} ms each ({:.1} tokens/s), {} dispatches",
+            millis(tpot),
+            1e9 / tpot as f64,
+            run.decode_dispatches
+        );
+    }
+    eprintln!("{line}");
+    let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
+    let mut line = format!("KV cache  {:.2} MiB", mib(run.kv_bytes));
+    if run.kv_bytes < run.kv_bytes_full {
+        line += &format!(" of {:.2} MiB for all layers", mib(run.kv_bytes_full));
+    }
+    eprintln!("{line}");
+    eprintln!("adapter   {} ({})", run.adapter.name, run.adapter.backend);
+}
+
+fn skipped(run: &Run) -> String {
+    let mask = &run.mask;
+    if mask.is_full() {
+        return format!("all {} run", mask.layers());
+    }
+    let (attn, mlp) = (mask.skipped(Sublayer::Attn), mask.skipped(Sublayer::Mlp));
+    format!(
+        "skips {mask}: {attn} attentions, {mlp} MLPs, {:.1} % of the layers' weights",
+        100.0 * run.model.skip_rate(mask)
+    )
+}

@@ -1,0 +1,213 @@
+//! `first run` and `first chat`.
+
+use super::options::{ModelOptions, PolicyOptions, SamplingOptions, load};
+use super::report;
+use crate::engine::{Engine, Event, Policy, Request};
+use crate::model::chat_template::Message;
+use crate::router::policy::TurnPolicy;
+use crate::trace::{self, Run as TraceRun, Sampling};
+use anyhow::Context;
+use std::io::{BufRead, IsTerminal, Read, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Answer one prompt.
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    /// The prompt; `-` or nothing reads it from standard input.
+    prompt: Option<String>,
+    /// Give the prompt to the model as it is, without the chat template.
+    #[arg(long)]
+    raw: bool,
+    /// The most tokens of the answer.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 256)]
+    max_tokens: usize,
+    /// Print one JSON object instead: answer, token ids, mask, scores, times.
+    #[arg(long)]
+    json: bool,
+    /// Write a trace with the time of every dispatch (see docs/trace.md).
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelOptions,
+    #[command(flatten)]
+    policy: PolicyOptions,
+    #[command(flatten)]
+    sampling: SamplingOptions,
+}
+
+/// A flag that Ctrl-C raises, once; the second Ctrl-C ends the process.
+fn interrupt() -> anyhow::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = flag.clone();
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+    Ok(flag)
+}
+
+impl Run {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let prompt = match self.prompt.as_deref() {
+            None | Some("-") => read_prompt()?,
+            Some(prompt) => prompt.to_owned(),
+        };
+        if prompt.trim().is_empty() {
+            anyhow::bail!("the prompt is empty; give one, like `first run \"What is a GPU?\"`");
+        }
+        let mut engine = load(&self.model)?;
+        let (policy, policy_name) = self.policy.policy(&mut engine)?;
+        let ids = engine.prompt_ids(&prompt, !self.raw)?;
+        let request = Request {
+            prompt,
+            ids,
+            policy,
+            policy_name,
+            max_tokens: self.max_tokens,
+            sampling: self.sampling.sampling(),
+            trace: self.trace.is_some(),
+            stop_at_end: true,
+        };
+        let interrupted = interrupt()?;
+        let run = generate(&mut engine, &request, !self.json, &interrupted)?;
+        if self.json {
+            println!("{}", serde_json::to_string(&run)?);
+        } else {
+            println!();
+            report::print(&run);
+        }
+        if let Some(path) = &self.trace {
+            trace::write(path, std::slice::from_ref(&run))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn read_prompt() -> anyhow::Result<String> {
+    if std::io::stdin().is_terminal() {
+        anyhow::bail!("no prompt; give one, like `first run \"What is a GPU?\"`");
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .read_to_end(&mut bytes)
+        .context("standard input could not be read")?;
+    let text = String::from_utf8(bytes);
+    text.map_err(|error| {
+        anyhow::anyhow!(
+            "standard input is not UTF-8 ({}); convert it first",
+            error.utf8_error()
+        )
+    })
+}
+
+/// Generates, streaming the answer to standard output if `show`.
+fn generate(
+    engine: &mut Engine,
+    request: &Request,
+    show: bool,
+    interrupted: &AtomicBool,
+) -> anyhow::Result<TraceRun> {
+    let mut out = std::io::stdout();
+    let run = engine.generate(request, &mut |event| {
+        if let (Event::Token(_, text), true) = (event, show) {
+            let shown = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            // A closed pipe (`| head`) ends the answer like Ctrl-C does.
+            if shown.is_err() {
+                return ControlFlow::Break(());
+            }
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    Ok(run)
+}
+
+/// Talk, turn by turn.
+#[derive(Debug, clap::Args)]
+pub(super) struct Chat {
+    /// A system message to begin with.
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// What later turns do about the mask: keep it, or decide again and read everything again.
+    #[arg(long, value_enum, default_value_t = TurnPolicy::Sticky)]
+    turns: TurnPolicy,
+    /// The most tokens of an answer.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 512)]
+    max_tokens: usize,
+    #[command(flatten)]
+    model: ModelOptions,
+    #[command(flatten)]
+    policy: PolicyOptions,
+    #[command(flatten)]
+    sampling: SamplingOptions,
+}
+
+impl Chat {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let mut engine = load(&self.model)?;
+        let (policy, policy_name) = self.policy.policy(&mut engine)?;
+        let interrupted = interrupt()?;
+        let mut messages: Vec<Message> = self
+            .system
+            .iter()
+            .map(|text| Message::new("system", text))
+            .collect();
+        eprintln!(
+            "{} on {}. An empty line or Ctrl-D ends.",
+            engine.summary.name, engine.gpu.adapter.name
+        );
+        let mut first = true;
+        loop {
+            eprint!("\n> ");
+            let mut line = String::new();
+            if std::io::stdin().lock().read_line(&mut line)? == 0 || line.trim().is_empty() {
+                return Ok(ExitCode::SUCCESS);
+            }
+            messages.push(Message::new("user", line.trim()));
+            let keep = !first && self.turns == TurnPolicy::Sticky;
+            let request = self.turn(
+                &engine,
+                &messages,
+                if keep { Policy::Sticky } else { policy.clone() },
+                &policy_name,
+            )?;
+            interrupted.store(false, Ordering::Relaxed);
+            let run = generate(&mut engine, &request, true, &interrupted)?;
+            println!();
+            report::print(&run);
+            messages.push(Message::new("assistant", &run.answer));
+            first = false;
+        }
+    }
+
+    fn turn(
+        &self,
+        engine: &Engine,
+        messages: &[Message],
+        policy: Policy,
+        name: &str,
+    ) -> anyhow::Result<Request> {
+        let sampling: Sampling = self.sampling.sampling();
+        Ok(Request {
+            prompt: messages
+                .last()
+                .map(|message| message.content.clone())
+                .unwrap_or_default(),
+            ids: engine.chat_ids(messages)?,
+            policy,
+            policy_name: name.to_owned(),
+            max_tokens: self.max_tokens,
+            sampling,
+            trace: false,
+            stop_at_end: true,
+        })
+    }
+}

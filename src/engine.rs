@@ -1,0 +1,312 @@
+//! The engine: a model, an adapter, and prompts that go through them.
+//!
+//! [`Engine::generate`] prefills a prompt layer by layer, lets the policy decide each layer's bits before
+//! the layer is encoded, then decodes under the mask that came out. Nothing that is masked is encoded.
+
+mod decode;
+mod inspect;
+mod prefill;
+
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Step};
+use crate::kernels::KvFormat;
+use crate::mask::{LayerMask, Sublayer};
+use crate::model::chat_template::{ChatTemplate, Message};
+use crate::model::config::Config;
+use crate::model::kv_cache::KvCache;
+use crate::model::llama::{Decode, Llama};
+use crate::model::tokenizer::Tokenizer;
+use crate::router::{Decision, Router};
+use crate::trace::{ModelSummary, Run, Sampling, Score};
+use crate::weights::gguf::Gguf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+/// What to load and how.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Index or part of the name of an adapter; the best one by default.
+    pub device: Option<String>,
+    /// A GGUF file.
+    pub model: PathBuf,
+    /// How the KV cache stores numbers.
+    pub kv: KvFormat,
+}
+
+/// What the mask of an answer comes from.
+#[derive(Clone, Debug)]
+pub enum Policy {
+    /// A mask that is known before the prompt is read.
+    Fixed(LayerMask),
+    /// The engine's router decides layer by layer while the prompt is prefilled.
+    Routed(Decision),
+    /// The mask of the conversation so far, whose cache goes on (`sticky`).
+    Sticky,
+}
+
+/// One prompt.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The prompt as the user gave it, for the trace.
+    pub prompt: String,
+    /// Its token ids, chat template included.
+    pub ids: Vec<u32>,
+    /// Where the mask comes from.
+    pub policy: Policy,
+    /// What the trace calls the policy.
+    pub policy_name: String,
+    /// The most tokens of the answer.
+    pub max_tokens: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Whether to time every dispatch. Costs speed: tokens are no longer overlapped.
+    pub trace: bool,
+    /// Whether an end-of-turn token ends the answer; benchmarks go on.
+    pub stop_at_end: bool,
+}
+
+/// What happens during a generation.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Layers prefilled, of how many.
+    Prefill(usize, usize),
+    /// The mask is decided; with the routers' scores.
+    Mask(&'a LayerMask, &'a [Score]),
+    /// A token of the answer, and the text that became complete with it.
+    Token(u32, &'a str),
+}
+
+/// Hears of events; `Break` ends the generation cleanly.
+pub type Listener<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
+
+/// A conversation whose keys and values are in the cache.
+struct Conversation {
+    ids: Vec<u32>,
+    mask: LayerMask,
+    cache: KvCache,
+}
+
+/// A model on an adapter.
+pub struct Engine {
+    /// The adapter.
+    pub gpu: Gpu,
+    /// The model.
+    pub model: Llama,
+    /// Its vocabulary.
+    pub tokenizer: Tokenizer,
+    /// Its chat template, where the file has one.
+    pub template: Option<ChatTemplate>,
+    /// Its sizes, for traces.
+    pub summary: ModelSummary,
+    /// The file's SHA-256, computed when a router asks.
+    path: PathBuf,
+    kv: KvFormat,
+    decode: Decode,
+    router: Option<prefill::GpuRouter>,
+    conversation: Option<Conversation>,
+}
+
+impl Engine {
+    /// Opens the adapter and puts the model on it. `progress` hears of bytes done and bytes in all.
+    pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Self> {
+        // The file first: a mistyped path should not wait for a driver.
+        let gguf = Gguf::open(&options.model)?;
+        let config = Config::from_gguf(&gguf)?;
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        let has_template = gguf.get("tokenizer.chat_template").is_some();
+        let template = if has_template {
+            Some(ChatTemplate::from_gguf(&gguf)?)
+        } else {
+            None
+        };
+        let gpu = Gpu::open(options.device.as_deref())?;
+        let model = Llama::load(&gpu, &gguf, config, progress)?;
+        let decode = model.decode_buffers(&gpu)?;
+        let summary = summary(&model, &options.model);
+        let path = options.model.clone();
+        Ok(Self {
+            gpu,
+            model,
+            tokenizer,
+            template,
+            summary,
+            path,
+            kv: options.kv,
+            decode,
+            router: None,
+            conversation: None,
+        })
+    }
+
+    /// The model file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts a router's weights on the GPU; [`Policy::Routed`] needs one.
+    pub fn set_router(&mut self, router: &Router) -> Result<()> {
+        self.router = Some(prefill::GpuRouter::new(
+            &self.gpu,
+            router,
+            self.model.config.context,
+        )?);
+        Ok(())
+    }
+
+    /// The token ids of a prompt: one user turn through the chat template, or the text as it is.
+    pub fn prompt_ids(&self, prompt: &str, chat: bool) -> Result<Vec<u32>> {
+        if !chat {
+            return self.check_prompt(self.tokenizer.encode(prompt)?);
+        }
+        self.chat_ids(&[Message::new("user", prompt)])
+    }
+
+    /// The token ids of a conversation that the model is to continue.
+    pub fn chat_ids(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        let template = self.template.as_ref().ok_or_else(|| {
+            Error::input(
+                "this model's file has no chat template",
+                "give the prompt as it is with `--raw`",
+            )
+        })?;
+        self.check_prompt(self.tokenizer.encode(&template.render(messages, true)?)?)
+    }
+
+    fn check_prompt(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
+        let context = self.model.config.context;
+        if ids.is_empty() {
+            return Err(Error::input(
+                "the prompt is empty",
+                "give a prompt of at least one token",
+            ));
+        }
+        if ids.len() >= context {
+            return Err(Error::input(
+                format!(
+                    "the prompt has {} tokens, the model's context holds {context}",
+                    ids.len()
+                ),
+                "shorten the prompt",
+            ));
+        }
+        Ok(ids)
+    }
+
+    /// Forgets the conversation and frees its cache.
+    pub fn reset(&mut self) {
+        self.conversation = None;
+    }
+
+    /// Answers a prompt.
+    pub fn generate(&mut self, request: &Request, listener: &mut Listener<'_>) -> Result<Run> {
+        let ids = self.check_prompt(request.ids.clone())?;
+        let room = self.model.config.context - ids.len();
+        let max_tokens = request.max_tokens.min(room);
+        let mut run = self.new_run(request, &ids);
+        let clock = std::time::Instant::now();
+        let mut conversation =
+            self.prefill(request, &ids, max_tokens, &clock, &mut run, listener)?;
+        self.decode(
+            request,
+            max_tokens,
+            &mut conversation,
+            &clock,
+            &mut run,
+            listener,
+        )?;
+        run.kv_bytes = conversation.cache.bytes();
+        run.kv_bytes_full = conversation.cache.full_bytes();
+        run.mask = conversation.mask.clone();
+        self.conversation = Some(conversation);
+        Ok(run)
+    }
+
+    fn new_run(&self, request: &Request, ids: &[u32]) -> Run {
+        Run {
+            model: self.summary.clone(),
+            adapter: self.gpu.adapter.clone(),
+            prompt: request.prompt.clone(),
+            prompt_ids: ids.to_vec(),
+            prompt_pieces: ids.iter().map(|id| self.tokenizer.piece(*id)).collect(),
+            answer_ids: Vec::new(),
+            answer: String::new(),
+            policy: request.policy_name.clone(),
+            mask: LayerMask::full(self.model.config.layers),
+            scores: Vec::new(),
+            sampling: request.sampling.clone(),
+            ttft_nanos: 0,
+            token_nanos: Vec::new(),
+            kv_bytes: 0,
+            kv_bytes_full: 0,
+            decode_dispatches: 0,
+            prefill_dispatches: 0,
+            dispatches: Vec::new(),
+            submissions: Vec::new(),
+            dropped_timestamps: 0,
+            tag: None,
+        }
+    }
+}
+
+fn summary(model: &Llama, path: &Path) -> ModelSummary {
+    let bytes = |sublayer| {
+        (0..model.config.layers)
+            .map(|layer| model.sublayer_bytes(layer, sublayer))
+            .collect()
+    };
+    ModelSummary {
+        name: model.config.name.clone(),
+        file: path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        layers: model.config.layers,
+        hidden: model.config.hidden,
+        attn_bytes: bytes(Sublayer::Attn),
+        mlp_bytes: bytes(Sublayer::Mlp),
+        other_bytes: model.head_bytes(),
+    }
+}
+
+/// Steps in groups that each keep a GPU busy for well under half a second.
+fn paced(gpu: &Gpu, steps: Vec<Step>) -> Vec<Vec<Step>> {
+    let mut groups: Vec<Vec<Step>> = Vec::new();
+    let mut flops = u64::MAX;
+    for step in steps {
+        flops = flops.saturating_add(step.flops);
+        if flops > gpu.submission_flops() {
+            groups.push(Vec::new());
+            flops = step.flops;
+        }
+        groups
+            .last_mut()
+            .expect("the first step opens a group")
+            .push(step);
+    }
+    groups
+}
+
+/// The layer in a step's label, `L07.attn.qkv`.
+fn layer_of(label: &str) -> Option<usize> {
+    label.strip_prefix('L')?.split('.').next()?.parse().ok()
+}
+
+/// What a dispatch was, for the trace.
+fn dispatch(
+    token: u32,
+    step: &Step,
+    start: u64,
+    time: crate::gpu::DispatchTime,
+) -> crate::trace::Dispatch {
+    crate::trace::Dispatch {
+        token,
+        layer: layer_of(&step.label),
+        label: step.label.clone(),
+        kernel: step.op.kernel().to_owned(),
+        start_nanos: start + time.start_nanos,
+        duration_nanos: time.duration_nanos,
+        weight_bytes: step.weight_bytes,
+        flops: step.flops,
+    }
+}

@@ -1,0 +1,149 @@
+//! Decode: one submission a token, and four bytes back.
+
+use super::{Conversation, Engine, Event, Listener, Request, dispatch};
+use crate::error::{Error, Result};
+use crate::gpu::buffer::ReadBack;
+use crate::gpu::plan::Timestamps;
+use crate::gpu::{Gpu, Plan};
+use crate::model::llama::Decode;
+use crate::model::tokenizer::TextStream;
+use crate::trace::{Run, Submission};
+use std::time::Instant;
+
+/// Submits tokens and takes their ids back. Two read-backs take turns, so that the next token is
+/// submitted before the last one has been waited for.
+struct Loop<'a> {
+    gpu: &'a Gpu,
+    decode: &'a Decode,
+    results: [ReadBack; 2],
+    submitted: usize,
+    clock: &'a Instant,
+    timestamps: Option<Timestamps>,
+}
+
+impl Loop<'_> {
+    fn submit(&mut self, plan: &Plan, run: &mut Run) -> Result<()> {
+        let start = self.clock.elapsed().as_nanos() as u64;
+        let token = self.submitted as u32;
+        let mut encoder = self.gpu.encoder();
+        match &self.timestamps {
+            Some(timestamps) => plan.encode_timed(&mut encoder, timestamps),
+            None => plan.encode(&mut encoder),
+        }
+        let result = &self.results[self.submitted % 2];
+        result.record(&mut encoder, &self.decode.state);
+        let encoded = self.clock.elapsed().as_nanos() as u64;
+        self.gpu.submit(encoder);
+        result.request();
+        let submitted = self.clock.elapsed().as_nanos() as u64;
+        self.submitted += 1;
+        run.submissions.push(Submission {
+            token,
+            start_nanos: start,
+            encode_nanos: encoded - start,
+            submit_nanos: submitted - encoded,
+            dispatches: plan.steps().len() as u32,
+        });
+        if let Some(timestamps) = &self.timestamps {
+            let times = timestamps.read_back(self.gpu, plan.steps().len())?;
+            run.dispatches.extend(
+                plan.steps()
+                    .iter()
+                    .zip(times)
+                    .map(|(step, time)| dispatch(token, step, start, time)),
+            );
+        }
+        Ok(())
+    }
+
+    /// Waits for the token of submission `index`.
+    fn token(&self, index: usize, vocab: usize) -> Result<u32> {
+        let bytes = self.results[index % 2].wait(self.gpu)?;
+        let id: u32 = bytemuck::pod_read_unaligned(&bytes[..4]);
+        if id as usize >= vocab {
+            return Err(Error::gpu(
+                "the logits are not numbers",
+                "the model file may be damaged, or the driver is at fault: try another adapter (`--device`)",
+            ));
+        }
+        Ok(id)
+    }
+}
+
+impl Engine {
+    pub(super) fn decode(
+        &mut self,
+        request: &Request,
+        max_tokens: usize,
+        conversation: &mut Conversation,
+        clock: &Instant,
+        run: &mut Run,
+        listener: &mut Listener<'_>,
+    ) -> Result<()> {
+        let gpu = &self.gpu;
+        let sample = self
+            .model
+            .sample_step(gpu, &self.decode, &request.sampling)?;
+        let mut first = self.model.head_steps(gpu, &self.decode)?;
+        first.push(sample.clone());
+        let mut steps =
+            self.model
+                .decode_steps(gpu, &self.decode, &conversation.cache, &conversation.mask)?;
+        steps.push(sample);
+        run.decode_dispatches = steps.len() as u32;
+        run.prefill_dispatches += first.len() as u32;
+        let (first, next) = (Plan::new(gpu, first)?, Plan::new(gpu, steps)?);
+        let results = [ReadBack::new(gpu, 4), ReadBack::new(gpu, 4)];
+        let timestamps = if request.trace {
+            Timestamps::new(gpu, next.steps().len())?
+        } else {
+            None
+        };
+        // Timing a dispatch waits for it, so there is nothing to overlap.
+        let ahead = usize::from(timestamps.is_none());
+        let mut tokens = Loop {
+            gpu,
+            decode: &self.decode,
+            results,
+            submitted: 0,
+            clock,
+            timestamps,
+        };
+        let mut text = TextStream::new();
+        let mut last = 0;
+        for index in 0..max_tokens {
+            while tokens.submitted <= (index + ahead).min(max_tokens - 1) {
+                let plan = if tokens.submitted == 0 { &first } else { &next };
+                tokens.submit(plan, run)?;
+            }
+            let id = tokens.token(index, self.model.config.vocab)?;
+            let now = clock.elapsed().as_nanos() as u64;
+            match index {
+                0 => run.ttft_nanos = now,
+                _ => run.token_nanos.push(now - last),
+            }
+            last = now;
+            run.answer_ids.push(id);
+            conversation.ids.push(id);
+            let end = request.stop_at_end && self.tokenizer.is_end(id);
+            let piece = if end {
+                text.finish()
+            } else {
+                text.push(&self.tokenizer, id)
+            };
+            run.answer.push_str(&piece);
+            if listener(Event::Token(id, &piece)).is_break() || end {
+                break;
+            }
+        }
+        run.answer.push_str(&text.finish());
+        // A token submitted ahead of an end is still running; its read-back must not outlive this call.
+        gpu.poll()?;
+        // The last token's keys and values were never computed.
+        conversation.ids.pop();
+        if !request.trace {
+            run.submissions.clear();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,269 @@
+//! Prefill: the prompt through the layers, one layer at a time, and the decision which of them run.
+
+use super::{Conversation, Engine, Event, Listener, Policy, Request, dispatch};
+use crate::error::{Error, Result};
+use crate::gpu::{Buffer, Gpu, Plan, Step};
+use crate::kernels::router_score::Routers;
+use crate::mask::{LayerMask, Sublayer};
+use crate::model::kv_cache::KvCache;
+use crate::model::llama::Prefill;
+use crate::router::{Decision, Granularity, PrefillReading, Router};
+use crate::trace::{Run, Score, Submission};
+use std::time::Instant;
+
+/// A router on the GPU.
+pub(super) struct GpuRouter {
+    /// `[routers, H]` and `[routers]` of each layer.
+    layers: Vec<(Buffer, Buffer)>,
+    granularity: Granularity,
+    epsilon: Option<f32>,
+    reading: PrefillReading,
+    /// `[routers, C]`.
+    scores: Buffer,
+    context: usize,
+}
+
+impl GpuRouter {
+    pub(super) fn new(gpu: &Gpu, router: &Router, context: usize) -> Result<Self> {
+        let count = router.granularity.routers_per_layer();
+        let hidden = router.hidden();
+        let upload = |layer: usize| {
+            let weights = &router.weights[layer * count * hidden..][..count * hidden];
+            let biases = &router.biases[layer * count..][..count];
+            let label = format!("L{layer:02}.router");
+            Ok((
+                Buffer::from_slice(gpu, &label, weights)?,
+                Buffer::from_slice(gpu, &label, biases)?,
+            ))
+        };
+        Ok(Self {
+            layers: (0..router.layers()).map(upload).collect::<Result<_>>()?,
+            granularity: router.granularity,
+            epsilon: router.epsilon,
+            reading: router.prefill,
+            scores: Buffer::zeroed(gpu, "scores", (4 * count * context) as u64)?,
+            context,
+        })
+    }
+
+    fn routers(&self, layer: usize) -> Routers<'_> {
+        let (weights, biases) = &self.layers[layer];
+        let count = self.granularity.routers_per_layer();
+        Routers {
+            weights,
+            biases,
+            count,
+            epsilon: self.epsilon,
+            scores: &self.scores,
+            stride: self.context,
+        }
+    }
+}
+
+/// Steps that wait to be submitted, and what the trace learns when they are.
+struct Pending<'a> {
+    gpu: &'a Gpu,
+    clock: &'a Instant,
+    trace: bool,
+    steps: Vec<Step>,
+}
+
+impl Pending<'_> {
+    fn submit(&mut self, run: &mut Run) -> Result<()> {
+        for steps in super::paced(self.gpu, std::mem::take(&mut self.steps)) {
+            let start = self.clock.elapsed().as_nanos() as u64;
+            let plan = Plan::new(self.gpu, steps)?;
+            let dispatches = plan.steps().len() as u32;
+            run.prefill_dispatches += dispatches;
+            if !self.trace {
+                plan.submit(self.gpu);
+                continue;
+            }
+            let (mut encode_nanos, mut submit_nanos) = (0, 0);
+            match plan.run_timed(self.gpu)? {
+                Some(times) => {
+                    let steps = plan.steps().iter().zip(times);
+                    run.dispatches
+                        .extend(steps.map(|(step, time)| dispatch(0, step, start, time)));
+                }
+                None => (encode_nanos, submit_nanos) = plan.submit(self.gpu),
+            }
+            run.submissions.push(Submission {
+                token: 0,
+                start_nanos: start,
+                encode_nanos,
+                submit_nanos,
+                dispatches,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Reads a prompt; the conversation that comes back has its keys and values, and the last token's
+    /// residual stream is in the decode buffers.
+    pub(super) fn prefill(
+        &mut self,
+        request: &Request,
+        ids: &[u32],
+        max_tokens: usize,
+        clock: &Instant,
+        run: &mut Run,
+        listener: &mut Listener<'_>,
+    ) -> Result<Conversation> {
+        let (mut conversation, known) =
+            self.conversation_for(request, ids, ids.len() + max_tokens)?;
+        let prefill = self
+            .model
+            .prefill_buffers(&self.gpu, &ids[known..], known)?;
+        let mut pending = Pending {
+            gpu: &self.gpu,
+            clock,
+            trace: request.trace,
+            steps: self.model.embed_steps(&self.gpu, &prefill)?,
+        };
+        let layers = self.model.config.layers;
+        for layer in 0..layers {
+            if let Policy::Routed(decision) = &request.policy {
+                let scores = self.score(&prefill, layer, decision, &mut pending, run)?;
+                let pooled: Vec<f32> = scores.iter().map(|score| score.score).collect();
+                for sublayer in Sublayer::BOTH {
+                    let runs = decision.runs(layer, sublayer, &pooled);
+                    conversation.mask.set(layer, sublayer, runs);
+                }
+                run.scores.extend(scores);
+            }
+            for sublayer in Sublayer::BOTH {
+                let runs = conversation.mask.runs(layer, sublayer);
+                if !runs && !self.reads_all(&request.policy) {
+                    continue;
+                }
+                if sublayer == Sublayer::Attn {
+                    conversation.cache.allocate(&self.gpu, layer)?;
+                }
+                let steps = self.model.prefill_steps(
+                    &self.gpu,
+                    &prefill,
+                    &conversation.cache,
+                    layer,
+                    sublayer,
+                )?;
+                pending.steps.extend(steps);
+                if !runs && sublayer == Sublayer::Attn {
+                    // The commands keep the memory until they have run.
+                    conversation.cache.free(layer);
+                }
+            }
+            // Work starts while later layers are being encoded, and a listener hears of real progress.
+            pending.submit(run)?;
+            if listener(Event::Prefill(layer + 1, layers)).is_break() {
+                return Err(Error::Cancelled);
+            }
+        }
+        prefill
+            .last(self.model.config.hidden)
+            .copy_to(&self.gpu, &self.decode.x);
+        let last = ids.len() - 1;
+        // The sampler advances the position to the new token's.
+        self.decode
+            .state
+            .write(&self.gpu, &[ids[last], last as u32, 0, 0]);
+        conversation.ids = ids.to_vec();
+        run.mask = conversation.mask.clone();
+        let _ = listener(Event::Mask(&conversation.mask, &run.scores));
+        Ok(conversation)
+    }
+
+    fn reads_all(&self, policy: &Policy) -> bool {
+        let full = self
+            .router
+            .as_ref()
+            .is_some_and(|router| router.reading == PrefillReading::Full);
+        full && matches!(policy, Policy::Routed(_))
+    }
+
+    /// The conversation that a request goes on with, and how many of its tokens the cache already has.
+    fn conversation_for(
+        &mut self,
+        request: &Request,
+        ids: &[u32],
+        positions: usize,
+    ) -> Result<(Conversation, usize)> {
+        let config = &self.model.config;
+        let positions = positions.min(config.context);
+        let fresh = |mask: LayerMask| Conversation {
+            ids: Vec::new(),
+            mask,
+            cache: KvCache::new(config, self.kv, positions),
+        };
+        match (&request.policy, self.conversation.take()) {
+            (Policy::Fixed(mask), _) => Ok((fresh(mask.clone()), 0)),
+            (Policy::Routed(_), _) => {
+                if self.router.is_none() {
+                    return Err(Error::input(
+                        "no router is loaded",
+                        "give one with `--router DIR`",
+                    ));
+                }
+                Ok((fresh(LayerMask::full(config.layers)), 0))
+            }
+            (Policy::Sticky, None) => Err(Error::input(
+                "there is no conversation to go on with",
+                "begin one first",
+            )),
+            (Policy::Sticky, Some(mut conversation)) => {
+                let same = conversation
+                    .ids
+                    .iter()
+                    .zip(ids)
+                    .take_while(|(a, b)| a == b)
+                    .count();
+                conversation.cache.grow(&self.gpu, config, positions)?;
+                // At least the last token goes through the layers: its logits are wanted.
+                Ok((conversation, same.min(ids.len() - 1)))
+            }
+        }
+    }
+
+    /// Scores one layer's input and waits for the result: the mean over the tokens, in their order, so
+    /// that it does not depend on how the prompt is split.
+    fn score(
+        &self,
+        prefill: &Prefill,
+        layer: usize,
+        decision: &Decision,
+        pending: &mut Pending<'_>,
+        run: &mut Run,
+    ) -> Result<Vec<Score>> {
+        let router = self
+            .router
+            .as_ref()
+            .expect("conversation_for has checked that there is a router");
+        pending.steps.extend(self.model.score_steps(
+            &self.gpu,
+            prefill,
+            layer,
+            router.routers(layer),
+        )?);
+        pending.submit(run)?;
+        let count = router.granularity.routers_per_layer();
+        let tokens = prefill.tokens();
+        let scores: Vec<f32> = router
+            .scores
+            .read_back(&self.gpu, (count - 1) * router.context + tokens)?;
+        let score = |index: usize| {
+            let tokens = scores[index * router.context..][..tokens].to_vec();
+            let sublayer = router.granularity.sublayer(index);
+            let score = crate::reference::router_score::pool(&tokens);
+            Score {
+                layer,
+                sublayer: sublayer.map(Into::into),
+                score,
+                threshold: decision.threshold(layer, sublayer),
+                tokens,
+            }
+        };
+        Ok((0..count).map(score).collect())
+    }
+}

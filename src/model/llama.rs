@@ -1,0 +1,588 @@
+//! The llama family as plans of dispatches: weights on the GPU, and the steps of a prefill and of a
+//! decoded token.
+//!
+//! A layer is two residual updates,
+//!
+//! ```text
+//! x += o_proj(attention(rope(q, k, v)))   where q, k, v = qkv_proj(rms_norm(x))
+//! x += down_proj(silu(gate) * up)         where gate, up = gate_up_proj(rms_norm(x))
+//! ```
+//!
+//! and either can be left out by a [`LayerMask`]: what is left out has no step and no KV cache.
+
+use super::config::Config;
+use super::kv_cache::KvCache;
+use crate::error::Result;
+use crate::gpu::{Buffer, Gpu, Step};
+use crate::kernels::attention::Attention;
+use crate::kernels::matvec::Norm;
+use crate::kernels::router_score::Routers;
+use crate::kernels::{self, Epilogue, Rope};
+use crate::mask::{LayerMask, Sublayer};
+use crate::trace::Sampling;
+use crate::weights::gguf::Gguf;
+use crate::weights::names;
+use crate::weights::pack::{Linear, Order};
+
+/// One layer's weights.
+struct Layer {
+    input_layernorm: Buffer,
+    qkv_proj: Linear,
+    o_proj: Linear,
+    post_attention_layernorm: Buffer,
+    gate_up_proj: Linear,
+    down_proj: Linear,
+}
+
+/// A model on the GPU.
+pub struct Llama {
+    /// Its sizes.
+    pub config: Config,
+    embed_tokens: Linear,
+    layers: Vec<Layer>,
+    norm: Buffer,
+    /// `None` where the embedding is also the head.
+    lm_head: Option<Linear>,
+    /// `[C, D / 2]` pairs of cos and sin.
+    rotations: Buffer,
+}
+
+/// Buffers of one decoded token.
+pub struct Decode {
+    /// Token and position: written by the host at the start, then by argmax or sample.
+    pub state: Buffer,
+    /// The residual stream `[H]`.
+    pub x: Buffer,
+    /// `[V]`.
+    pub logits: Buffer,
+    queries: Buffer,
+    attended: Buffer,
+    activation: Buffer,
+    weights: Buffer,
+}
+
+/// Buffers of a prefill: the residual stream of the whole prompt, the rest of one chunk.
+pub struct Prefill {
+    /// The residual stream `[T, H]`.
+    pub x: Buffer,
+    /// Token ids `[T]`.
+    pub ids: Buffer,
+    tokens: usize,
+    chunk: usize,
+    /// Position of the first token.
+    position: usize,
+    zero: Buffer,
+    normed: Buffer,
+    queries: Buffer,
+    attended: Buffer,
+    activation: Buffer,
+}
+
+impl Llama {
+    /// Uploads the weights of a checked file. `progress` hears of bytes done and bytes in all.
+    pub fn load(
+        gpu: &Gpu,
+        gguf: &Gguf,
+        config: Config,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self> {
+        let total = gguf.file_bytes();
+        let mut done = 0;
+        let mut linear = |parts: &[String], order: Order| {
+            let views = parts
+                .iter()
+                .map(|name| gguf.tensor(&file_name(name)))
+                .collect::<Result<Vec<_>>>()?;
+            let linear = Linear::pack(gpu, &parts.join("+"), order, &views)?;
+            done += linear.bytes();
+            progress(done.min(total), total);
+            Ok(linear)
+        };
+        let vector = |name: &str| {
+            let view = gguf.tensor(&file_name(name))?;
+            Buffer::from_slice(gpu, name, &view.to_f32())
+        };
+        let layer = |layer: usize| {
+            let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+            let mut joint = |parts: &[&str], order| {
+                linear(
+                    &parts.iter().map(|part| name(part)).collect::<Vec<_>>(),
+                    order,
+                )
+            };
+            Ok(Layer {
+                qkv_proj: joint(
+                    &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+                    Order::Pairs,
+                )?,
+                o_proj: joint(&["self_attn.o_proj"], Order::Plain)?,
+                gate_up_proj: joint(&["mlp.gate_proj", "mlp.up_proj"], Order::Halves)?,
+                down_proj: joint(&["mlp.down_proj"], Order::Plain)?,
+                input_layernorm: vector(&name("input_layernorm"))?,
+                post_attention_layernorm: vector(&name("post_attention_layernorm"))?,
+            })
+        };
+        let layers = (0..config.layers).map(layer).collect::<Result<_>>()?;
+        let embed_tokens = linear(&["model.embed_tokens.weight".to_owned()], Order::Plain)?;
+        let lm_head = if config.tied_head {
+            None
+        } else {
+            Some(linear(&["lm_head.weight".to_owned()], Order::Plain)?)
+        };
+        let norm = vector("model.norm.weight")?;
+        let rotations = Buffer::from_slice(gpu, "rotations", &rotations(&config))?;
+        Ok(Self {
+            config,
+            embed_tokens,
+            layers,
+            norm,
+            lm_head,
+            rotations,
+        })
+    }
+
+    fn head(&self) -> &Linear {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
+    }
+
+    /// Bytes of weights of one sublayer.
+    pub fn sublayer_bytes(&self, layer: usize, sublayer: Sublayer) -> u64 {
+        let layer = &self.layers[layer];
+        match sublayer {
+            Sublayer::Attn => layer.qkv_proj.bytes() + layer.o_proj.bytes(),
+            Sublayer::Mlp => layer.gate_up_proj.bytes() + layer.down_proj.bytes(),
+        }
+    }
+
+    /// Bytes of weights of the head.
+    pub fn head_bytes(&self) -> u64 {
+        self.head().bytes()
+    }
+
+    /// Buffers for decoding.
+    pub fn decode_buffers(&self, gpu: &Gpu) -> Result<Decode> {
+        let config = &self.config;
+        let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
+        Ok(Decode {
+            state: numbers("state", 4)?,
+            x: numbers("x", config.hidden)?,
+            logits: numbers("logits", config.vocab)?,
+            queries: numbers("queries", config.query_rows())?,
+            attended: numbers("attended", config.query_rows())?,
+            activation: numbers("activation", config.feed_forward)?,
+            weights: numbers("weights", config.vocab)?,
+        })
+    }
+
+    /// Buffers for a prefill of `ids` that begins at `position`.
+    pub fn prefill_buffers(&self, gpu: &Gpu, ids: &[u32], position: usize) -> Result<Prefill> {
+        let config = &self.config;
+        // The largest dispatch of a chunk stays within a quarter of a submission.
+        let largest = 4 * (config.feed_forward.max(config.query_rows()) * config.hidden) as u64;
+        let most = gpu.submission_flops() / 4 / largest;
+        let chunk = (most as usize / 32 * 32).clamp(32, 512).min(ids.len());
+        let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
+        Ok(Prefill {
+            x: numbers("prompt x", ids.len() * config.hidden)?,
+            ids: Buffer::from_slice(gpu, "ids", ids)?,
+            tokens: ids.len(),
+            chunk,
+            position,
+            zero: numbers("zero", 4)?,
+            normed: numbers("normed", chunk * config.hidden)?,
+            queries: numbers("prompt queries", chunk * config.query_rows())?,
+            attended: numbers("prompt attended", chunk * config.query_rows())?,
+            activation: numbers("prompt activation", chunk * config.feed_forward)?,
+        })
+    }
+
+    fn rope<'a>(
+        &'a self,
+        cache: &'a KvCache,
+        layer: usize,
+        state: &'a Buffer,
+        queries: &'a Buffer,
+    ) -> Epilogue<'a> {
+        Epilogue::Rope(Rope {
+            rotations: &self.rotations,
+            state,
+            queries,
+            kv: cache.layer(layer),
+            kv_format: cache.format(),
+            query_rows: self.config.query_rows(),
+            key_rows: self.config.key_rows(),
+            head_dim: self.config.head_dim,
+        })
+    }
+
+    fn attention<'a>(
+        &self,
+        cache: &'a KvCache,
+        layer: usize,
+        queries: &'a Buffer,
+        y: &'a Buffer,
+    ) -> Attention<'a> {
+        Attention {
+            queries,
+            kv: cache.layer(layer),
+            kv_format: cache.format(),
+            y,
+            heads: self.config.heads,
+            kv_heads: self.config.kv_heads,
+            head_dim: self.config.head_dim,
+        }
+    }
+
+    /// The steps that embed a prompt.
+    pub fn embed_steps(&self, gpu: &Gpu, prefill: &Prefill) -> Result<Vec<Step>> {
+        kernels::embed::steps(
+            gpu,
+            &self.embed_tokens,
+            &prefill.ids,
+            &prefill.x,
+            prefill.tokens,
+        )
+    }
+
+    /// The steps that score a prompt for the routers of one layer.
+    pub fn score_steps(
+        &self,
+        gpu: &Gpu,
+        prefill: &Prefill,
+        layer: usize,
+        routers: Routers<'_>,
+    ) -> Result<Vec<Step>> {
+        let score = |chunk: Chunk| {
+            let label = format!("L{layer:02}.router");
+            let x = chunk.rows(&prefill.x, self.config.hidden);
+            kernels::router_score::step(
+                gpu,
+                &label,
+                routers,
+                &x,
+                [chunk.tokens, self.config.hidden],
+                chunk.first,
+            )
+        };
+        prefill.chunks().map(score).collect()
+    }
+
+    /// The steps of one sublayer over a prompt.
+    pub fn prefill_steps(
+        &self,
+        gpu: &Gpu,
+        prefill: &Prefill,
+        cache: &KvCache,
+        index: usize,
+        sublayer: Sublayer,
+    ) -> Result<Vec<Step>> {
+        let (layer, config) = (&self.layers[index], &self.config);
+        let mut steps = Vec::new();
+        for chunk in prefill.chunks() {
+            let x = chunk.rows(&prefill.x, config.hidden);
+            let (tokens, position) = (chunk.tokens, prefill.position + chunk.first);
+            let label = |part: &str| format!("L{index:02}.{part}");
+            let gamma = match sublayer {
+                Sublayer::Attn => &layer.input_layernorm,
+                Sublayer::Mlp => &layer.post_attention_layernorm,
+            };
+            let norm = label(&format!("{}.norm", sublayer.name()));
+            let shape = [tokens, config.hidden];
+            steps.push(kernels::rms_norm::step(
+                gpu,
+                &norm,
+                [&x, gamma, &prefill.normed],
+                shape,
+                config.rms_norm_epsilon,
+            )?);
+            let mut product = |part: &str,
+                               linear: &Linear,
+                               input: &Buffer,
+                               epilogue: Epilogue<'_>|
+             -> Result<()> {
+                steps.extend(kernels::matmul::steps(
+                    gpu,
+                    &label(part),
+                    linear,
+                    input,
+                    tokens,
+                    position,
+                    epilogue,
+                )?);
+                Ok(())
+            };
+            match sublayer {
+                Sublayer::Attn => {
+                    let rope = self.rope(cache, index, &prefill.zero, &prefill.queries);
+                    product("attn.qkv", &layer.qkv_proj, &prefill.normed, rope)?;
+                    let attention =
+                        self.attention(cache, index, &prefill.queries, &prefill.attended);
+                    steps.push(kernels::attention::step(
+                        gpu,
+                        &label("attn.attention"),
+                        attention,
+                        tokens,
+                        position,
+                    )?);
+                    let o_proj = kernels::matmul::steps(
+                        gpu,
+                        &label("attn.o"),
+                        &layer.o_proj,
+                        &prefill.attended,
+                        tokens,
+                        position,
+                        Epilogue::Residual { y: &x },
+                    )?;
+                    steps.extend(o_proj);
+                }
+                Sublayer::Mlp => {
+                    product(
+                        "mlp.gate_up",
+                        &layer.gate_up_proj,
+                        &prefill.normed,
+                        Epilogue::SiluMul {
+                            y: &prefill.activation,
+                        },
+                    )?;
+                    product(
+                        "mlp.down",
+                        &layer.down_proj,
+                        &prefill.activation,
+                        Epilogue::Residual { y: &x },
+                    )?;
+                }
+            }
+        }
+        Ok(steps)
+    }
+
+    /// The step that applies the last norm to a whole prompt: `y [T, H]`.
+    pub fn final_norm_step(&self, gpu: &Gpu, prefill: &Prefill, y: &Buffer) -> Result<Step> {
+        let shape = [prefill.tokens, self.config.hidden];
+        kernels::rms_norm::step(
+            gpu,
+            "norm",
+            [&prefill.x, &self.norm, y],
+            shape,
+            self.config.rms_norm_epsilon,
+        )
+    }
+
+    /// The steps from the residual stream of one token to its logits.
+    pub fn head_steps(&self, gpu: &Gpu, decode: &Decode) -> Result<Vec<Step>> {
+        let norm = Norm {
+            gamma: &self.norm,
+            epsilon: self.config.rms_norm_epsilon,
+        };
+        kernels::matvec::steps(
+            gpu,
+            "head",
+            self.head(),
+            &decode.x,
+            Some(norm),
+            Epilogue::Store { y: &decode.logits },
+        )
+    }
+
+    /// The steps that write the loss of each of `targets`, which follow the tokens of a prefill from
+    /// `first` on.
+    pub fn loss_steps(
+        &self,
+        gpu: &Gpu,
+        prefill: &Prefill,
+        first: usize,
+        targets: &Buffer,
+        losses: &Buffer,
+    ) -> Result<Vec<Step>> {
+        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
+        let normed = Buffer::zeroed(gpu, "normed", 4 * (prefill.tokens * hidden) as u64)?;
+        let mut steps = vec![self.final_norm_step(gpu, prefill, &normed)?];
+        // Logits of a few tokens at a time: bindings start at multiples of 256 bytes, 64 numbers.
+        let chunk = (gpu.binding_bytes() as usize / (4 * vocab) / 64 * 64).clamp(64, 256);
+        let logits = Buffer::zeroed(
+            gpu,
+            "logits",
+            4 * (chunk.min(prefill.tokens - first) * vocab) as u64,
+        )?;
+        for start in (0..prefill.tokens - first).step_by(chunk) {
+            let tokens = chunk.min(prefill.tokens - first - start);
+            let x = Chunk {
+                first: first + start,
+                tokens,
+            }
+            .rows(&normed, hidden);
+            let part = |buffer: &Buffer| buffer.slice(4 * start as u64, 4 * tokens as u64);
+            steps.extend(kernels::matmul::steps(
+                gpu,
+                "head",
+                self.head(),
+                &x,
+                tokens,
+                0,
+                Epilogue::Store { y: &logits },
+            )?);
+            steps.push(kernels::cross_entropy::step(
+                gpu,
+                [&logits, &part(targets), &part(losses)],
+                [tokens, vocab],
+            )?);
+        }
+        Ok(steps)
+    }
+
+    /// The step that chooses a token from the logits.
+    pub fn sample_step(&self, gpu: &Gpu, decode: &Decode, sampling: &Sampling) -> Result<Step> {
+        let Decode {
+            logits,
+            state,
+            weights,
+            ..
+        } = decode;
+        if sampling.temperature > 0.0 {
+            kernels::sample::step(gpu, [logits, weights, state], self.config.vocab, sampling)
+        } else {
+            kernels::argmax::step(gpu, logits, state, self.config.vocab)
+        }
+    }
+
+    /// The steps of one decoded token up to its logits, under a mask.
+    pub fn decode_steps(
+        &self,
+        gpu: &Gpu,
+        decode: &Decode,
+        cache: &KvCache,
+        mask: &LayerMask,
+    ) -> Result<Vec<Step>> {
+        let mut steps =
+            kernels::embed::steps(gpu, &self.embed_tokens, &decode.state, &decode.x, 1)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let label = |part: &str| format!("L{index:02}.{part}");
+            let norm = |gamma| {
+                Some(Norm {
+                    gamma,
+                    epsilon: self.config.rms_norm_epsilon,
+                })
+            };
+            let residual = Epilogue::Residual { y: &decode.x };
+            let product = |part: &str,
+                           linear: &Linear,
+                           input: &Buffer,
+                           norm: Option<Norm<'_>>,
+                           epilogue: Epilogue<'_>| {
+                kernels::matvec::steps(gpu, &label(part), linear, input, norm, epilogue)
+            };
+            if mask.runs(index, Sublayer::Attn) {
+                let rope = self.rope(cache, index, &decode.state, &decode.queries);
+                steps.extend(product(
+                    "attn.qkv",
+                    &layer.qkv_proj,
+                    &decode.x,
+                    norm(&layer.input_layernorm),
+                    rope,
+                )?);
+                let attention = self.attention(cache, index, &decode.queries, &decode.attended);
+                steps.push(kernels::attention_decode::step(
+                    gpu,
+                    &label("attn.attention"),
+                    attention,
+                    &decode.state,
+                )?);
+                steps.extend(product(
+                    "attn.o",
+                    &layer.o_proj,
+                    &decode.attended,
+                    None,
+                    residual,
+                )?);
+            }
+            if mask.runs(index, Sublayer::Mlp) {
+                let silu_mul = Epilogue::SiluMul {
+                    y: &decode.activation,
+                };
+                let gamma = norm(&layer.post_attention_layernorm);
+                steps.extend(product(
+                    "mlp.gate_up",
+                    &layer.gate_up_proj,
+                    &decode.x,
+                    gamma,
+                    silu_mul,
+                )?);
+                steps.extend(product(
+                    "mlp.down",
+                    &layer.down_proj,
+                    &decode.activation,
+                    None,
+                    residual,
+                )?);
+            }
+        }
+        steps.extend(self.head_steps(gpu, decode)?);
+        Ok(steps)
+    }
+}
+
+/// A checkpoint name as GGUF files spell it.
+fn file_name(name: &str) -> String {
+    names::gguf_from_hf(name)
+        .unwrap_or_else(|| panic!("`{name}` is not a tensor of the llama family"))
+}
+
+/// Consecutive tokens of a prompt.
+#[derive(Clone, Copy)]
+struct Chunk {
+    first: usize,
+    tokens: usize,
+}
+
+impl Chunk {
+    fn rows(&self, x: &Buffer, columns: usize) -> Buffer {
+        x.slice(
+            4 * (self.first * columns) as u64,
+            4 * (self.tokens * columns) as u64,
+        )
+    }
+}
+
+impl Prefill {
+    fn chunks(&self) -> impl Iterator<Item = Chunk> {
+        (0..self.tokens).step_by(self.chunk).map(|first| Chunk {
+            first,
+            tokens: self.chunk.min(self.tokens - first),
+        })
+    }
+
+    /// Tokens of the prompt.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// The residual stream of the last token, `[H]`.
+    pub fn last(&self, hidden: usize) -> Buffer {
+        Chunk {
+            first: self.tokens - 1,
+            tokens: 1,
+        }
+        .rows(&self.x, hidden)
+    }
+}
+
+/// Cos and sin of each position's angle for each pair of dimensions (arXiv 2104.09864), with the
+/// per-frequency factors that Llama 3.1 files carry.
+fn rotations(config: &Config) -> Vec<[f32; 2]> {
+    let pairs = config.head_dim / 2;
+    let frequency = |pair: usize| {
+        let factor = config
+            .rope_factors
+            .as_ref()
+            .map_or(1.0, |factors| f64::from(factors[pair]));
+        f64::from(config.rope_base).powf(-(pair as f64) / pairs as f64) / factor
+    };
+    let frequencies: Vec<f64> = (0..pairs).map(frequency).collect();
+    let turn = |position: usize, frequency: f64| {
+        let (sin, cos) = (position as f64 * frequency).sin_cos();
+        [cos as f32, sin as f32]
+    };
+    (0..config.context)
+        .flat_map(|position| frequencies.iter().map(move |f| turn(position, *f)))
+        .collect()
+}

