@@ -8,7 +8,7 @@ mod inspect;
 mod prefill;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Step};
+use crate::gpu::{DispatchTime, Gpu, Plan, Step};
 use crate::kernels::KvFormat;
 use crate::mask::{LayerMask, Sublayer};
 use crate::model::chat_template::{ChatTemplate, Message};
@@ -17,7 +17,7 @@ use crate::model::kv_cache::KvCache;
 use crate::model::llama::{Decode, Llama};
 use crate::model::tokenizer::Tokenizer;
 use crate::router::{Decision, Router};
-use crate::trace::{ModelSummary, Run, Sampling, Score};
+use crate::trace::{Dispatch, ModelSummary, Run, Sampling, Score};
 use crate::weights::gguf::Gguf;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -292,21 +292,19 @@ fn layer_of(label: &str) -> Option<usize> {
     label.strip_prefix('L')?.split('.').next()?.parse().ok()
 }
 
-/// What a dispatch was, for the trace.
-fn dispatch(
-    token: u32,
-    step: &Step,
-    start: u64,
-    time: crate::gpu::DispatchTime,
-) -> crate::trace::Dispatch {
-    crate::trace::Dispatch {
-        token,
-        layer: layer_of(&step.label),
-        label: step.label.clone(),
-        kernel: step.op.kernel().to_owned(),
-        start_nanos: start + time.start_nanos,
-        duration_nanos: time.duration_nanos,
-        weight_bytes: step.weight_bytes,
-        flops: step.flops,
+/// Adds the dispatches of a plan that ran to the trace.
+fn record(run: &mut Run, token: u32, plan: &Plan, start: u64, times: (Vec<DispatchTime>, u32)) {
+    run.dropped_timestamps += times.1;
+    for (step, time) in plan.steps().iter().zip(times.0) {
+        run.dispatches.push(Dispatch {
+            token,
+            layer: layer_of(&step.label),
+            label: step.label.clone(),
+            kernel: step.op.kernel().to_owned(),
+            start_nanos: start + time.start_nanos,
+            duration_nanos: time.duration_nanos,
+            weight_bytes: step.weight_bytes,
+            flops: step.flops,
+        });
     }
 }

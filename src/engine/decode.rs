@@ -1,6 +1,6 @@
 //! Decode: one submission a token, and four bytes back.
 
-use super::{Conversation, Engine, Event, Listener, Request, dispatch};
+use super::{Conversation, Engine, Event, Listener, Request};
 use crate::error::{Error, Result};
 use crate::gpu::buffer::ReadBack;
 use crate::gpu::plan::Timestamps;
@@ -46,12 +46,7 @@ impl Loop<'_> {
         });
         if let Some(timestamps) = &self.timestamps {
             let times = timestamps.read_back(self.gpu, plan.steps().len())?;
-            run.dispatches.extend(
-                plan.steps()
-                    .iter()
-                    .zip(times)
-                    .map(|(step, time)| dispatch(token, step, start, time)),
-            );
+            super::record(run, token, plan, start, times);
         }
         Ok(())
     }

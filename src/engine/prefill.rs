@@ -1,7 +1,8 @@
 //! Prefill: the prompt through the layers, one layer at a time, and the decision which of them run.
 
-use super::{Conversation, Engine, Event, Listener, Policy, Request, dispatch};
+use super::{Conversation, Engine, Event, Listener, Policy, Request};
 use crate::error::{Error, Result};
+use crate::gpu::plan::Timestamps;
 use crate::gpu::{Buffer, Gpu, Plan, Step};
 use crate::kernels::router_score::Routers;
 use crate::mask::{LayerMask, Sublayer};
@@ -73,28 +74,31 @@ impl Pending<'_> {
         for steps in super::paced(self.gpu, std::mem::take(&mut self.steps)) {
             let start = self.clock.elapsed().as_nanos() as u64;
             let plan = Plan::new(self.gpu, steps)?;
-            let dispatches = plan.steps().len() as u32;
-            run.prefill_dispatches += dispatches;
-            if !self.trace {
-                plan.submit(self.gpu);
-                continue;
+            let dispatches = plan.steps().len();
+            run.prefill_dispatches += dispatches as u32;
+            let timestamps = match self.trace {
+                true => Timestamps::new(self.gpu, dispatches)?,
+                false => None,
+            };
+            let (encode_nanos, submit_nanos) = plan.submit(self.gpu, timestamps.as_ref());
+            if self.trace {
+                run.submissions.push(Submission {
+                    token: 0,
+                    start_nanos: start,
+                    encode_nanos,
+                    submit_nanos,
+                    dispatches: dispatches as u32,
+                });
             }
-            let (mut encode_nanos, mut submit_nanos) = (0, 0);
-            match plan.run_timed(self.gpu)? {
-                Some(times) => {
-                    let steps = plan.steps().iter().zip(times);
-                    run.dispatches
-                        .extend(steps.map(|(step, time)| dispatch(0, step, start, time)));
-                }
-                None => (encode_nanos, submit_nanos) = plan.submit(self.gpu),
+            if let Some(timestamps) = timestamps {
+                super::record(
+                    run,
+                    0,
+                    &plan,
+                    start,
+                    timestamps.read_back(self.gpu, dispatches)?,
+                );
             }
-            run.submissions.push(Submission {
-                token: 0,
-                start_nanos: start,
-                encode_nanos,
-                submit_nanos,
-                dispatches,
-            });
         }
         Ok(())
     }

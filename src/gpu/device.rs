@@ -223,8 +223,10 @@ impl Gpu {
         if let Some(pipeline) = lock(&self.pipelines).get(&variant) {
             return Ok(pipeline.clone());
         }
+        let clock = std::time::Instant::now();
         let pipeline = Arc::new(Pipeline::new::<P>(self, &variant)?);
         self.check_lost()?;
+        tracing::debug!("pipeline {} made in {:?}", pipeline.name(), clock.elapsed());
         lock(&self.pipelines).insert(variant, pipeline.clone());
         Ok(pipeline)
     }

@@ -142,11 +142,14 @@ impl Plan {
         pass.dispatch_workgroups(x, y, z);
     }
 
-    /// Encodes and submits; the host nanoseconds that each took.
-    pub fn submit(&self, gpu: &Gpu) -> (u64, u64) {
+    /// Encodes and submits, with timestamps if given; the host nanoseconds that each took.
+    pub fn submit(&self, gpu: &Gpu, timestamps: Option<&Timestamps>) -> (u64, u64) {
         let clock = std::time::Instant::now();
         let mut encoder = gpu.encoder();
-        self.encode(&mut encoder);
+        match timestamps {
+            Some(timestamps) => self.encode_timed(&mut encoder, timestamps),
+            None => self.encode(&mut encoder),
+        }
         let encoded = clock.elapsed();
         gpu.submit(encoder);
         (
@@ -157,20 +160,8 @@ impl Plan {
 
     /// Encodes, submits and waits: for tests and one-off work.
     pub fn run(&self, gpu: &Gpu) -> Result<()> {
-        self.submit(gpu);
+        self.submit(gpu, None);
         gpu.poll()
-    }
-
-    /// Like [`Plan::run`], with the time of each dispatch; `None` if the adapter has no timestamps.
-    pub fn run_timed(&self, gpu: &Gpu) -> Result<Option<Vec<DispatchTime>>> {
-        let Some(timestamps) = Timestamps::new(gpu, self.steps.len())? else {
-            self.run(gpu)?;
-            return Ok(None);
-        };
-        let mut encoder = gpu.encoder();
-        self.encode_timed(&mut encoder, &timestamps);
-        gpu.submit(encoder);
-        timestamps.read_back(gpu, self.steps.len()).map(Some)
     }
 }
 
@@ -212,17 +203,19 @@ impl Timestamps {
         }))
     }
 
-    /// The times of the first `dispatches`, waiting for all submitted work. A timestamp that runs
-    /// backwards (it happens on some drivers) gives a duration of zero.
-    pub fn read_back(&self, gpu: &Gpu, dispatches: usize) -> Result<Vec<DispatchTime>> {
+    /// The times of the first `dispatches`, waiting for all submitted work, and how many of them ran
+    /// backwards: it happens on some drivers, and counts as a duration of zero.
+    pub fn read_back(&self, gpu: &Gpu, dispatches: usize) -> Result<(Vec<DispatchTime>, u32)> {
         let ticks: Vec<u64> = self.resolved.read_back(gpu, 2 * dispatches)?;
         let first = ticks.first().copied().unwrap_or_default();
-        let nanos =
-            |ticks: u64| (ticks as f64 * f64::from(gpu.queue.get_timestamp_period())) as u64;
+        let period = f64::from(gpu.queue.get_timestamp_period());
+        let nanos = |ticks: u64| (ticks as f64 * period) as u64;
         let time = |pair: &[u64]| DispatchTime {
             start_nanos: nanos(pair[0].saturating_sub(first)),
             duration_nanos: nanos(pair[1].saturating_sub(pair[0])),
         };
-        Ok(ticks.chunks_exact(2).map(time).collect())
+        let backwards = |pair: &&[u64]| pair[1] < pair[0] || pair[0] < first;
+        let dropped = ticks.chunks_exact(2).filter(backwards).count();
+        Ok((ticks.chunks_exact(2).map(time).collect(), dropped as u32))
     }
 }

@@ -38,6 +38,8 @@ struct Layer {
 pub struct Llama {
     /// Its sizes.
     pub config: Config,
+    /// The most prompt tokens that go through a layer at once: bounds the memory of a prefill.
+    pub chunk: usize,
     embed_tokens: Linear,
     layers: Vec<Layer>,
     norm: Buffer,
@@ -133,6 +135,7 @@ impl Llama {
         let rotations = Buffer::from_slice(gpu, "rotations", &rotations(&config))?;
         Ok(Self {
             config,
+            chunk: 512,
             embed_tokens,
             layers,
             norm,
@@ -180,7 +183,9 @@ impl Llama {
         // The largest dispatch of a chunk stays within a quarter of a submission.
         let largest = 4 * (config.feed_forward.max(config.query_rows()) * config.hidden) as u64;
         let most = gpu.submission_flops() / 4 / largest;
-        let chunk = (most as usize / 32 * 32).clamp(32, 512).min(ids.len());
+        let chunk = (most as usize / 32 * 32)
+            .clamp(32, self.chunk)
+            .min(ids.len());
         let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
         Ok(Prefill {
             x: numbers("prompt x", ids.len() * config.hidden)?,
