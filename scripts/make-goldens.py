@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Exact outputs of the generated tiny model, for tests/golden/: the llama forward pass written out in
+NumPy with f64 arithmetic, independent of the engine.
+
+    cargo run --example tiny-model -- /tmp/tiny.gguf && scripts/make-goldens.py /tmp/tiny.gguf tests/golden
+"""
+
+import json
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+
+SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+
+
+def read_gguf(path):
+    """Metadata and f32 tensors of a GGUF file."""
+    data, at = Path(path).read_bytes(), 0
+
+    def take(code):
+        nonlocal at
+        (value,) = struct.unpack_from("<" + code, data, at)
+        at += struct.calcsize(code)
+        return value
+
+    def text():
+        nonlocal at
+        length = take("Q")
+        at += length
+        return data[at - length : at].decode()
+
+    def value(kind):
+        if kind == 8:
+            return text()
+        if kind == 9:
+            inner, count = take("I"), take("Q")
+            return [value(inner) for _ in range(count)]
+        return take(SCALARS[kind])
+
+    assert data[:4] == b"GGUF"
+    at = 8
+    tensors, keys = take("Q"), take("Q")
+    meta = {}
+    for _ in range(keys):
+        key = text()
+        meta[key] = value(take("I"))
+    infos = []
+    for _ in range(tensors):
+        name = text()
+        shape = [take("Q") for _ in range(take("I"))]
+        infos.append((name, shape[::-1], take("I"), take("Q")))
+    alignment = meta.get("general.alignment", 32)
+    start = -(-at // alignment) * alignment
+    result = {}
+    for name, shape, kind, offset in infos:
+        assert kind == 0, f"{name} is not f32"
+        count = int(np.prod(shape))
+        result[name] = np.frombuffer(data, "<f4", count, start + offset).reshape(shape).astype(np.float64)
+    return meta, result
+
+
+def rms_norm(x, gamma, epsilon):
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon) * gamma
+
+
+def forward(meta, w, ids, skipped):
+    """Residual stream after the embedding and each layer, final norm, logits of each token."""
+    get = lambda key: meta["llama." + key]
+    heads, kv_heads = get("attention.head_count"), get("attention.head_count_kv")
+    hidden, epsilon = get("embedding_length"), get("attention.layer_norm_rms_epsilon")
+    size, count = hidden // heads, len(ids)
+    frequency = get("rope.freq_base") ** (-np.arange(size // 2) / (size // 2))
+    angle = np.arange(count)[:, None] * frequency
+    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+
+    def rope(x):
+        a, b = x[..., 0::2], x[..., 1::2]
+        return np.stack([a * cos - b * sin, a * sin + b * cos], -1).reshape(x.shape)
+
+    x = w["token_embd.weight"][ids]
+    states = [x]
+    for layer in range(get("block_count")):
+        p = f"blk.{layer}."
+        if (layer, "attn") not in skipped:
+            n = rms_norm(x, w[p + "attn_norm.weight"], epsilon)
+            q = rope((n @ w[p + "attn_q.weight"].T).reshape(count, heads, size))
+            k = rope((n @ w[p + "attn_k.weight"].T).reshape(count, kv_heads, size))
+            v = (n @ w[p + "attn_v.weight"].T).reshape(count, kv_heads, size)
+            k, v = (np.repeat(t, heads // kv_heads, axis=1) for t in (k, v))
+            scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(size)
+            scores = np.where(np.tril(np.ones((count, count), bool)), scores, -np.inf)
+            scores = np.exp(scores - scores.max(-1, keepdims=True))
+            scores /= scores.sum(-1, keepdims=True)
+            attended = np.einsum("hqk,khd->qhd", scores, v).reshape(count, -1)
+            x = x + attended @ w[p + "attn_output.weight"].T
+        if (layer, "mlp") not in skipped:
+            n = rms_norm(x, w[p + "ffn_norm.weight"], epsilon)
+            gate, up = n @ w[p + "ffn_gate.weight"].T, n @ w[p + "ffn_up.weight"].T
+            x = x + (gate / (1 + np.exp(-gate)) * up) @ w[p + "ffn_down.weight"].T
+        states.append(x)
+    normed = rms_norm(x, w["output_norm.weight"], epsilon)
+    return np.stack(states), normed, normed @ w.get("output.weight", w["token_embd.weight"]).T
+
+
+def main():
+    model, folder = sys.argv[1], Path(sys.argv[2])
+    meta, w = read_gguf(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    # The text of the tiny model's chat template, as token ids: specials, then bytes and merges by name.
+    vocab = {token: index for index, token in enumerate(meta["tokenizer.ggml.tokens"])}
+    plain = lambda text: [vocab["Ġ" if c == " " else "Ċ" if c == "\n" else c] for c in text]
+    cases = [
+        ("bcd fgj", "", set()),
+        ("kmpqvwxyz " * 5, "", set()),
+        ("bcd fgj", "1", {(1, "attn"), (1, "mlp")}),
+        ("kmpqvwxyz " * 5, "0.attn,3.mlp", {(0, "attn"), (3, "mlp")}),
+    ]
+    entries = []
+    for index, (text, mask, skipped) in enumerate(cases):
+        ids = plain(text)
+        states, normed, logits = forward(meta, w, ids, skipped)
+        np.save(folder / f"prompt{index}_hidden_states.npy", states.astype("<f4"))
+        np.save(folder / f"prompt{index}_final_norm.npy", normed.astype("<f4"))
+        np.save(folder / f"prompt{index}_last_logits.npy", logits[-1].astype("<f4"))
+        greedy, second, gaps, sequence = [], [], [], list(ids)
+        for _ in range(8):
+            last = forward(meta, w, sequence, skipped)[2][-1]
+            best, other = (int(i) for i in np.argsort(-last, kind="stable")[:2])
+            greedy.append(best)
+            second.append(other)
+            gaps.append(float(last[best] - last[other]))
+            sequence.append(best)
+        entries.append(
+            {"mask": mask, "text": text, "ids": ids, "greedy": greedy, "runner_up": second, "top1_minus_top2": gaps}
+        )
+    (folder / "reference.json").write_text(json.dumps(entries, ensure_ascii=False, indent=1) + "\n")
+
+
+main()
