@@ -22,8 +22,11 @@
 //! `T` tokens of a prompt or chunk, `H` hidden size, `Q` query heads x head size, `K` key/value heads x
 //! head size, `D` head size, `F` feed-forward size, `V` vocabulary size, `C` context length in tokens.
 
+pub mod bench;
+pub mod calibrate;
 pub mod check;
 pub mod cli;
+pub mod data;
 pub mod engine;
 pub mod error;
 pub mod gpu;

@@ -224,7 +224,7 @@ pub struct Run {
     /// Per-dispatch GPU times, where they were asked for and the adapter has timestamps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dispatches: Vec<Dispatch>,
-    /// Submissions, where tracing was asked for.
+    /// Submissions of the decoded tokens; with tracing, of the prefill too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub submissions: Vec<Submission>,
     /// Timestamps that ran backwards and were dropped.

@@ -1,5 +1,7 @@
 //! The command line: parse, call the library, print. One file per command.
 
+mod bench;
+mod calibrate;
 mod check;
 mod devices;
 mod info;
@@ -27,6 +29,10 @@ enum Command {
     Chat(run::Chat),
     /// Fetch the default model into the cache folder.
     Pull,
+    /// Time prefill and decode, full against masked.
+    Bench(bench::Bench),
+    /// Measure how much each layer matters, and write a fixed mask of those that matter least.
+    Calibrate(calibrate::Calibrate),
     /// Compare the engine with exact outputs of a reference implementation.
     Check(check::Check),
     /// List the adapters that models can run on.
@@ -41,6 +47,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(command) => command.run(),
         Command::Chat(command) => command.run(),
         Command::Pull => pull::run(),
+        Command::Bench(command) => command.run(),
+        Command::Calibrate(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Devices => devices::run(),
         Command::Info(command) => command.run(),

@@ -40,7 +40,7 @@ pub(super) struct Run {
 }
 
 /// A flag that Ctrl-C raises, once; the second Ctrl-C ends the process.
-fn interrupt() -> anyhow::Result<Arc<AtomicBool>> {
+pub(super) fn interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let raised = flag.clone();
     ctrlc::set_handler(move || {
@@ -74,9 +74,12 @@ impl Run {
             stop_at_end: true,
         };
         let interrupted = interrupt()?;
-        let run = generate(&mut engine, &request, !self.json, &interrupted)?;
+        let mut run = generate(&mut engine, &request, !self.json, &interrupted)?;
         if self.json {
+            // One line a token is for trace files.
+            let submissions = std::mem::take(&mut run.submissions);
             println!("{}", serde_json::to_string(&run)?);
+            run.submissions = submissions;
         } else {
             println!();
             report::print(&run);

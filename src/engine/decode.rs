@@ -136,9 +136,6 @@ impl Engine {
         gpu.poll()?;
         // The last token's keys and values were never computed.
         conversation.ids.pop();
-        if !request.trace {
-            run.submissions.clear();
-        }
         Ok(())
     }
 }

@@ -1,0 +1,267 @@
+//! Timing decode and prefill under several masks, fairly.
+//!
+//! Masks take turns within every repetition (A B A B ...), so that a machine that drifts drifts for all of
+//! them; differences are taken within a repetition and given with a 95 % confidence interval.
+
+use crate::engine::{Engine, Event, Policy, Request};
+use crate::error::Result;
+use crate::mask::{LayerMask, Sublayer};
+use crate::router::policy::splitmix;
+use crate::trace::{AdapterSummary, ModelSummary, Run, Sampling};
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Prompt length of the prefill test; 0 leaves it out.
+    pub prompt: usize,
+    /// Answer length of the decode test; 0 leaves it out.
+    pub answer: usize,
+    /// Tokens of context that the decode test begins with.
+    pub depth: usize,
+    /// Repetitions that count; one more warms up.
+    pub repetitions: usize,
+}
+
+/// The result of one bench: a file that later ones can be compared with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The adapter.
+    pub adapter: AdapterSummary,
+    /// The model.
+    pub model: ModelSummary,
+    /// Prompt length of the prefill test.
+    pub prompt: usize,
+    /// Answer length of the decode test.
+    pub answer: usize,
+    /// Context of the decode test.
+    pub depth: usize,
+    /// One per mask, the first of them what others are compared with.
+    pub masks: Vec<Measured>,
+}
+
+/// What was measured of one mask.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// As it was asked for: `none`, `fixed:7-9`, `even:5`.
+    pub name: String,
+    /// What was skipped, in the last repetition.
+    pub skipped: String,
+    /// Attentions skipped.
+    pub attn_skipped: usize,
+    /// MLPs skipped.
+    pub mlp_skipped: usize,
+    /// Share of the weight bytes of a decoded token that was skipped, head included.
+    pub bytes_skipped: f64,
+    /// Dispatches of a decoded token.
+    pub decode_dispatches: u32,
+    /// Bytes of KV cache.
+    pub kv_bytes: u64,
+    /// Time to the first token of each repetition of the prefill test, in nanoseconds.
+    pub ttft_nanos: Vec<u64>,
+    /// Mean time per output token of each repetition, in nanoseconds.
+    pub tpot_nanos: Vec<f64>,
+    /// Time of every output token of all repetitions.
+    pub token_nanos: Vec<u64>,
+    /// Host time per token to encode and submit, median, in nanoseconds.
+    pub host_nanos: u64,
+}
+
+impl Measured {
+    /// Skip efficiency: the share of time saved over the share of weight bytes skipped. 1 is the ideal.
+    pub fn skip_efficiency(&self, full: &Self) -> Option<f64> {
+        let saved = 1.0 - median(&self.tpot_nanos)? / median(&full.tpot_nanos)?;
+        (self.bytes_skipped > 0.0).then(|| saved / self.bytes_skipped)
+    }
+}
+
+/// Runs the plan for each named policy.
+pub fn run(
+    engine: &mut Engine,
+    plan: &Plan,
+    policies: &[(String, Policy)],
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<Report> {
+    let mut masks: Vec<Measured> = policies
+        .iter()
+        .map(|(name, _)| Measured {
+            name: name.clone(),
+            ..Default::default()
+        })
+        .collect();
+    let mut host: Vec<Vec<u64>> = vec![Vec::new(); masks.len()];
+    let total = ((plan.repetitions + 1) * policies.len()) as u64;
+    let prompt = random_ids(engine, plan.prompt);
+    let context = random_ids(engine, plan.depth.max(1));
+    for repetition in 0..=plan.repetitions {
+        for (index, (_, policy)) in policies.iter().enumerate() {
+            let mut generate = |ids: &[u32], max_tokens: usize| -> Result<Run> {
+                engine.reset();
+                engine.generate(&request(ids, policy, max_tokens), &mut |_: Event<'_>| {
+                    ControlFlow::Continue(())
+                })
+            };
+            let prefilled = if plan.prompt > 0 {
+                Some(generate(&prompt, 1)?)
+            } else {
+                None
+            };
+            let decoded = if plan.answer > 0 {
+                Some(generate(&context, plan.answer + 1)?)
+            } else {
+                None
+            };
+            let done = (repetition * policies.len() + index) as u64 + 1;
+            if progress(done, total).is_break() {
+                return Err(crate::Error::Cancelled);
+            }
+            if let Some(run) = decoded.as_ref().or(prefilled.as_ref()) {
+                describe(&mut masks[index], run);
+            }
+            if repetition == 0 {
+                continue;
+            }
+            if let Some(run) = prefilled {
+                masks[index].ttft_nanos.push(run.ttft_nanos);
+            }
+            if let Some(run) = decoded.filter(|run| !run.token_nanos.is_empty()) {
+                let mean =
+                    run.token_nanos.iter().sum::<u64>() as f64 / run.token_nanos.len() as f64;
+                masks[index].tpot_nanos.push(mean);
+                masks[index].token_nanos.extend(&run.token_nanos);
+                host[index].extend(
+                    run.submissions
+                        .iter()
+                        .map(|s| s.encode_nanos + s.submit_nanos),
+                );
+            }
+        }
+    }
+    for (measured, mut nanos) in masks.iter_mut().zip(host) {
+        nanos.sort_unstable();
+        measured.host_nanos = nanos.get(nanos.len() / 2).copied().unwrap_or_default();
+    }
+    let (adapter, model) = (engine.gpu.adapter.clone(), engine.summary.clone());
+    Ok(Report {
+        adapter,
+        model,
+        prompt: plan.prompt,
+        answer: plan.answer,
+        depth: plan.depth,
+        masks,
+    })
+}
+
+fn describe(measured: &mut Measured, run: &Run) {
+    let mask = &run.mask;
+    let full = run.model.weight_bytes(&LayerMask::full(mask.layers()));
+    measured.skipped = mask.to_string();
+    measured.attn_skipped = mask.skipped(Sublayer::Attn);
+    measured.mlp_skipped = mask.skipped(Sublayer::Mlp);
+    measured.bytes_skipped = 1.0 - run.model.weight_bytes(mask) as f64 / full as f64;
+    measured.decode_dispatches = run.decode_dispatches;
+    measured.kv_bytes = run.kv_bytes;
+}
+
+fn request(ids: &[u32], policy: &Policy, max_tokens: usize) -> Request {
+    Request {
+        prompt: String::new(),
+        ids: ids.to_vec(),
+        policy: policy.clone(),
+        policy_name: String::new(),
+        max_tokens,
+        sampling: Sampling::default(),
+        trace: false,
+        stop_at_end: false,
+    }
+}
+
+/// The same random ids in every run; what they say does not change how long they take.
+fn random_ids(engine: &Engine, count: usize) -> Vec<u32> {
+    let mut state = 1;
+    let vocab = engine.model.config.vocab as u64;
+    (0..count)
+        .map(|_| (splitmix(&mut state) % vocab) as u32)
+        .collect()
+}
+
+/// The middle value; the mean of the middle two.
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => None,
+        length if length % 2 == 1 => Some(sorted[middle]),
+        _ => Some((sorted[middle - 1] + sorted[middle]) / 2.0),
+    }
+}
+
+/// The smallest value that a share of the values does not exceed.
+pub fn quantile(values: &[u64], share: f64) -> Option<u64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied()
+}
+
+/// Mean and sample standard deviation.
+pub fn mean_and_deviation(values: &[f64]) -> Option<(f64, f64)> {
+    let count = values.len() as f64;
+    if values.is_empty() {
+        return None;
+    }
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    Some((mean, (squares / (count - 1.0).max(1.0)).sqrt()))
+}
+
+/// Relative change of `b` over `a`, paired by repetition: mean and half the width of its 95 % confidence
+/// interval (Student's t); `None` for fewer than two pairs.
+pub fn change(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
+    /// Quantiles of Student's t at 97.5 % for 1 to 10 degrees of freedom.
+    const T: [f64; 10] = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    ];
+    let ratios: Vec<f64> = a.iter().zip(b).map(|(a, b)| b / a - 1.0).collect();
+    if ratios.len() < 2 {
+        return None;
+    }
+    let (mean, deviation) = mean_and_deviation(&ratios)?;
+    let t = T.get(ratios.len() - 2).copied().unwrap_or(2.0);
+    Some((mean, t * deviation / (ratios.len() as f64).sqrt()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_of_known_values() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(&[]), None);
+        assert_eq!(quantile(&[5, 1, 4, 2, 3], 0.5), Some(3));
+        assert_eq!(quantile(&(1..=100).collect::<Vec<_>>(), 0.95), Some(95));
+        assert_eq!(mean_and_deviation(&[1.0, 3.0]), Some((2.0, 2.0f64.sqrt())));
+        let (mean, half) = change(&[1.0, 2.0], &[1.5, 3.0]).expect("two pairs");
+        assert!((mean - 0.5).abs() < 1e-12 && half.abs() < 1e-12);
+        assert_eq!(change(&[1.0], &[2.0]), None);
+    }
+
+    #[test]
+    fn skip_efficiency_is_time_saved_over_bytes_skipped() {
+        let measured = |tpot, bytes_skipped| Measured {
+            tpot_nanos: vec![tpot],
+            bytes_skipped,
+            ..Default::default()
+        };
+        let full = measured(100.0, 0.0);
+        assert_eq!(full.skip_efficiency(&full), None);
+        let half = measured(50.0, 0.5)
+            .skip_efficiency(&full)
+            .expect("something was skipped");
+        assert!((half - 1.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,249 @@
+//! `first bench`.
+
+use super::options::{ModelOptions, PolicyOptions, load};
+use crate::bench::{Measured, Plan, Report, change, mean_and_deviation, median, quantile, run};
+use crate::engine::{Engine, Policy};
+use crate::mask::LayerMask;
+use crate::router::policy::{even, random};
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+/// Time prefill and decode, full against masked, in turns.
+#[derive(Debug, clap::Args)]
+pub(super) struct Bench {
+    /// Prompt tokens of the prefill test; 0 leaves it out.
+    #[arg(short, long, value_name = "N", default_value_t = 128)]
+    prompt: usize,
+    /// Tokens to decode; 0 leaves the decode test out.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 128)]
+    answer: usize,
+    /// Tokens of context that decoding begins with.
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    depth: usize,
+    /// Repetitions, after one that warms up.
+    #[arg(short, long, value_name = "N", default_value_t = 5)]
+    repetitions: usize,
+    /// What to compare, first the base: `none`, `routed`, `fixed:7-9,21`, `even:5`, `random:25%`. Several
+    /// are run in turns.
+    #[arg(long = "mask", value_name = "MASK", default_value = "none")]
+    masks: Vec<String>,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Output::Md)]
+    output: Output,
+    /// Compare with a run saved by `-o json`.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelOptions,
+    #[command(flatten)]
+    policy: PolicyOptions,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Output {
+    Md,
+    Csv,
+    Json,
+    Jsonl,
+}
+
+impl Bench {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let baseline = self.baseline.as_ref().map(|path| {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("{} could not be read", path.display()))?;
+            serde_json::from_str::<Report>(&text).with_context(|| {
+                format!(
+                    "{} is no saved bench; write one with `-o json`",
+                    path.display()
+                )
+            })
+        });
+        let baseline = baseline.transpose()?;
+        let mut engine = load(&self.model)?;
+        let most = engine.model.config.context;
+        let longest = self.prompt.max(self.depth.max(1) + self.answer);
+        anyhow::ensure!(
+            longest < most,
+            "{longest} tokens do not fit the context of {most}; ask for fewer"
+        );
+        let policies = self
+            .masks
+            .iter()
+            .map(|name| Ok((name.clone(), self.named(name, &mut engine)?)));
+        let policies = policies.collect::<anyhow::Result<Vec<_>>>()?;
+        let plan = Plan {
+            prompt: self.prompt,
+            answer: self.answer,
+            depth: self.depth,
+            repetitions: self.repetitions,
+        };
+        let bar = ProgressBar::new(0).with_message("measuring");
+        bar.set_style(
+            ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")
+                .unwrap_or(ProgressStyle::default_bar()),
+        );
+        let interrupted = super::run::interrupt()?;
+        let report = run(&mut engine, &plan, &policies, &mut |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+            if interrupted.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        bar.finish_and_clear();
+        match self.output {
+            Output::Md => markdown(&report, baseline.as_ref()),
+            Output::Csv => csv(&report),
+            Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+            Output::Jsonl => report
+                .masks
+                .iter()
+                .try_for_each(|mask| serde_json::to_string(mask).map(|line| println!("{line}")))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn named(&self, name: &str, engine: &mut Engine) -> anyhow::Result<Policy> {
+        let layers = engine.model.config.layers;
+        let count = |text: &str| -> anyhow::Result<usize> {
+            let wrong = || format!("`{text}` is neither a number of layers nor a rate like `25%`");
+            Ok(match text.strip_suffix('%') {
+                Some(percent) => (percent.parse::<f64>().with_context(wrong)? / 100.0
+                    * layers as f64)
+                    .round() as usize,
+                None => text.parse().with_context(wrong)?,
+            })
+        };
+        Ok(match name.split_once(':') {
+            None if name == "none" => Policy::Fixed(LayerMask::full(layers)),
+            None if name == "routed" => {
+                let (policy, _) = self.policy.policy(engine)?;
+                anyhow::ensure!(
+                    matches!(policy, Policy::Routed(_)),
+                    "`routed` needs a router; give one with `--router DIR`"
+                );
+                policy
+            }
+            Some(("fixed", mask)) => Policy::Fixed(LayerMask::parse(mask, layers)?),
+            Some(("even", rate)) => Policy::Fixed(even(layers, count(rate)?)?),
+            Some(("random", rate)) => Policy::Fixed(random(layers, count(rate)?, 1)?),
+            _ => anyhow::bail!(
+                "`{name}` is no mask; give `none`, `routed`, `fixed:7-9`, `even:5` or `random:25%`"
+            ),
+        })
+    }
+}
+
+fn prefill_rates(report: &Report, measured: &Measured) -> Vec<f64> {
+    measured
+        .ttft_nanos
+        .iter()
+        .map(|nanos| report.prompt as f64 * 1e9 / *nanos as f64)
+        .collect()
+}
+
+fn decode_rates(measured: &Measured) -> Vec<f64> {
+    measured
+        .tpot_nanos
+        .iter()
+        .map(|nanos| 1e9 / nanos)
+        .collect()
+}
+
+fn markdown(report: &Report, baseline: Option<&Report>) {
+    let spread = |values: &[f64]| match mean_and_deviation(values) {
+        Some((mean, deviation)) => format!("{mean:.1} ± {deviation:.1}"),
+        None => "-".to_owned(),
+    };
+    let interval = |change: Option<(f64, f64)>| match change {
+        Some((mean, half)) => format!("{:+.1} % ± {:.1}", 100.0 * mean, 100.0 * half),
+        None => "-".to_owned(),
+    };
+    println!(
+        "{} on {} ({})",
+        report.model.name, report.adapter.name, report.adapter.driver
+    );
+    println!();
+    println!(
+        "| mask | skipped | weights skipped | pp{} tokens/s | tg{} @ {} tokens/s | TPOT p50 / p95 ms | TPOT against first | skip efficiency | host per token |",
+        report.prompt, report.answer, report.depth
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    let first = &report.masks[0];
+    for measured in &report.masks {
+        let millis = |share| {
+            quantile(&measured.token_nanos, share).map_or(f64::NAN, |nanos| nanos as f64 / 1e6)
+        };
+        let own = std::ptr::eq(first, measured);
+        let tpot = median(&measured.tpot_nanos);
+        println!(
+            "| {} | {} attn, {} mlp | {:.1} % | {} | {} | {:.1} / {:.1} | {} | {} | {} |",
+            measured.name,
+            measured.attn_skipped,
+            measured.mlp_skipped,
+            100.0 * measured.bytes_skipped,
+            spread(&prefill_rates(report, measured)),
+            spread(&decode_rates(measured)),
+            millis(0.5),
+            millis(0.95),
+            if own {
+                "-".to_owned()
+            } else {
+                interval(change(&first.tpot_nanos, &measured.tpot_nanos))
+            },
+            measured
+                .skip_efficiency(first)
+                .filter(|_| !own)
+                .map_or("-".to_owned(), |efficiency| format!("{efficiency:.2}")),
+            tpot.map_or("-".to_owned(), |tpot| format!(
+                "{:.2} %",
+                100.0 * measured.host_nanos as f64 / tpot
+            )),
+        );
+    }
+    let Some(baseline) = baseline else { return };
+    println!();
+    println!("Against the saved run on {}:", baseline.adapter.name);
+    for measured in &report.masks {
+        let Some(old) = baseline.masks.iter().find(|old| old.name == measured.name) else {
+            continue;
+        };
+        println!(
+            "- {}: TPOT {}",
+            measured.name,
+            interval(change(&old.tpot_nanos, &measured.tpot_nanos))
+        );
+    }
+}
+
+fn csv(report: &Report) {
+    println!("mask,skipped,bytes_skipped,repetition,prompt,ttft_nanos,answer,depth,tpot_nanos");
+    for measured in &report.masks {
+        for repetition in 0..measured.ttft_nanos.len().max(measured.tpot_nanos.len()) {
+            let cell = |value: Option<String>| value.unwrap_or_default();
+            println!(
+                "{},\"{}\",{},{repetition},{},{},{},{},{}",
+                measured.name.replace(',', " "),
+                measured.skipped,
+                measured.bytes_skipped,
+                report.prompt,
+                cell(measured.ttft_nanos.get(repetition).map(u64::to_string)),
+                report.answer,
+                report.depth,
+                cell(
+                    measured
+                        .tpot_nanos
+                        .get(repetition)
+                        .map(|nanos| format!("{nanos:.0}"))
+                ),
+            );
+        }
+    }
+}

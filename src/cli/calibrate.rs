@@ -1,0 +1,167 @@
+//! `first calibrate`.
+
+use super::options::{ModelOptions, base_model, load};
+use crate::calibrate::{Unit, block_influence, greedy, influences};
+use crate::data;
+use crate::mask::LayerMask;
+use crate::router::file::{Kind, RouterConfig, RouterFile, VERSION};
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+/// Measure how much each layer matters on some data, and write a fixed mask of those that matter least.
+#[derive(Debug, clap::Args)]
+pub(super) struct Calibrate {
+    /// JSON lines with `prompt` and `completion`, or `messages`; may be given several times.
+    #[arg(long, value_name = "FILE", required = true)]
+    data: Vec<PathBuf>,
+    /// The folder to write the fixed mask to, for `--router`.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// How many layers (or sublayers) to skip.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    skip: usize,
+    /// Search over attentions and MLPs separately rather than whole layers.
+    #[arg(long)]
+    sublayers: bool,
+    /// Examples to measure on, spread evenly over each file.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    examples: usize,
+    /// Longest example in tokens; longer ones are cut.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    tokens: usize,
+    /// How many of the least influential layers each step of the search tries.
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    candidates: usize,
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+impl Calibrate {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let mut files = Vec::new();
+        for path in &self.data {
+            files.push(data::read(path)?);
+        }
+        let engine = load(&self.model)?;
+        let layers = engine.model.config.layers;
+        let units = Unit::all(layers, self.sublayers);
+        anyhow::ensure!(
+            self.skip < units.len(),
+            "{} of {} cannot be skipped; ask for fewer",
+            self.skip,
+            units.len()
+        );
+        let examples = files
+            .iter()
+            .flat_map(|examples| data::spread(examples, self.examples));
+        let examples = examples
+            .map(|example| example.tokens(&engine, self.tokens))
+            .collect::<Result<Vec<_>, _>>()?;
+        let interrupted = super::run::interrupt()?;
+        let bar = |what: &'static str| {
+            let bar = ProgressBar::new(0).with_message(what);
+            bar.set_style(
+                ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")
+                    .unwrap_or(ProgressStyle::default_bar()),
+            );
+            bar
+        };
+        let follow = |bar: &ProgressBar, done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+            if interrupted.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let block = block_influence(&engine, &examples)?;
+        let measuring = bar("measuring each alone");
+        let (base, influences) = influences(&engine, &examples, &units, &mut |done, total| {
+            follow(&measuring, done, total)
+        })?;
+        measuring.finish_and_clear();
+        println!(
+            "loss of the full model on {} answers: {base:.4} nats per token",
+            examples.len()
+        );
+        println!(
+            "{:>12}  {:>18}  {:>15}",
+            "skipped", "change of the loss", "block influence"
+        );
+        for influence in &influences {
+            let name = influence
+                .unit
+                .skipped_from(&LayerMask::full(layers))
+                .to_string();
+            println!(
+                "{name:>12}  {:>+18.4}  {:>15.4}",
+                influence.loss_change, block[influence.unit.layer]
+            );
+        }
+        let searching = bar("searching a mask");
+        let (mask, loss) = greedy(
+            &engine,
+            &examples,
+            &influences,
+            self.skip,
+            self.candidates,
+            &mut |done, total| follow(&searching, done, total),
+        )?;
+        searching.finish_and_clear();
+        let rate = engine.summary.skip_rate(&mask);
+        println!(
+            "skipping {mask}: loss {loss:.4} ({:+.4}), {:.1} % of the layers' weights",
+            loss - base,
+            100.0 * rate
+        );
+        let names: Vec<_> = self
+            .data
+            .iter()
+            .filter_map(|path| path.file_name())
+            .map(|name| name.to_string_lossy())
+            .collect();
+        let provenance = [
+            (
+                "made by",
+                format!("first calibrate {}", env!("CARGO_PKG_VERSION")),
+            ),
+            (
+                "data",
+                format!("{} examples of {}", examples.len(), names.join(", ")),
+            ),
+            (
+                "loss",
+                format!("{loss:.4} nats per token, {base:.4} with all layers"),
+            ),
+        ];
+        let config = RouterConfig {
+            version: VERSION,
+            base_model: base_model(&engine)?,
+            kind: Kind::Fixed {
+                skipped: mask.to_string(),
+            },
+            provenance: provenance
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect::<BTreeMap<_, _>>(),
+        };
+        RouterFile {
+            config,
+            router: None,
+        }
+        .save(&self.out)
+        .context("the mask was found but not written")?;
+        println!(
+            "written to {}; use it with `first run --router {}`",
+            self.out.display(),
+            self.out.display()
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,167 @@
+//! Examples to calibrate and train on: JSON lines with `prompt` and `completion`, or with `messages` whose
+//! last is the assistant's; `task` groups them.
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::model::chat_template::Message;
+use serde::Deserialize;
+use std::io::BufRead;
+use std::path::Path;
+
+/// One example.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// What kind of prompt it is.
+    pub task: Option<String>,
+    /// The conversation up to the answer.
+    pub messages: Vec<Message>,
+    /// The answer.
+    pub completion: String,
+}
+
+/// An example as token ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tokens {
+    /// Prompt, answer and the end of turn.
+    pub ids: Vec<u32>,
+    /// Index of the first token of the answer.
+    pub answer: usize,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    task: Option<String>,
+    prompt: Option<String>,
+    completion: Option<String>,
+    #[serde(default)]
+    messages: Vec<LineMessage>,
+}
+
+#[derive(Deserialize)]
+struct LineMessage {
+    role: String,
+    content: String,
+}
+
+impl Line {
+    fn example(self) -> Result<Example, &'static str> {
+        let task = self.task;
+        let mut messages: Vec<_> = self
+            .messages
+            .into_iter()
+            .map(|message| Message::new(message.role, message.content))
+            .collect();
+        match (self.prompt, self.completion, messages.pop()) {
+            (Some(prompt), Some(completion), None) => Ok(Example {
+                task,
+                messages: vec![Message::new("user", prompt)],
+                completion,
+            }),
+            (None, None, Some(last)) if last.role == "assistant" && !messages.is_empty() => {
+                Ok(Example {
+                    task,
+                    messages,
+                    completion: last.content,
+                })
+            }
+            _ => Err(
+                "expected `prompt` and `completion`, or `messages` that end with the assistant's",
+            ),
+        }
+    }
+}
+
+/// Reads a file; a line that is not an example is an error that names it.
+pub fn read(path: &Path) -> Result<Vec<Example>> {
+    let file = std::fs::File::open(path).map_err(|error| Error::read(path, error))?;
+    let mut examples = Vec::new();
+    for (index, line) in std::io::BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(|error| Error::read(path, error))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let parsed = serde_json::from_str::<Line>(&line).map_err(|error| error.to_string());
+        let example = parsed.and_then(|line| line.example().map_err(str::to_owned));
+        examples.push(example.map_err(|what| {
+            Error::file(
+                path,
+                format!("line {}: {what}", index + 1),
+                "correct the line or take it out",
+            )
+        })?);
+    }
+    if examples.is_empty() {
+        return Err(Error::file(
+            path,
+            "holds no examples",
+            "give JSON lines with `prompt` and `completion`",
+        ));
+    }
+    Ok(examples)
+}
+
+/// Up to `count` examples, spread evenly over the file so that every task of a sorted file is among them.
+pub fn spread(examples: &[Example], count: usize) -> Vec<&Example> {
+    let count = count.min(examples.len());
+    (0..count)
+        .map(|index| &examples[index * examples.len() / count])
+        .collect()
+}
+
+impl Example {
+    /// The example through the model's chat template, cut to `most` tokens.
+    pub fn tokens(&self, engine: &Engine, most: usize) -> Result<Tokens> {
+        let mut ids = engine.chat_ids(&self.messages)?;
+        let answer = ids.len();
+        ids.extend(engine.tokenizer.encode(&self.completion)?);
+        ids.extend(engine.model.config.eos);
+        ids.truncate(most.min(engine.model.config.context));
+        if ids.len() <= answer {
+            return Err(Error::input(
+                format!("a prompt of {answer} tokens leaves no room for its answer within {most}"),
+                "allow longer examples or take it out",
+            ));
+        }
+        Ok(Tokens { ids, answer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Result<Vec<Example>> {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text).expect("writable");
+        read(file.path())
+    }
+
+    #[test]
+    fn both_layouts_are_read() {
+        let pair = r#"{"task": "t", "prompt": "p", "completion": "c"}"#;
+        let turns = r#"{"messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "c"}]}"#;
+        let examples = lines(&format!("{pair}\n\n{turns}\n")).expect("valid");
+        assert_eq!(examples[0].messages, examples[1].messages);
+        assert_eq!(
+            (examples[0].task.as_deref(), examples[1].completion.as_str()),
+            (Some("t"), "c")
+        );
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        for bad in [
+            "{",
+            r#"{"prompt": "p"}"#,
+            r#"{"messages": []}"#,
+            r#"{"messages": [{"role": "user", "content": "p"}]}"#,
+        ] {
+            let error = lines(&format!(
+                "{{\"prompt\": \"p\", \"completion\": \"c\"}}\n{bad}\n"
+            ))
+            .expect_err(bad);
+            assert!(error.to_string().contains("line 2"), "{error}");
+        }
+        assert!(lines("").is_err());
+    }
+}
