@@ -40,13 +40,18 @@ fn four_columns(x_index: vec4<u32>, v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>,
     eight_tokens(24u, x[x_index.w], w0, w1, w2, w3);
 }
 
+fn finish_token(first_token: u32, token: u32, tile: u32, lane: u32, sum: vec4<f32>) {
+    if (first_token + token < params.tokens) {
+        finish(first_token + token, tile, lane, sum.x, sum.z);
+        finish(first_token + token, tile, lane + 8u, sum.y, sum.w);
+    }
+}
+
 fn multiply(first_block: u32, tile: u32, first_token: u32, local: vec3<u32>) {
     let lane = local.x;
     let row_length = params.blocks * 8u;
     let tokens = min(vec4<u32>(first_token + lane) + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(params.tokens - 1u));
-    for (var token = 0u; token < 32u; token++) {
-        sums[token] = vec4<f32>(0.0);
-    }
+    sums = array<vec4<f32>, 32>();
     for (var block = 0u; block < params.blocks; block++) {
         let index = (first_block + block) * 32u + lane;
         let b0 = load_block(index);
@@ -63,10 +68,36 @@ fn multiply(first_block: u32, tile: u32, first_token: u32, local: vec3<u32>) {
             );
         }
     }
-    for (var token = 0u; token < 32u; token++) {
-        if (first_token + token < params.tokens) {
-            finish(first_token + token, tile, lane, sums[token].x, sums[token].z);
-            finish(first_token + token, tile, lane + 8u, sums[token].y, sums[token].w);
-        }
-    }
+    finish_token(first_token, 0u, tile, lane, sums[0]);
+    finish_token(first_token, 1u, tile, lane, sums[1]);
+    finish_token(first_token, 2u, tile, lane, sums[2]);
+    finish_token(first_token, 3u, tile, lane, sums[3]);
+    finish_token(first_token, 4u, tile, lane, sums[4]);
+    finish_token(first_token, 5u, tile, lane, sums[5]);
+    finish_token(first_token, 6u, tile, lane, sums[6]);
+    finish_token(first_token, 7u, tile, lane, sums[7]);
+    finish_token(first_token, 8u, tile, lane, sums[8]);
+    finish_token(first_token, 9u, tile, lane, sums[9]);
+    finish_token(first_token, 10u, tile, lane, sums[10]);
+    finish_token(first_token, 11u, tile, lane, sums[11]);
+    finish_token(first_token, 12u, tile, lane, sums[12]);
+    finish_token(first_token, 13u, tile, lane, sums[13]);
+    finish_token(first_token, 14u, tile, lane, sums[14]);
+    finish_token(first_token, 15u, tile, lane, sums[15]);
+    finish_token(first_token, 16u, tile, lane, sums[16]);
+    finish_token(first_token, 17u, tile, lane, sums[17]);
+    finish_token(first_token, 18u, tile, lane, sums[18]);
+    finish_token(first_token, 19u, tile, lane, sums[19]);
+    finish_token(first_token, 20u, tile, lane, sums[20]);
+    finish_token(first_token, 21u, tile, lane, sums[21]);
+    finish_token(first_token, 22u, tile, lane, sums[22]);
+    finish_token(first_token, 23u, tile, lane, sums[23]);
+    finish_token(first_token, 24u, tile, lane, sums[24]);
+    finish_token(first_token, 25u, tile, lane, sums[25]);
+    finish_token(first_token, 26u, tile, lane, sums[26]);
+    finish_token(first_token, 27u, tile, lane, sums[27]);
+    finish_token(first_token, 28u, tile, lane, sums[28]);
+    finish_token(first_token, 29u, tile, lane, sums[29]);
+    finish_token(first_token, 30u, tile, lane, sums[30]);
+    finish_token(first_token, 31u, tile, lane, sums[31]);
 }
