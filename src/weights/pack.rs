@@ -86,6 +86,17 @@ impl Linear {
     /// Packs matrices of equal columns and uploads them. Where a tile would mix formats, its rows are
     /// stored as f32, which is exact.
     pub fn pack(gpu: &Gpu, name: &str, order: Order, sources: &[TensorView<'_>]) -> Result<Self> {
+        Self::pack_within(gpu, name, order, sources, gpu.binding_bytes())
+    }
+
+    /// Like [`Linear::pack`], in slices of at most `most` bytes.
+    pub fn pack_within(
+        gpu: &Gpu,
+        name: &str,
+        order: Order,
+        sources: &[TensorView<'_>],
+        most: u64,
+    ) -> Result<Self> {
         let columns = sources[0].columns();
         let rows = sources.iter().map(|source| source.rows()).sum();
         for source in sources {
@@ -108,7 +119,6 @@ impl Linear {
             columns,
         };
         let tiles = layout.tiles();
-        let most = gpu.binding_bytes();
         let mut slices = Vec::new();
         let mut first = 0;
         while first < tiles {

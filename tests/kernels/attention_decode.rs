@@ -1,0 +1,73 @@
+use super::{
+    assert_close, attention::heads, epilogues::write_cache, for_cases, numbers, output, tolerance,
+    upload,
+};
+use first_wgpu::gpu::{Buffer, Gpu, Plan};
+use first_wgpu::kernels::KvFormat;
+use first_wgpu::kernels::attention::Attention;
+use first_wgpu::kernels::attention_decode;
+use first_wgpu::reference::attention::Heads;
+use first_wgpu::reference::attention_decode::attention_decode as reference;
+use proptest::prelude::*;
+
+pub(crate) fn test(gpu: &Gpu) {
+    let edges = [0usize, 6, 7, 8, 31, 32, 127, 128, 129];
+    let position = prop_oneof![proptest::sample::select(edges.to_vec()), 0..400usize];
+    for_cases(
+        24,
+        (
+            heads(),
+            position,
+            any::<u64>(),
+            any::<bool>(),
+            any::<bool>(),
+        ),
+        |(sizes, position, seed, half, large)| {
+            let (query_rows, key_rows) = (
+                sizes.heads * sizes.head_dim,
+                sizes.kv_heads * sizes.head_dim,
+            );
+            let size = if *large { 30.0 } else { 1.0 };
+            let queries: Vec<f32> = numbers(*seed, query_rows)
+                .iter()
+                .map(|q| q * size)
+                .collect();
+            let keys = numbers(seed ^ 1, (position + 1) * key_rows);
+            let values = numbers(seed ^ 2, (position + 1) * key_rows);
+            let kv_format = if *half { KvFormat::F16 } else { KvFormat::F32 };
+            let round = |values: &[f32]| match kv_format {
+                KvFormat::F16 => values
+                    .iter()
+                    .map(|value| half::f16::from_f32(*value).to_f32())
+                    .collect(),
+                KvFormat::F32 => values.to_vec(),
+            };
+            let kv = write_cache(gpu, &keys, &values, key_rows, kv_format);
+            let (q, y) = (upload(gpu, &queries), output(gpu, query_rows));
+            let state =
+                Buffer::from_slice(gpu, "state", &[0, *position as u32, 0, 0]).expect("fits");
+            let Heads {
+                heads,
+                kv_heads,
+                head_dim,
+            } = *sizes;
+            let attention = Attention {
+                queries: &q,
+                kv: &kv,
+                kv_format,
+                y: &y,
+                heads,
+                kv_heads,
+                head_dim,
+            };
+            let step = attention_decode::step(gpu, "attention", attention, &state).expect("valid");
+            Plan::new(gpu, vec![step])
+                .and_then(|plan| plan.run(gpu))
+                .expect("runs");
+            let found: Vec<f32> = y.read_back(gpu, query_rows).expect("reads");
+            let expected = reference(&queries, &round(&keys), &round(&values), *position, *sizes);
+            let allowed = tolerance::sum(position + 1) + size * tolerance::TRANSCENDENTAL;
+            assert_close("y", &expected, &found, allowed);
+        },
+    );
+}

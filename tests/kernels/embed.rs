@@ -1,0 +1,58 @@
+use super::{Matrix, assert_close, for_cases, output, tolerance};
+use first_wgpu::gpu::{Buffer, Gpu, Plan};
+use first_wgpu::kernels::embed;
+use first_wgpu::reference::embed::embed as reference;
+use first_wgpu::weights::Format;
+use first_wgpu::weights::pack::{Linear, Order};
+use proptest::prelude::*;
+
+pub(crate) fn test(gpu: &Gpu) {
+    for format in Format::ALL {
+        let sizes = (
+            1..200usize,
+            1..20usize,
+            1..40usize,
+            any::<u64>(),
+            prop_oneof![Just(1u64 << 27), Just(40_000)],
+        );
+        for_cases(8, sizes, |(vocab, blocks, tokens, seed, most_bytes)| {
+            let hidden = 32 * blocks;
+            let matrix = Matrix::new(format, *vocab, hidden, *seed);
+            let linear = Linear::pack_within(
+                gpu,
+                "embedding",
+                Order::Plain,
+                &[matrix.view()],
+                *most_bytes,
+            )
+            .expect("packs");
+            let ids: Vec<u32> = (0..*tokens)
+                .map(|token| ((token * 31 + *seed as usize % 97) % vocab) as u32)
+                .collect();
+            let x = output(gpu, tokens * hidden);
+            let steps = embed::steps(
+                gpu,
+                &linear,
+                &Buffer::from_slice(gpu, "ids", &ids).expect("fits"),
+                &x,
+                *tokens,
+            );
+            Plan::new(gpu, steps.expect("valid"))
+                .and_then(|plan| plan.run(gpu))
+                .expect("runs");
+            let found: Vec<f32> = x.read_back(gpu, tokens * hidden).expect("reads");
+            // d * q + m is rounded once or twice, as the compiler likes.
+            let allowed = if format == Format::Q4_1 {
+                f32::EPSILON
+            } else {
+                tolerance::EXACT
+            };
+            assert_close(
+                format.name(),
+                &reference(&matrix.values, hidden, &ids),
+                &found,
+                allowed,
+            );
+        });
+    }
+}

@@ -1,0 +1,229 @@
+//! What follows a product, behind both kinds of product; and row orders that mix formats.
+
+use super::{Matrix, assert_close, numbers, output, tolerance, upload};
+use first_wgpu::gpu::{Buffer, Gpu, Plan, Step};
+use first_wgpu::kernels::{Epilogue, KvFormat, Rope, matmul, matvec};
+use first_wgpu::reference::{
+    matmul::matmul as product, residual::residual, rope::rope, silu_mul::silu_mul, store::store,
+};
+use first_wgpu::weights::Format;
+use first_wgpu::weights::pack::{Linear, Order};
+
+const COLUMNS: usize = 96;
+
+pub(crate) fn test(gpu: &Gpu) {
+    for tokens in [1, 5, 33] {
+        residual_and_store(gpu, tokens);
+        for formats in [[Format::Q4_1; 2], [Format::Q4_0, Format::Q8_0]] {
+            swiglu(gpu, tokens, formats);
+        }
+        for formats in [[Format::Q4_1; 3], [Format::Q4_1, Format::Q8_0, Format::F16]] {
+            for kv_format in [KvFormat::F32, KvFormat::F16] {
+                rotation(gpu, tokens, formats, kv_format);
+            }
+        }
+    }
+}
+
+/// A product with one token goes through matvec, with several through matmul.
+fn steps(
+    gpu: &Gpu,
+    linear: &Linear,
+    x: &[f32],
+    position: usize,
+    epilogue: Epilogue<'_>,
+) -> Vec<Step> {
+    let (tokens, x) = (x.len() / COLUMNS, upload(gpu, x));
+    let steps = match tokens {
+        1 => matvec::steps(gpu, "product", linear, &x, None, epilogue),
+        _ => matmul::steps(gpu, "product", linear, &x, tokens, position, epilogue),
+    };
+    steps.expect("valid")
+}
+
+fn run(gpu: &Gpu, steps: Vec<Step>) {
+    Plan::new(gpu, steps)
+        .and_then(|plan| plan.run(gpu))
+        .expect("runs");
+}
+
+fn residual_and_store(gpu: &Gpu, tokens: usize) {
+    let (x, rows) = (numbers(1, tokens * COLUMNS), 50);
+    let matrix = Matrix::new(Format::Q8_0, rows, COLUMNS, 2);
+    let linear = Linear::pack(gpu, "matrix", Order::Plain, &[matrix.view()]).expect("packs");
+    let before = numbers(3, tokens * rows);
+    let (added, stored) = (upload(gpu, &before), output(gpu, tokens * rows));
+    run(
+        gpu,
+        steps(gpu, &linear, &x, 0, Epilogue::Residual { y: &added }),
+    );
+    run(
+        gpu,
+        steps(gpu, &linear, &x, 0, Epilogue::Store { y: &stored }),
+    );
+    let expected = product(&matrix.values, &x, COLUMNS);
+    let read = |buffer: &Buffer| buffer.read_back::<f32>(gpu, tokens * rows).expect("reads");
+    assert_close(
+        "residual",
+        &residual(&before, &expected),
+        &read(&added),
+        tolerance::sum(COLUMNS),
+    );
+    assert_close(
+        "store",
+        &store(&expected),
+        &read(&stored),
+        tolerance::sum(COLUMNS),
+    );
+}
+
+fn swiglu(gpu: &Gpu, tokens: usize, formats: [Format; 2]) {
+    let (x, rows) = (numbers(4, tokens * COLUMNS), 40);
+    let [gate, up] =
+        [5, 6].map(|seed| Matrix::new(formats[seed as usize - 5], rows, COLUMNS, seed));
+    let linear =
+        Linear::pack(gpu, "gate+up", Order::Halves, &[gate.view(), up.view()]).expect("packs");
+    let y = output(gpu, tokens * rows);
+    run(gpu, steps(gpu, &linear, &x, 0, Epilogue::SiluMul { y: &y }));
+    let [gate, up] = [gate, up].map(|matrix| product(&matrix.values, &x, COLUMNS));
+    let found: Vec<f32> = y.read_back(gpu, tokens * rows).expect("reads");
+    assert_close(
+        "silu_mul",
+        &silu_mul(&gate, &up),
+        &found,
+        tolerance::sum(COLUMNS) + tolerance::TRANSCENDENTAL,
+    );
+}
+
+/// Queries are rotated and stored; keys are rotated and values are not, and both land in the cache: read
+/// back through its layout, tiles of 32 positions, keys transposed within a tile.
+fn rotation(gpu: &Gpu, tokens: usize, formats: [Format; 3], kv_format: KvFormat) {
+    let (head_dim, query_rows, key_rows, position) = (16, 64, 32, 30);
+    let capacity = (position + tokens).next_multiple_of(32);
+    let x = numbers(7, tokens * COLUMNS);
+    let rows = [query_rows, key_rows, key_rows];
+    let parts: Vec<Matrix> = (0..3)
+        .map(|i| Matrix::new(formats[i], rows[i], COLUMNS, 8 + i as u64))
+        .collect();
+    let views: Vec<_> = parts.iter().map(Matrix::view).collect();
+    let linear = Linear::pack(gpu, "q+k+v", Order::Pairs, &views).expect("packs");
+    let angle =
+        |position: usize, pair: usize| (position as f32 * 0.7f32.powi(pair as i32)).sin_cos();
+    let turn = |position: usize, pair: usize| {
+        let (sin, cos) = angle(position, pair);
+        [cos, sin]
+    };
+    let turns: Vec<[f32; 2]> = (0..capacity)
+        .flat_map(|p| (0..head_dim / 2).map(move |i| turn(p, i)))
+        .collect();
+    let rotations = Buffer::from_slice(gpu, "rotations", &turns).expect("fits");
+    // For one token the position comes from the state, for several from the parameters.
+    let state_position = if tokens == 1 { position as u32 } else { 0 };
+    let state = Buffer::from_slice(gpu, "state", &[0, state_position, 0, 0]).expect("fits");
+    let queries = output(gpu, tokens * query_rows);
+    let kv = Buffer::zeroed(
+        gpu,
+        "kv",
+        (capacity * 2 * key_rows) as u64 * kv_format.bytes(),
+    )
+    .expect("fits");
+    let epilogue = Epilogue::Rope(Rope {
+        rotations: &rotations,
+        state: &state,
+        queries: &queries,
+        kv: &kv,
+        kv_format,
+        query_rows,
+        key_rows,
+        head_dim,
+    });
+    run(gpu, steps(gpu, &linear, &x, position, epilogue));
+    let found: Vec<f32> = queries.read_back(gpu, tokens * query_rows).expect("reads");
+    let cached = read_cache(gpu, &kv, kv_format, capacity, key_rows);
+    let [q, k, v] = [0, 1, 2].map(|i| product(&parts[i].values, &x, COLUMNS));
+    let allowed = tolerance::sum(COLUMNS)
+        + if kv_format == KvFormat::F16 {
+            tolerance::F16
+        } else {
+            0.0
+        };
+    for token in 0..tokens {
+        let at = position + token;
+        let own = &turns[at * head_dim / 2..][..head_dim / 2];
+        let row = |values: &[f32], rows: usize| values[token * rows..][..rows].to_vec();
+        assert_close(
+            "queries",
+            &rope(&row(&q, query_rows), own),
+            &row(&found, query_rows),
+            tolerance::sum(COLUMNS),
+        );
+        assert_close(
+            "keys",
+            &rope(&row(&k, key_rows), own),
+            &cached[at].0,
+            allowed,
+        );
+        assert_close("values", &row(&v, key_rows), &cached[at].1, allowed);
+    }
+}
+
+/// Keys and values of each position.
+fn read_cache(
+    gpu: &Gpu,
+    kv: &Buffer,
+    format: KvFormat,
+    capacity: usize,
+    key_rows: usize,
+) -> Vec<(Vec<f32>, Vec<f32>)> {
+    let count = capacity * 2 * key_rows;
+    let numbers: Vec<f32> = match format {
+        KvFormat::F32 => kv.read_back(gpu, count).expect("reads"),
+        KvFormat::F16 => {
+            let halves: Vec<u16> = kv.read_back(gpu, count).expect("reads");
+            halves
+                .iter()
+                .map(|half| half::f16::from_bits(*half).to_f32())
+                .collect()
+        }
+    };
+    let position = |p: usize| {
+        let tile = p / 32 * 64 * key_rows;
+        let key = |i: usize| numbers[tile + (i / 4 * 32 + p % 32) * 4 + i % 4];
+        let value = |i: usize| numbers[tile + 32 * key_rows + p % 32 * key_rows + i];
+        (
+            (0..key_rows).map(key).collect(),
+            (0..key_rows).map(value).collect(),
+        )
+    };
+    (0..capacity).map(position).collect()
+}
+
+/// A cache that holds keys and values `[positions, K]`, for the tests of attention.
+pub(crate) fn write_cache(
+    gpu: &Gpu,
+    keys: &[f32],
+    values: &[f32],
+    key_rows: usize,
+    format: KvFormat,
+) -> Buffer {
+    let positions = keys.len() / key_rows;
+    let capacity = positions.next_multiple_of(32);
+    let mut numbers = vec![0.0f32; capacity * 2 * key_rows];
+    for p in 0..positions {
+        let tile = p / 32 * 64 * key_rows;
+        for i in 0..key_rows {
+            numbers[tile + (i / 4 * 32 + p % 32) * 4 + i % 4] = keys[p * key_rows + i];
+            numbers[tile + 32 * key_rows + p % 32 * key_rows + i] = values[p * key_rows + i];
+        }
+    }
+    match format {
+        KvFormat::F32 => upload(gpu, &numbers),
+        KvFormat::F16 => {
+            let halves: Vec<u16> = numbers
+                .iter()
+                .map(|number| half::f16::from_f32(*number).to_bits())
+                .collect();
+            Buffer::from_slice(gpu, "kv", &halves).expect("fits")
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Every kernel against its CPU reference: every weight format, both families of shader modules, and both
+//! ways of passing run-time values.
+
+mod argmax;
+mod attention;
+mod attention_decode;
+mod cross_entropy;
+mod embed;
+mod epilogues;
+mod matmul;
+mod matvec;
+mod rms_norm;
+mod router_score;
+mod sample;
+mod tolerance;
+
+use first_wgpu::gpu::{Buffer, Gpu};
+use first_wgpu::weights::{Format, TensorView};
+use libtest_mimic::{Arguments, Trial};
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use std::sync::OnceLock;
+
+/// Checks one kernel on an adapter.
+type Test = fn(&Gpu);
+
+fn main() {
+    let tests: &[(&str, Test)] = &[
+        ("argmax", argmax::test),
+        ("attention", attention::test),
+        ("attention_decode", attention_decode::test),
+        ("cross_entropy", cross_entropy::test),
+        ("embed", embed::test),
+        ("epilogues", epilogues::test),
+        ("matmul", matmul::test),
+        ("matvec", matvec::test),
+        ("rms_norm", rms_norm::test),
+        ("router_score", router_score::test),
+        ("sample", sample::test),
+    ];
+    // Without an adapter these are listed as ignored, never as passed.
+    let ignored = Gpu::list().is_empty();
+    let families: [(&str, fn() -> &'static Gpu); 2] =
+        [("as_the_adapter_likes", own), ("as_any_gpu_can", portable)];
+    let trials = tests.iter().flat_map(|(name, test)| {
+        families.map(|(family, gpu)| {
+            let test = *test;
+            let trial = Trial::test(format!("{name}::{family}"), move || {
+                test(gpu());
+                Ok(())
+            });
+            if ignored {
+                trial.with_ignored_flag(true).with_kind("no GPU adapter")
+            } else {
+                trial
+            }
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+}
+
+/// The adapter with all it offers.
+fn own() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| Gpu::open(None).expect("an adapter was listed"))
+}
+
+/// The adapter as if it offered only what WebGPU guarantees: no subgroups, no immediates.
+fn portable() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| {
+        let mut gpu = Gpu::open(None).expect("an adapter was listed");
+        gpu.class.subgroup = None;
+        gpu.class.immediates = false;
+        gpu
+    })
+}
+
+/// Runs `check` on cases of a strategy, the same ones every time.
+fn for_cases<S: Strategy>(cases: u32, strategy: S, check: impl Fn(&S::Value))
+where
+    S::Value: std::fmt::Debug,
+{
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut runner =
+        TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let result = runner.run(&strategy, |case| {
+        check(&case);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+/// Pseudo-random numbers of about unit size.
+fn numbers(seed: u64, count: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn upload(gpu: &Gpu, values: &[f32]) -> Buffer {
+    Buffer::from_slice(gpu, "input", values).expect("fits")
+}
+
+/// A buffer that shows what was not written.
+fn output(gpu: &Gpu, count: usize) -> Buffer {
+    Buffer::from_slice(gpu, "output", &vec![f32::NAN; count]).expect("fits")
+}
+
+/// A weight matrix encoded in a format, and the values that it decodes to.
+struct Matrix {
+    format: Format,
+    shape: [usize; 2],
+    bytes: Vec<u8>,
+    values: Vec<f32>,
+}
+
+impl Matrix {
+    fn new(format: Format, rows: usize, columns: usize, seed: u64) -> Self {
+        let bytes = format.encode_row(&numbers(seed, rows * columns));
+        let mut values = vec![0.0; rows * columns];
+        format.decode_row(&bytes, &mut values);
+        Self {
+            format,
+            shape: [rows, columns],
+            bytes,
+            values,
+        }
+    }
+
+    fn view(&self) -> TensorView<'_> {
+        TensorView {
+            name: "matrix",
+            format: self.format,
+            shape: &self.shape,
+            bytes: &self.bytes,
+        }
+    }
+}
+
+/// Asserts that all values are close: `tolerance` times the largest expected size, at least 1e-30.
+fn assert_close(what: &str, expected: &[f32], found: &[f32], tolerance: f32) {
+    assert_eq!(expected.len(), found.len(), "{what}: lengths");
+    let scale = expected
+        .iter()
+        .fold(1e-30f32, |scale, value| scale.max(value.abs()));
+    for (index, (expected, found)) in expected.iter().zip(found).enumerate() {
+        // A NaN is close to nothing.
+        let close = (expected - found).abs() <= tolerance * scale;
+        assert!(
+            close,
+            "{what}[{index}]: expected {expected}, found {found}, tolerance {tolerance} of {scale}"
+        );
+    }
+}

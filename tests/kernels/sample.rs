@@ -1,0 +1,91 @@
+use super::{for_cases, numbers, output, upload};
+use first_wgpu::gpu::{Buffer, Gpu, Plan};
+use first_wgpu::kernels::sample;
+use first_wgpu::reference::sample::probabilities;
+use first_wgpu::trace::Sampling;
+use proptest::prelude::*;
+
+fn draw(gpu: &Gpu, logits: &[f32], sampling: &Sampling, position: u32) -> u32 {
+    let state = Buffer::from_slice(gpu, "state", &[u32::MAX, position, 0, 0]).expect("fits");
+    let weights = output(gpu, logits.len());
+    let step = sample::step(
+        gpu,
+        [&upload(gpu, logits), &weights, &state],
+        logits.len(),
+        sampling,
+    )
+    .expect("valid");
+    Plan::new(gpu, vec![step])
+        .and_then(|plan| plan.run(gpu))
+        .expect("runs");
+    let state: Vec<u32> = state.read_back(gpu, 2).expect("reads");
+    assert_eq!(state[1], position + 1);
+    state[0]
+}
+
+pub(crate) fn test(gpu: &Gpu) {
+    drawn_tokens_are_kept_ones(gpu);
+    draws_follow_the_probabilities(gpu);
+}
+
+fn drawn_tokens_are_kept_ones(gpu: &Gpu) {
+    let filters = (0..30u32, 0.05..1.0f32, 0.0..0.5f32, 0.1..3.0f32);
+    for_cases(
+        24,
+        (1..3000usize, any::<u64>(), filters),
+        |(vocab, seed, (top_k, top_p, min_p, temperature))| {
+            let logits: Vec<f32> = numbers(*seed, *vocab)
+                .iter()
+                .map(|logit| logit * 8.0)
+                .collect();
+            let sampling = Sampling {
+                temperature: *temperature,
+                top_k: *top_k,
+                top_p: *top_p,
+                min_p: *min_p,
+                seed: *seed,
+            };
+            // Filters a hair wider: a weight at the edge may fall on either side.
+            let wider = Sampling {
+                top_p: (top_p + 1e-4).min(1.0),
+                min_p: (min_p - 1e-5).max(0.0),
+                ..sampling.clone()
+            };
+            let kept = probabilities(&logits, &wider);
+            for position in 0..3 {
+                let token = draw(gpu, &logits, &sampling, position);
+                assert!(kept[token as usize] > 0.0, "token {token} was filtered out");
+                assert_eq!(
+                    token,
+                    draw(gpu, &logits, &sampling, position),
+                    "the same draw twice"
+                );
+            }
+        },
+    );
+}
+
+fn draws_follow_the_probabilities(gpu: &Gpu) {
+    let logits = [0.0, 1.0, 2.0, 0.5, -1.0, 1.5];
+    let sampling = Sampling {
+        temperature: 1.0,
+        top_k: 4,
+        top_p: 1.0,
+        min_p: 0.0,
+        seed: 11,
+    };
+    let expected = probabilities(&logits, &sampling);
+    let (draws, mut counts) = (1000, [0.0; 6]);
+    for position in 0..draws {
+        counts[draw(gpu, &logits, &sampling, position) as usize] += 1.0;
+    }
+    for (expected, count) in expected.iter().zip(counts) {
+        // Four standard deviations of a binomial share.
+        let allowed = 4.0 * (expected * (1.0 - expected) / f64::from(draws)).sqrt();
+        let share = count / f64::from(draws);
+        assert!(
+            (share - expected).abs() <= allowed,
+            "expected {expected}, drawn {share}"
+        );
+    }
+}
