@@ -21,6 +21,9 @@ use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::sync::OnceLock;
 
+/// Opens the adapter in one of the ways that kernels must work in.
+type Family = fn() -> &'static Gpu;
+
 /// Checks one kernel on an adapter.
 type Test = fn(&Gpu);
 

@@ -67,25 +67,39 @@ fn drawn_tokens_are_kept_ones(gpu: &Gpu) {
 
 fn draws_follow_the_probabilities(gpu: &Gpu) {
     let logits = [0.0, 1.0, 2.0, 0.5, -1.0, 1.5];
-    let sampling = Sampling {
+    let all = Sampling {
         temperature: 1.0,
-        top_k: 4,
-        top_p: 1.0,
-        min_p: 0.0,
         seed: 11,
+        ..Sampling::default()
     };
-    let expected = probabilities(&logits, &sampling);
-    let (draws, mut counts) = (1000, [0.0; 6]);
-    for position in 0..draws {
-        counts[draw(gpu, &logits, &sampling, position) as usize] += 1.0;
-    }
-    for (expected, count) in expected.iter().zip(counts) {
-        // Four standard deviations of a binomial share.
-        let allowed = 4.0 * (expected * (1.0 - expected) / f64::from(draws)).sqrt();
-        let share = count / f64::from(draws);
-        assert!(
-            (share - expected).abs() <= allowed,
-            "expected {expected}, drawn {share}"
-        );
+    // Each filter alone leaves some tokens out.
+    let filters = [
+        Sampling {
+            temperature: 0.5,
+            ..all.clone()
+        },
+        Sampling {
+            top_k: 4,
+            ..all.clone()
+        },
+        Sampling {
+            top_p: 0.7,
+            ..all.clone()
+        },
+        Sampling { min_p: 0.3, ..all },
+    ];
+    for sampling in filters {
+        let expected = probabilities(&logits, &sampling);
+        let (draws, mut counts) = (400, [0.0; 6]);
+        for position in 0..draws {
+            counts[draw(gpu, &logits, &sampling, position) as usize] += 1.0;
+        }
+        for (expected, count) in expected.iter().zip(counts) {
+            // Four standard deviations of a binomial share.
+            let allowed = 4.0 * (expected * (1.0 - expected) / f64::from(draws)).sqrt();
+            let share = count / f64::from(draws);
+            let close = (share - expected).abs() <= allowed;
+            assert!(close, "{sampling:?}: expected {expected}, drawn {share}");
+        }
     }
 }

@@ -1,0 +1,111 @@
+//! Bad input: one line with a remedy, exit code 1, or 2 for wrong usage; no panic. None of it needs a GPU,
+//! since files are read before an adapter is opened.
+
+use first_wgpu::model::tiny::{TinyOptions, tiny_bytes};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn first(arguments: &[&str], stdin: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_first"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // A command that fails before it reads leaves a closed pipe.
+    let _ = child.stdin.take().expect("piped").write_all(stdin);
+    child.wait_with_output().expect("the binary ends")
+}
+
+/// Asserts exit code 1 and one line of error that holds `needle` and, after a `;`, a remedy.
+fn fails_with(needle: &str, output: &Output) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let lines: Vec<&str> = error
+        .lines()
+        .filter(|line| line.starts_with("error: "))
+        .collect();
+    assert_eq!(lines.len(), 1, "{error}");
+    assert!(
+        lines[0].contains(needle) && lines[0].contains(';'),
+        "expected `{needle}` and a remedy in: {error}"
+    );
+    assert!(!error.contains("panicked"), "{error}");
+}
+
+fn file(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, bytes).expect("writable");
+    path
+}
+
+#[test]
+fn bad_model_files_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let good = tiny_bytes(&TinyOptions::default());
+    let mut huge = good.clone();
+    huge[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
+    let mut version = good.clone();
+    version[4] = 9;
+    let cases: [(&str, &[u8], &str); 5] = [
+        ("empty.gguf", b"", "empty.gguf"),
+        (
+            "text.gguf",
+            b"this is no model, only some words in a file",
+            "GGUF",
+        ),
+        ("truncated.gguf", &good[..good.len() / 2], "truncated.gguf"),
+        ("huge.gguf", &huge, "huge.gguf"),
+        ("version.gguf", &version, "version"),
+    ];
+    for (name, bytes, needle) in cases {
+        let path = file(folder.path(), name, bytes);
+        fails_with(
+            needle,
+            &first(&["run", "-m", &path.to_string_lossy(), "hello"], b""),
+        );
+    }
+    fails_with(
+        "nowhere.gguf",
+        &first(&["run", "-m", "nowhere.gguf", "hello"], b""),
+    );
+    fails_with("nowhere.gguf", &first(&["info", "-m", "nowhere.gguf"], b""));
+}
+
+#[test]
+fn bad_prompts_are_refused() {
+    fails_with("empty", &first(&["run", "  "], b""));
+    fails_with("empty", &first(&["run"], b""));
+    fails_with("UTF-8", &first(&["run", "-"], b"caf\xe9"));
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for arguments in [
+        &["run", "--temperature", "hot", "x"][..],
+        &["run", "--top-p", "2", "x"],
+        &["run", "--threshold", "0.5", "x"],
+        &["run", "--skip-layers", "1", "--no-skip", "x"],
+        &["calibrate"],
+        &["fly"],
+    ] {
+        let output = first(arguments, b"");
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn a_reference_folder_that_is_none_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().to_string_lossy().into_owned();
+    fails_with("reference.json", &first(&["check", &path], b""));
+    file(folder.path(), "reference.json", b"{}");
+    fails_with("reference.json", &first(&["check", &path], b""));
+}

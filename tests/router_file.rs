@@ -1,0 +1,199 @@
+//! Router files: what was saved loads again, and what does not fit is refused with both sides named.
+
+use first_wgpu::mask::Sublayer;
+use first_wgpu::router::file::{BaseModel, Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
+use first_wgpu::router::{CalibrationPoint, Granularity, PrefillReading, Router, threshold_for};
+use std::path::Path;
+
+const LAYERS: usize = 3;
+const HIDDEN: usize = 4;
+
+fn model() -> BaseModel {
+    BaseModel {
+        sha256: "ab".repeat(32),
+        name: "a model".to_owned(),
+        layers: LAYERS,
+        hidden: HIDDEN,
+    }
+}
+
+fn sample(granularity: Granularity) -> RouterFile {
+    let count = LAYERS * granularity.routers_per_layer();
+    let router = Router {
+        granularity,
+        weights: (0..count * HIDDEN).map(|i| i as f32 / 7.0).collect(),
+        biases: (0..count).map(|i| -(i as f32)).collect(),
+        thresholds: (0..count).map(|i| i as f32 / 10.0).collect(),
+        epsilon: Some(1e-5),
+        prefill: PrefillReading::Full,
+        protected: vec![[true, true], [false, true], [false, false]],
+    };
+    let kind = Kind::Routed {
+        granularity,
+        pooling: Pooling::Mean,
+        norm: Norm::Rms,
+        epsilon: 1e-5,
+        thresholds: router.thresholds.clone(),
+        prefill: PrefillReading::Full,
+        protected: "0,1.mlp".to_owned(),
+        calibration: vec![CalibrationPoint {
+            threshold: 0.5,
+            skip_rate: 0.1,
+        }],
+    };
+    let config = RouterConfig {
+        version: VERSION,
+        base_model: model(),
+        kind,
+        provenance: Default::default(),
+    };
+    RouterFile {
+        config,
+        router: Some(router),
+    }
+}
+
+fn saved(file: &RouterFile) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    file.save(folder.path()).expect("writes");
+    folder
+}
+
+fn refused(folder: &Path, needle: &str) {
+    let error = RouterFile::load(folder).expect_err(needle).to_string();
+    assert!(
+        error.contains(needle) && !error.contains('\n'),
+        "expected `{needle}` in: {error}"
+    );
+}
+
+#[test]
+fn files_round_trip() {
+    for granularity in [Granularity::Layer, Granularity::Sublayer] {
+        let file = sample(granularity);
+        assert_eq!(RouterFile::load(saved(&file).path()).expect("loads"), file);
+    }
+    let mut fixed = sample(Granularity::Layer);
+    fixed.router = None;
+    fixed.config.kind = Kind::Fixed {
+        skipped: "1.attn,2".to_owned(),
+    };
+    let loaded = RouterFile::load(saved(&fixed).path()).expect("loads");
+    assert_eq!(loaded.fixed_mask().expect("fixed").to_string(), "1.attn,2");
+}
+
+#[test]
+fn another_model_is_refused_by_both_names() {
+    let file = sample(Granularity::Layer);
+    file.check(&model()).expect("its own model");
+    let others = [
+        BaseModel {
+            sha256: "cd".repeat(32),
+            ..model()
+        },
+        BaseModel {
+            layers: 9,
+            ..model()
+        },
+        BaseModel {
+            hidden: 8,
+            ..model()
+        },
+    ];
+    for other in others {
+        let error = file.check(&other).expect_err("another model").to_string();
+        assert!(
+            error.contains("abababababab") && error.contains(&other.sha256[..12]),
+            "{error}"
+        );
+        assert!(
+            error.contains("3 layers of 4")
+                && error.contains(&format!("{} layers of {}", other.layers, other.hidden))
+        );
+    }
+}
+
+#[test]
+fn damaged_files_are_refused() {
+    let edit = |from: &str, to: &str| {
+        let folder = saved(&sample(Granularity::Sublayer));
+        let path = folder.path().join("router_config.json");
+        let text = std::fs::read_to_string(&path).expect("there");
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&path, text.replacen(from, to, 1)).expect("writable");
+        folder
+    };
+    refused(edit("\"version\": 1", "\"version\": 2").path(), "found 2");
+    refused(edit("\"sublayer\"", "\"layer\"").path(), "thresholds");
+    refused(edit("\"sublayer\"", "\"token\"").path(), "token");
+    refused(
+        edit("\"layers\": 3", "\"layers\": 99999999999").path(),
+        "not a model's shape",
+    );
+    refused(edit("0,1.mlp", "0,7.mlp").path(), "layer 7");
+    refused(edit("\"hidden\": 4", "\"hidden\": 5").path(), "[5]");
+
+    let folder = saved(&sample(Granularity::Sublayer));
+    let tensors = folder.path().join("router.safetensors");
+    let bytes = std::fs::read(&tensors).expect("there");
+    for length in [0, 4, 8, 40, bytes.len() - 1] {
+        std::fs::write(&tensors, &bytes[..length]).expect("writable");
+        refused(folder.path(), "safetensors");
+    }
+    let mut nan = bytes.clone();
+    let end = nan.len();
+    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&tensors, &nan).expect("writable");
+    refused(folder.path(), "finite");
+    std::fs::remove_file(&tensors).expect("there");
+    refused(folder.path(), "router.safetensors");
+}
+
+#[test]
+fn decisions_respect_thresholds_and_protection() {
+    let file = sample(Granularity::Sublayer);
+    let router = file.router.expect("routed");
+    assert_eq!(
+        router
+            .decision()
+            .with_threshold(0.5)
+            .mask(&[0.0; 6])
+            .to_string(),
+        "1.attn,2"
+    );
+    assert_eq!(
+        router
+            .decision()
+            .with_threshold(0.5)
+            .mask(&[0.5; 6])
+            .to_string(),
+        ""
+    );
+    let mut forced = router.decision();
+    forced.force(0, Sublayer::Mlp, false);
+    assert_eq!(forced.mask(&[1.0; 6]).to_string(), "0.mlp");
+    let layer = sample(Granularity::Layer)
+        .router
+        .expect("routed")
+        .decision()
+        .with_threshold(0.5);
+    assert_eq!(layer.mask(&[0.9, 0.9, 0.1]).to_string(), "2");
+}
+
+#[test]
+fn a_rate_finds_its_threshold() {
+    let point = |threshold, skip_rate| CalibrationPoint {
+        threshold,
+        skip_rate,
+    };
+    let table = [point(0.7, 0.3), point(0.3, 0.1), point(0.5, 0.2)];
+    for (rate, threshold) in [(0.1, 0.3), (0.15, 0.4), (0.2, 0.5), (0.3, 0.7)] {
+        let found = threshold_for(&table, rate).expect("in range");
+        assert!((found - threshold).abs() < 1e-6, "{rate}: {found}");
+    }
+    assert!(
+        threshold_for(&table, 0.05).is_err()
+            && threshold_for(&table, 0.31).is_err()
+            && threshold_for(&[], 0.1).is_err()
+    );
+}
