@@ -31,7 +31,12 @@ pub struct LoadOptions {
     pub model: PathBuf,
     /// How the KV cache stores numbers.
     pub kv: KvFormat,
+    /// The longest conversation in tokens; by default what the model was made for, up to 32,768.
+    pub context: Option<usize>,
 }
+
+/// The longest context unless more is asked for: tables grow with it.
+const CONTEXT: usize = 32_768;
 
 /// What the mask of an answer comes from.
 #[derive(Clone, Debug)]
@@ -111,7 +116,10 @@ impl Engine {
     pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Self> {
         // The file first: a mistyped path should not wait for a driver.
         let gguf = Gguf::open(&options.model)?;
-        let config = Config::from_gguf(&gguf)?;
+        let mut config = Config::from_gguf(&gguf)?;
+        config.context = config
+            .context
+            .min(options.context.unwrap_or(CONTEXT).max(1));
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
         let has_template = gguf.get("tokenizer.chat_template").is_some();
         let template = if has_template {

@@ -24,6 +24,9 @@ pub(super) struct ModelOptions {
     /// How the KV cache stores numbers.
     #[arg(long, value_enum, default_value_t = KvFormat::F32)]
     kv: KvFormat,
+    /// The longest conversation in tokens; by default the model's own, up to 32768.
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
 }
 
 impl ModelOptions {
@@ -52,6 +55,7 @@ pub(super) fn load(options: &ModelOptions) -> Result<Engine> {
         device: options.device.clone(),
         model,
         kv: options.kv,
+        context: options.context,
     };
     let engine = Engine::load(&options, &mut |done, total| update(&bar, done, total))?;
     bar.finish_and_clear();
