@@ -60,12 +60,15 @@ pub struct Measured {
     pub kv_bytes: u64,
     /// Time to the first token of each repetition of the prefill test, in nanoseconds.
     pub ttft_nanos: Vec<u64>,
-    /// Mean time per output token of each repetition, in nanoseconds.
+    /// Median time per output token of each repetition, in nanoseconds.
     pub tpot_nanos: Vec<f64>,
     /// Time of every output token of all repetitions.
     pub token_nanos: Vec<u64>,
-    /// Host time per token to encode and submit, median, in nanoseconds.
-    pub host_nanos: u64,
+    /// Host time per token to record the commands, median, in nanoseconds.
+    pub encode_nanos: u64,
+    /// Host time per token to hand them over, median, in nanoseconds. A software driver may run them
+    /// within it.
+    pub submit_nanos: u64,
 }
 
 impl Measured {
@@ -90,7 +93,7 @@ pub fn run(
             ..Default::default()
         })
         .collect();
-    let mut host: Vec<Vec<u64>> = vec![Vec::new(); masks.len()];
+    let mut host = vec![(Vec::new(), Vec::new()); masks.len()];
     let total = ((plan.repetitions + 1) * policies.len()) as u64;
     let prompt = random_ids(engine, plan.prompt);
     let context = random_ids(engine, plan.depth.max(1));
@@ -126,21 +129,26 @@ pub fn run(
                 masks[index].ttft_nanos.push(run.ttft_nanos);
             }
             if let Some(run) = decoded.filter(|run| !run.token_nanos.is_empty()) {
-                let mean =
-                    run.token_nanos.iter().sum::<u64>() as f64 / run.token_nanos.len() as f64;
-                masks[index].tpot_nanos.push(mean);
+                let nanos: Vec<f64> = run.token_nanos.iter().map(|nanos| *nanos as f64).collect();
+                masks[index].tpot_nanos.extend(median(&nanos));
                 masks[index].token_nanos.extend(&run.token_nanos);
-                host[index].extend(
+                let host = &mut host[index];
+                host.0.extend(
                     run.submissions
                         .iter()
-                        .map(|s| s.encode_nanos + s.submit_nanos),
+                        .map(|submission| submission.encode_nanos),
+                );
+                host.1.extend(
+                    run.submissions
+                        .iter()
+                        .map(|submission| submission.submit_nanos),
                 );
             }
         }
     }
-    for (measured, mut nanos) in masks.iter_mut().zip(host) {
-        nanos.sort_unstable();
-        measured.host_nanos = nanos.get(nanos.len() / 2).copied().unwrap_or_default();
+    for (measured, (encode, submit)) in masks.iter_mut().zip(host) {
+        measured.encode_nanos = quantile(&encode, 0.5).unwrap_or_default();
+        measured.submit_nanos = quantile(&submit, 0.5).unwrap_or_default();
     }
     let (adapter, model) = (engine.gpu.adapter.clone(), engine.summary.clone());
     Ok(Report {

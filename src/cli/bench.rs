@@ -172,7 +172,7 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
     );
     println!();
     println!(
-        "| mask | skipped | weights skipped | pp{} tokens/s | tg{} @ {} tokens/s | TPOT p50 / p95 ms | TPOT against first | skip efficiency | host per token |",
+        "| mask | skipped | weights skipped | pp{} tokens/s | tg{} @ {} tokens/s | TPOT p50 / p95 ms | TPOT against first | skip efficiency | encode per token |",
         report.prompt, report.answer, report.depth
     );
     println!("|---|---|---|---|---|---|---|---|---|");
@@ -204,7 +204,7 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
                 .map_or("-".to_owned(), |efficiency| format!("{efficiency:.2}")),
             tpot.map_or("-".to_owned(), |tpot| format!(
                 "{:.2} %",
-                100.0 * measured.host_nanos as f64 / tpot
+                100.0 * measured.encode_nanos as f64 / tpot
             )),
         );
     }

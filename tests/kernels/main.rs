@@ -43,7 +43,7 @@ fn main() {
     ];
     // Without an adapter these are listed as ignored, never as passed.
     let ignored = Gpu::list().is_empty();
-    let families: [(&str, fn() -> &'static Gpu); 2] =
+    let families: [(&str, Family); 2] =
         [("as_the_adapter_likes", own), ("as_any_gpu_can", portable)];
     let trials = tests.iter().flat_map(|(name, test)| {
         families.map(|(family, gpu)| {
