@@ -11,10 +11,11 @@ use crate::error::{Error, Result};
 use crate::gpu::{DispatchTime, Gpu, Plan, Step};
 use crate::kernels::KvFormat;
 use crate::mask::{LayerMask, Sublayer};
+use crate::model::buffers::Decode;
 use crate::model::chat_template::{ChatTemplate, Message};
 use crate::model::config::Config;
 use crate::model::kv_cache::KvCache;
-use crate::model::llama::{Decode, Llama};
+use crate::model::llama::Llama;
 use crate::model::tokenizer::Tokenizer;
 use crate::router::{Decision, Router};
 use crate::trace::{Dispatch, ModelSummary, Run, Sampling, Score};
@@ -129,7 +130,7 @@ impl Engine {
         };
         let gpu = Gpu::open(options.device.as_deref())?;
         let model = Llama::load(&gpu, &gguf, config, progress)?;
-        let decode = model.decode_buffers(&gpu)?;
+        let decode = Decode::new(&gpu, &model.config)?;
         let summary = summary(&model, &options.model);
         let path = options.model.clone();
         Ok(Self {

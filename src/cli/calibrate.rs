@@ -32,7 +32,7 @@ pub(super) struct Calibrate {
     #[arg(long, value_name = "N", default_value_t = 8)]
     examples: usize,
     /// Longest example in tokens; longer ones are cut.
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 512)]
     tokens: usize,
     /// How many of the least influential layers each step of the search tries.
     #[arg(long, value_name = "N", default_value_t = 6)]

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::gpu::buffer::ReadBack;
 use crate::gpu::plan::Timestamps;
 use crate::gpu::{Gpu, Plan};
-use crate::model::llama::Decode;
+use crate::model::buffers::Decode;
 use crate::model::tokenizer::TextStream;
 use crate::trace::{Run, Submission};
 use std::time::Instant;

@@ -5,8 +5,8 @@ use super::Engine;
 use crate::error::Result;
 use crate::gpu::{Buffer, Plan, Step};
 use crate::mask::{LayerMask, Sublayer};
+use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
-use crate::model::llama::Prefill;
 
 impl Engine {
     /// Prefills `ids` under `mask` and hands over the residual stream `[T, H]`: first after the embedding

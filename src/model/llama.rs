@@ -10,6 +10,7 @@
 //!
 //! and either can be left out by a [`LayerMask`]: what is left out has no step and no KV cache.
 
+use super::buffers::{Chunk, Decode, Prefill};
 use super::config::Config;
 use super::kv_cache::KvCache;
 use crate::error::Result;
@@ -47,37 +48,6 @@ pub struct Llama {
     lm_head: Option<Linear>,
     /// `[C, D / 2]` pairs of cos and sin.
     rotations: Buffer,
-}
-
-/// Buffers of one decoded token.
-pub struct Decode {
-    /// Token and position: written by the host at the start, then by argmax or sample.
-    pub state: Buffer,
-    /// The residual stream `[H]`.
-    pub x: Buffer,
-    /// `[V]`.
-    pub logits: Buffer,
-    queries: Buffer,
-    attended: Buffer,
-    activation: Buffer,
-    weights: Buffer,
-}
-
-/// Buffers of a prefill: the residual stream of the whole prompt, the rest of one chunk.
-pub struct Prefill {
-    /// The residual stream `[T, H]`.
-    pub x: Buffer,
-    /// Token ids `[T]`.
-    pub ids: Buffer,
-    tokens: usize,
-    chunk: usize,
-    /// Position of the first token.
-    position: usize,
-    zero: Buffer,
-    normed: Buffer,
-    queries: Buffer,
-    attended: Buffer,
-    activation: Buffer,
 }
 
 impl Llama {
@@ -162,43 +132,9 @@ impl Llama {
         self.head().bytes()
     }
 
-    /// Buffers for decoding.
-    pub fn decode_buffers(&self, gpu: &Gpu) -> Result<Decode> {
-        let config = &self.config;
-        let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
-        Ok(Decode {
-            state: numbers("state", 4)?,
-            x: numbers("x", config.hidden)?,
-            logits: numbers("logits", config.vocab)?,
-            queries: numbers("queries", config.query_rows())?,
-            attended: numbers("attended", config.query_rows())?,
-            activation: numbers("activation", config.feed_forward)?,
-            weights: numbers("weights", config.vocab)?,
-        })
-    }
-
     /// Buffers for a prefill of `ids` that begins at `position`.
     pub fn prefill_buffers(&self, gpu: &Gpu, ids: &[u32], position: usize) -> Result<Prefill> {
-        let config = &self.config;
-        // The largest dispatch of a chunk stays within a quarter of a submission.
-        let largest = 4 * (config.feed_forward.max(config.query_rows()) * config.hidden) as u64;
-        let most = gpu.submission_flops() / 4 / largest;
-        let chunk = (most as usize / 32 * 32)
-            .clamp(32, self.chunk)
-            .min(ids.len());
-        let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
-        Ok(Prefill {
-            x: numbers("prompt x", ids.len() * config.hidden)?,
-            ids: Buffer::from_slice(gpu, "ids", ids)?,
-            tokens: ids.len(),
-            chunk,
-            position,
-            zero: numbers("zero", 4)?,
-            normed: numbers("normed", chunk * config.hidden)?,
-            queries: numbers("prompt queries", chunk * config.query_rows())?,
-            attended: numbers("prompt attended", chunk * config.query_rows())?,
-            activation: numbers("prompt activation", chunk * config.feed_forward)?,
-        })
+        Prefill::new(gpu, &self.config, self.chunk, ids, position)
     }
 
     fn rope<'a>(
@@ -530,45 +466,6 @@ impl Llama {
 fn file_name(name: &str) -> String {
     names::gguf_from_hf(name)
         .unwrap_or_else(|| panic!("`{name}` is not a tensor of the llama family"))
-}
-
-/// Consecutive tokens of a prompt.
-#[derive(Clone, Copy)]
-struct Chunk {
-    first: usize,
-    tokens: usize,
-}
-
-impl Chunk {
-    fn rows(&self, x: &Buffer, columns: usize) -> Buffer {
-        x.slice(
-            4 * (self.first * columns) as u64,
-            4 * (self.tokens * columns) as u64,
-        )
-    }
-}
-
-impl Prefill {
-    fn chunks(&self) -> impl Iterator<Item = Chunk> {
-        (0..self.tokens).step_by(self.chunk).map(|first| Chunk {
-            first,
-            tokens: self.chunk.min(self.tokens - first),
-        })
-    }
-
-    /// Tokens of the prompt.
-    pub fn tokens(&self) -> usize {
-        self.tokens
-    }
-
-    /// The residual stream of the last token, `[H]`.
-    pub fn last(&self, hidden: usize) -> Buffer {
-        Chunk {
-            first: self.tokens - 1,
-            tokens: 1,
-        }
-        .rows(&self.x, hidden)
-    }
 }
 
 /// Cos and sin of each position's angle for each pair of dimensions (arXiv 2104.09864), with the

@@ -1,0 +1,119 @@
+//! What a decoded token and a prefill keep on the GPU while they run.
+
+use super::config::Config;
+use crate::error::Result;
+use crate::gpu::{Buffer, Gpu};
+
+/// Buffers of one decoded token.
+pub struct Decode {
+    /// Token and position: written by the host at the start, then by argmax or sample.
+    pub state: Buffer,
+    /// The residual stream `[H]`.
+    pub x: Buffer,
+    /// `[V]`.
+    pub logits: Buffer,
+    pub(super) queries: Buffer,
+    pub(super) attended: Buffer,
+    pub(super) activation: Buffer,
+    pub(super) weights: Buffer,
+}
+
+/// Buffers of a prefill: the residual stream of the whole prompt, the rest of one chunk.
+pub struct Prefill {
+    /// The residual stream `[T, H]`.
+    pub x: Buffer,
+    /// Token ids `[T]`.
+    pub ids: Buffer,
+    pub(super) tokens: usize,
+    pub(super) chunk: usize,
+    /// Position of the first token.
+    pub(super) position: usize,
+    pub(super) zero: Buffer,
+    pub(super) normed: Buffer,
+    pub(super) queries: Buffer,
+    pub(super) attended: Buffer,
+    pub(super) activation: Buffer,
+}
+
+impl Decode {
+    /// Buffers for one token of a model.
+    pub fn new(gpu: &Gpu, config: &Config) -> Result<Self> {
+        let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
+        Ok(Self {
+            state: numbers("state", 4)?,
+            x: numbers("x", config.hidden)?,
+            logits: numbers("logits", config.vocab)?,
+            queries: numbers("queries", config.query_rows())?,
+            attended: numbers("attended", config.query_rows())?,
+            activation: numbers("activation", config.feed_forward)?,
+            weights: numbers("weights", config.vocab)?,
+        })
+    }
+}
+
+/// Consecutive tokens of a prompt.
+#[derive(Clone, Copy)]
+pub(super) struct Chunk {
+    pub(super) first: usize,
+    pub(super) tokens: usize,
+}
+
+impl Chunk {
+    pub(super) fn rows(&self, x: &Buffer, columns: usize) -> Buffer {
+        x.slice(
+            4 * (self.first * columns) as u64,
+            4 * (self.tokens * columns) as u64,
+        )
+    }
+}
+
+impl Prefill {
+    /// Buffers for `ids`, of which the first is at `position`; at most `most` tokens go through a layer at
+    /// once.
+    pub fn new(
+        gpu: &Gpu,
+        config: &Config,
+        most: usize,
+        ids: &[u32],
+        position: usize,
+    ) -> Result<Self> {
+        // The largest dispatch of a chunk stays within a quarter of a submission.
+        let largest = 4 * (config.feed_forward.max(config.query_rows()) * config.hidden) as u64;
+        let fits = gpu.submission_flops() / 4 / largest;
+        let chunk = (fits as usize / 32 * 32).clamp(32, most).min(ids.len());
+        let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
+        Ok(Self {
+            x: numbers("prompt x", ids.len() * config.hidden)?,
+            ids: Buffer::from_slice(gpu, "ids", ids)?,
+            tokens: ids.len(),
+            chunk,
+            position,
+            zero: numbers("zero", 4)?,
+            normed: numbers("normed", chunk * config.hidden)?,
+            queries: numbers("prompt queries", chunk * config.query_rows())?,
+            attended: numbers("prompt attended", chunk * config.query_rows())?,
+            activation: numbers("prompt activation", chunk * config.feed_forward)?,
+        })
+    }
+
+    pub(super) fn chunks(&self) -> impl Iterator<Item = Chunk> {
+        (0..self.tokens).step_by(self.chunk).map(|first| Chunk {
+            first,
+            tokens: self.chunk.min(self.tokens - first),
+        })
+    }
+
+    /// Tokens of the prompt.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// The residual stream of the last token, `[H]`.
+    pub fn last(&self, hidden: usize) -> Buffer {
+        Chunk {
+            first: self.tokens - 1,
+            tokens: 1,
+        }
+        .rows(&self.x, hidden)
+    }
+}
