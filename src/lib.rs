@@ -17,11 +17,11 @@
 //! | [`gpu`] | adapters, composed shaders, pipelines, plans, timestamps | no models |
 //! | [`weights`] | GGUF, one file per weight format, packing for the GPU | `gpu` |
 //! | [`kernels`] | the host side of each shader | `gpu`, `weights` |
-//! | [`reference`] | each kernel as plain loops on the CPU | nothing |
+//! | [`mod@reference`] | each kernel as plain loops on the CPU | nothing |
 //! | [`model`] | configuration, tokenizer, chat template, the plan, the KV cache | `kernels` |
 //! | [`router`] | router files, decisions, controls | `mask` |
 //! | [`engine`] | a prompt through a model under a policy | all of these |
-//! | [`check`], [`calibrate`], [`bench`], [`data`], [`pull`] | what the commands do | `engine` |
+//! | [`check`], [`calibrate`], [`mod@bench`], [`data`], [`pull`] | what the commands do | `engine` |
 //! | [`cli`] | parse, call, print | everything |
 //!
 //! `docs/architecture.md` tells why.
