@@ -7,7 +7,8 @@
 // k-th largest, top-p's the largest at which those kept hold p of what top-k left, min-p's min_p itself
 // (the largest weight is 1). As weights from 0 to 1 order like their bits, a threshold is found by
 // bisection over the bits, without sorting. Equal weights are kept or dropped together. One workgroup;
-// sums are f32 in a fixed order, so that a seed gives the same answer each time.
+// sums are f32 in a fixed order, so that a seed gives the same answer each time. Always a wide workgroup:
+// Mesa's software driver ends a shader's loops after 65,535 turns, which eight lanes would exceed.
 
 struct Params {
     vocab: u32,
@@ -20,20 +21,31 @@ struct Params {
 #import params
 
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
-@group(0) @binding(19) var<storage, read_write> weights: array<f32>; // [V], scratch
+@group(0) @binding(19) var<storage, read_write> weights: array<vec4<f32>>; // [V / 4], scratch, zeros past V
 @group(0) @binding(20) var<storage, read_write> state: array<u32>;   // token, position, 0, 0
 #import reduce
 
 var<private> lane: u32;
 
+fn fours() -> u32 {
+    return (params.vocab + 3u) / 4u;
+}
+
+// Weights of at least `least`, zeros for the others.
+fn keep(weight: vec4<f32>, least: f32) -> vec4<f32> {
+    return select(vec4<f32>(0.0), weight, weight >= vec4<f32>(least));
+}
+
 // How many tokens weigh at least `least`, and how much they weigh together.
 fn kept(least: f32) -> vec2<f32> {
-    var sum = vec4<f32>(0.0);
-    for (var i = lane; i < params.vocab; i += LANES) {
+    var count = vec4<f32>(0.0);
+    var mass = vec4<f32>(0.0);
+    for (var i = lane; i < fours(); i += LANES) {
         let weight = weights[i];
-        sum += select(vec4<f32>(0.0), vec4<f32>(1.0, weight, 0.0, 0.0), weight >= least);
+        count += select(vec4<f32>(0.0), vec4<f32>(1.0), weight >= vec4<f32>(least));
+        mass += keep(weight, least);
     }
-    return reduce_sum(sum, lane).xy;
+    return reduce_sum(vec4<f32>(dot(count, vec4<f32>(1.0)), dot(mass, vec4<f32>(1.0)), 0.0, 0.0), lane).xy;
 }
 
 // The largest weight at which `kept` reaches `count` tokens and `mass`.
@@ -68,8 +80,12 @@ fn main(@builtin(local_invocation_index) invocation: u32) {
         most = max(most, logits[i]);
     }
     most = reduce_max(most, lane);
-    for (var i = lane; i < params.vocab; i += LANES) {
-        weights[i] = exp((logits[i] - most) * params.inverse_temperature);
+    for (var i = lane; i < fours(); i += LANES) {
+        let ids = vec4<u32>(4u * i) + vec4<u32>(0u, 1u, 2u, 3u);
+        let known = min(ids, vec4<u32>(params.vocab - 1u));
+        let four = vec4<f32>(logits[known.x], logits[known.y], logits[known.z], logits[known.w]);
+        let weight = exp((four - most) * params.inverse_temperature);
+        weights[i] = select(vec4<f32>(0.0), weight, ids < vec4<u32>(params.vocab));
     }
     var least = 0.0;
     if (params.top_k > 0u && params.top_k < params.vocab) {
@@ -83,12 +99,14 @@ fn main(@builtin(local_invocation_index) invocation: u32) {
     // Each lane now owns consecutive tokens, written by other lanes above.
     storageBarrier();
     workgroupBarrier();
-    let share = (params.vocab + LANES - 1u) / LANES;
-    let first = min(lane * share, params.vocab);
-    let end = min(first + share, params.vocab);
+    let share = (fours() + LANES - 1u) / LANES;
+    let first = min(lane * share, fours());
+    let end = min(first + share, fours());
+    // Padding weighs nothing and must not be kept even if everything is.
+    least = max(least, 1e-38);
     var own = 0.0;
     for (var i = first; i < end; i++) {
-        own += select(0.0, weights[i], weights[i] >= least);
+        own += dot(keep(weights[i], least), vec4<f32>(1.0));
     }
     let before = exclusive_sum(own, lane);
     let drawn = uniform_random(params.seed, state[1]) * reduce_sum(vec4<f32>(own), lane).x;
@@ -101,9 +119,12 @@ fn main(@builtin(local_invocation_index) invocation: u32) {
     if (owner == f32(lane)) {
         var sum = before;
         for (var i = first; i < end; i++) {
-            if (weights[i] >= least && sum <= drawn) {
-                state[0] = i;
-                sum += weights[i];
+            let weight = keep(weights[i], least);
+            for (var j = 0u; j < 4u; j++) {
+                if (weight[j] > 0.0 && sum <= drawn) {
+                    state[0] = 4u * i + j;
+                    sum += weight[j];
+                }
             }
         }
         state[1] += 1u;

@@ -12,14 +12,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be read or written.
-    #[error("{path}: {source}; check that the path is right and that you may {action} it", path = path.display())]
+    #[error("{path}: {cause}; check that the path is right and that you may {action} it", path = path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// `read` or `write`.
         action: &'static str,
         /// What the operating system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 
     /// A file was read but is not what it should be: truncated, corrupted, of another kind or version.
@@ -67,20 +67,20 @@ pub enum Error {
 
 impl Error {
     /// An operating system error while reading `path`.
-    pub fn read(path: &Path, source: std::io::Error) -> Self {
+    pub fn read(path: &Path, cause: std::io::Error) -> Self {
         Self::Io {
             path: path.to_path_buf(),
             action: "read",
-            source,
+            cause,
         }
     }
 
     /// An operating system error while writing `path`.
-    pub fn write(path: &Path, source: std::io::Error) -> Self {
+    pub fn write(path: &Path, cause: std::io::Error) -> Self {
         Self::Io {
             path: path.to_path_buf(),
             action: "write",
-            source,
+            cause,
         }
     }
 

@@ -33,6 +33,8 @@ fn fails_with(needle: &str, output: &Output) {
         "expected `{needle}` and a remedy in: {error}"
     );
     assert!(!error.contains("panicked"), "{error}");
+    let twice = lines[0].matches("os error").count() > 1;
+    assert!(!twice, "said twice: {error}");
 }
 
 fn file(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {

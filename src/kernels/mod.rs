@@ -108,7 +108,8 @@ pub fn all_variants() -> Vec<Variant> {
         }
         variants.push(rms_norm::variant(&class, 1e-5));
         variants.push(router_score::variant(&class, Some(1e-5)));
-        let alone = ["argmax", "cross_entropy", "sample"];
+        let alone = ["argmax", "cross_entropy"];
+        variants.push(sample::variant());
         variants.extend(alone.map(|kernel| Variant::new(kernel).import("reduce", reduce)));
     }
     variants

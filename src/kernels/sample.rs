@@ -1,6 +1,6 @@
 //! Drawing a token by temperature, top-k, top-p and min-p. See `shaders/sample.wgsl`.
 
-use super::{assert_holds, op, reduce};
+use super::{assert_holds, op};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Step, Variant};
 use crate::trace::Sampling;
@@ -23,6 +23,10 @@ crate::params! {
     }
 }
 
+pub(super) fn variant() -> Variant {
+    Variant::new("sample").import("reduce", "lib/reduce_workgroup")
+}
+
 /// A step that draws a token into `state` and advances its position; `weights [V]` is scratch.
 pub fn step(
     gpu: &Gpu,
@@ -33,7 +37,7 @@ pub fn step(
     assert_holds("sample logits", logits, vocab);
     assert_holds("sample weights", weights, vocab);
     assert!(sampling.temperature > 0.0, "temperature 0 is argmax");
-    let variant = Variant::new("sample").import("reduce", reduce(&gpu.class));
+    let variant = variant();
     let op = op::<Params>(
         gpu,
         variant,

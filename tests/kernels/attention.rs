@@ -36,7 +36,7 @@ pub(crate) fn test(gpu: &Gpu) {
     let sizes = (
         heads(),
         tokens,
-        prop_oneof![Just(0usize), 0..70usize],
+        prop_oneof![Just(0usize), 0..70usize, Just(8000)],
         any::<u64>(),
         any::<bool>(),
         any::<bool>(),

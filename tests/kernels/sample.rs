@@ -32,7 +32,11 @@ fn drawn_tokens_are_kept_ones(gpu: &Gpu) {
     let filters = (0..30u32, 0.05..1.0f32, 0.0..0.5f32, 0.1..3.0f32);
     for_cases(
         24,
-        (1..3000usize, any::<u64>(), filters),
+        (
+            prop_oneof![Just(49_152usize), 1..3000usize],
+            any::<u64>(),
+            filters,
+        ),
         |(vocab, seed, (top_k, top_p, min_p, temperature))| {
             let logits: Vec<f32> = numbers(*seed, *vocab)
                 .iter()
