@@ -201,7 +201,9 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
             measured
                 .skip_efficiency(first)
                 .filter(|_| !own)
-                .map_or("-".to_owned(), |efficiency| format!("{efficiency:.2}")),
+                .map_or("-".to_owned(), |(efficiency, half)| format!(
+                    "{efficiency:.2} ± {half:.2}"
+                )),
             tpot.map_or("-".to_owned(), |tpot| format!(
                 "{:.2} %",
                 100.0 * measured.encode_nanos as f64 / tpot
