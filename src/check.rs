@@ -8,6 +8,7 @@
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::mask::LayerMask;
+use crate::reference::argmax::argmax;
 use serde::Deserialize;
 use std::path::Path;
 
@@ -122,7 +123,7 @@ pub fn check(engine: &Engine, folder: &Path, index: usize, entry: &Entry) -> Res
         let Some(best) = entry.greedy.get(step) else {
             return Ok(());
         };
-        let token = arg_max(found);
+        let token = argmax(found);
         let tie = entry
             .top1_minus_top2
             .get(step)
@@ -136,17 +137,6 @@ pub fn check(engine: &Engine, folder: &Path, index: usize, entry: &Entry) -> Res
         outcome.greedy = Some((right, entry.greedy.len(), ties));
     }
     Ok(outcome)
-}
-
-/// The lowest index of the largest value.
-pub fn arg_max(values: &[f32]) -> u32 {
-    let mut best = 0;
-    for (index, value) in values.iter().enumerate() {
-        if *value > values[best] {
-            best = index;
-        }
-    }
-    best as u32
 }
 
 /// Mean squared error over the mean square of what was expected; infinite where a number is not finite.

@@ -1,12 +1,11 @@
 //! `first bench`.
 
-use super::options::{ModelOptions, PolicyOptions, load};
+use super::options::{ModelOptions, PolicyOptions, count_bar, load};
 use crate::bench::{Measured, Plan, Report, change, mean_and_deviation, median, quantile, run};
 use crate::engine::{Engine, Policy};
 use crate::mask::LayerMask;
 use crate::router::policy::{even, random};
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -82,11 +81,7 @@ impl Bench {
             depth: self.depth,
             repetitions: self.repetitions,
         };
-        let bar = ProgressBar::new(0).with_message("measuring");
-        bar.set_style(
-            ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")
-                .unwrap_or(ProgressStyle::default_bar()),
-        );
+        let bar = count_bar("measuring");
         let interrupted = super::run::interrupt()?;
         let report = run(&mut engine, &plan, &policies, &mut |done, total| {
             bar.set_length(total);

@@ -1,12 +1,12 @@
 //! `first calibrate`.
 
-use super::options::{ModelOptions, base_model, load};
+use super::options::{ModelOptions, base_model, count_bar, load};
 use crate::calibrate::{Unit, block_influence, greedy, influences};
 use crate::data;
 use crate::mask::LayerMask;
 use crate::router::file::{Kind, RouterConfig, RouterFile, VERSION};
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -63,14 +63,6 @@ impl Calibrate {
             .map(|example| example.tokens(&engine, self.tokens))
             .collect::<Result<Vec<_>, _>>()?;
         let interrupted = super::run::interrupt()?;
-        let bar = |what: &'static str| {
-            let bar = ProgressBar::new(0).with_message(what);
-            bar.set_style(
-                ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")
-                    .unwrap_or(ProgressStyle::default_bar()),
-            );
-            bar
-        };
         let follow = |bar: &ProgressBar, done, total| {
             bar.set_length(total);
             bar.set_position(done);
@@ -81,7 +73,7 @@ impl Calibrate {
             }
         };
         let block = block_influence(&engine, &examples)?;
-        let measuring = bar("measuring each alone");
+        let measuring = count_bar("measuring each alone");
         let (base, influences) = influences(&engine, &examples, &units, &mut |done, total| {
             follow(&measuring, done, total)
         })?;
@@ -104,7 +96,7 @@ impl Calibrate {
                 influence.loss_change, block[influence.unit.layer]
             );
         }
-        let searching = bar("searching a mask");
+        let searching = count_bar("searching a mask");
         let (mask, loss) = greedy(
             &engine,
             &examples,

@@ -71,6 +71,14 @@ fn byte_bar(what: &'static str) -> ProgressBar {
     bar
 }
 
+/// A bar that counts pieces of long work.
+pub(super) fn count_bar(what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}");
+    let bar = ProgressBar::new(0).with_message(what);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
 fn update(bar: &ProgressBar, done: u64, total: u64) {
     bar.set_length(total);
     bar.set_position(done);

@@ -18,9 +18,6 @@ crate::params! {
     }
 }
 
-/// Invocations of a workgroup.
-const LANES: usize = 8;
-
 pub(super) fn variant(format: Format) -> Variant {
     Variant::new("embed").import("weights", weights_module(format))
 }
@@ -56,7 +53,11 @@ pub fn steps(
             "embed",
             &op,
             &params,
-            [workgroups(blocks.div_ceil(LANES)), workgroups(tokens), 1],
+            [
+                workgroups(blocks.div_ceil(op.workgroup_size()[0] as usize)),
+                workgroups(tokens),
+                1,
+            ],
         )
         .cost(bytes, 0))
     };
