@@ -1,6 +1,6 @@
 //! `first run` and `first chat`.
 
-use super::options::{ModelOptions, PolicyOptions, SamplingOptions, load};
+use super::options::{ModelOptions, PolicyOptions, SamplingOptions, count_bar, load};
 use super::report;
 use crate::engine::{Engine, Event, Policy, Request};
 use crate::model::chat_template::Message;
@@ -116,7 +116,15 @@ fn generate(
     interrupted: &AtomicBool,
 ) -> anyhow::Result<TraceRun> {
     let mut out = std::io::stdout();
+    let bar = count_bar("reading the prompt");
     let run = engine.generate(request, &mut |event| {
+        match event {
+            Event::Prefill(done, layers) => {
+                bar.set_length(layers as u64);
+                bar.set_position(done as u64);
+            }
+            _ => bar.finish_and_clear(),
+        }
         if let (Event::Token(_, text), true) = (event, show) {
             let shown = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             // A closed pipe (`| head`) ends the answer like Ctrl-C does.

@@ -12,6 +12,9 @@ use crate::router::{Decision, Granularity, PrefillReading, Router};
 use crate::trace::{Run, Score, Submission};
 use std::time::Instant;
 
+/// Tokens from which on a prompt takes long enough to follow its progress.
+const LONG: usize = 256;
+
 /// A router on the GPU.
 pub(super) struct GpuRouter {
     /// `[routers, H]` and `[routers]` of each layer.
@@ -161,6 +164,11 @@ impl Engine {
             }
             // Work starts while later layers are being encoded, and a listener hears of real progress.
             pending.submit(run)?;
+            // A long prompt is worth waiting for layer by layer: what a listener hears is then true, and it
+            // can break off.
+            if prefill.tokens() > LONG {
+                self.gpu.poll()?;
+            }
             if listener(Event::Prefill(layer + 1, layers)).is_break() {
                 return Err(Error::Cancelled);
             }
