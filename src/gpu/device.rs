@@ -270,6 +270,8 @@ impl Gpu {
 
     /// The error of a lost device.
     pub(super) fn lost(&self, message: String) -> Error {
+        // Drivers and wgpu write paragraphs; an error is one line.
+        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
         Error::gpu(
             format!("{}: {message}", self.adapter.name),
             "try again; if it stays, use a smaller model or another adapter (`--device`)",
