@@ -7,7 +7,7 @@ use crate::engine::{Engine, Event, Policy, Request};
 use crate::error::Result;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::policy::splitmix;
-use crate::trace::{AdapterSummary, ModelSummary, Run, Sampling};
+use crate::trace::{AdapterSummary, Detail, ModelSummary, Run, Sampling};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 
@@ -22,6 +22,8 @@ pub struct Plan {
     pub depth: usize,
     /// Repetitions that count; one more warms up.
     pub repetitions: usize,
+    /// How finely to time one more decode of each repetition, whose slowdown is the observer's own cost.
+    pub detail: Detail,
 }
 
 /// The result of one bench: a file that later ones can be compared with.
@@ -62,6 +64,9 @@ pub struct Measured {
     pub ttft_nanos: Vec<u64>,
     /// Median time per output token of each repetition, in nanoseconds.
     pub tpot_nanos: Vec<f64>,
+    /// The same of the traced decodes, where there are any.
+    #[serde(default)]
+    pub traced_tpot_nanos: Vec<f64>,
     /// Time of every output token of all repetitions.
     pub token_nanos: Vec<u64>,
     /// Host time per token to record the commands, median, in nanoseconds.
@@ -81,13 +86,14 @@ impl Measured {
     }
 }
 
-/// Runs the plan for each named policy.
+/// Runs the plan for each named policy. With it come the traced runs of the last repetition.
 pub fn run(
     engine: &mut Engine,
     plan: &Plan,
     policies: &[(String, Policy)],
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-) -> Result<Report> {
+) -> Result<(Report, Vec<Run>)> {
+    let mut traces = Vec::new();
     let mut masks: Vec<Measured> = policies
         .iter()
         .map(|(name, _)| Measured {
@@ -100,22 +106,22 @@ pub fn run(
     let prompt = random_ids(engine, plan.prompt);
     let context = random_ids(engine, plan.depth.max(1));
     for repetition in 0..=plan.repetitions {
-        for (index, (_, policy)) in policies.iter().enumerate() {
-            let mut generate = |ids: &[u32], max_tokens: usize| -> Result<Run> {
+        for (index, (name, policy)) in policies.iter().enumerate() {
+            let mut generate = |ids: &[u32], max_tokens: usize, detail| {
+                if max_tokens == 0 || ids.is_empty() {
+                    return Ok(None);
+                }
                 engine.reset();
-                engine.generate(&request(ids, policy, max_tokens), &mut |_: Event<'_>| {
-                    ControlFlow::Continue(())
-                })
+                let request = request(ids, policy, name, max_tokens, detail);
+                let listener = &mut |_: Event<'_>| ControlFlow::Continue(());
+                engine.generate(&request, listener).map(Some)
             };
-            let prefilled = if plan.prompt > 0 {
-                Some(generate(&prompt, 1)?)
-            } else {
-                None
-            };
-            let decoded = if plan.answer > 0 {
-                Some(generate(&context, plan.answer + 1)?)
-            } else {
-                None
+            let answer = if plan.answer > 0 { plan.answer + 1 } else { 0 };
+            let prefilled = generate(&prompt, 1, Detail::None)?;
+            let decoded = generate(&context, answer, Detail::None)?;
+            let traced = match plan.detail {
+                Detail::None => None,
+                detail => generate(&context, answer, detail)?,
             };
             let done = (repetition * policies.len() + index) as u64 + 1;
             if progress(done, total).is_break() {
@@ -129,6 +135,13 @@ pub fn run(
             }
             if let Some(run) = prefilled {
                 masks[index].ttft_nanos.push(run.ttft_nanos);
+            }
+            if let Some(run) = traced {
+                let nanos: Vec<f64> = run.token_nanos.iter().map(|nanos| *nanos as f64).collect();
+                masks[index].traced_tpot_nanos.extend(median(&nanos));
+                if repetition == plan.repetitions {
+                    traces.push(run);
+                }
             }
             if let Some(run) = decoded.filter(|run| !run.token_nanos.is_empty()) {
                 let nanos: Vec<f64> = run.token_nanos.iter().map(|nanos| *nanos as f64).collect();
@@ -153,14 +166,15 @@ pub fn run(
         measured.submit_nanos = quantile(&submit, 0.5).unwrap_or_default();
     }
     let (adapter, model) = (engine.gpu.adapter.clone(), engine.summary.clone());
-    Ok(Report {
+    let report = Report {
         adapter,
         model,
         prompt: plan.prompt,
         answer: plan.answer,
         depth: plan.depth,
         masks,
-    })
+    };
+    Ok((report, traces))
 }
 
 fn describe(measured: &mut Measured, run: &Run) {
@@ -174,15 +188,15 @@ fn describe(measured: &mut Measured, run: &Run) {
     measured.kv_bytes = run.kv_bytes;
 }
 
-fn request(ids: &[u32], policy: &Policy, max_tokens: usize) -> Request {
+fn request(ids: &[u32], policy: &Policy, name: &str, max_tokens: usize, detail: Detail) -> Request {
     Request {
         prompt: String::new(),
         ids: ids.to_vec(),
         policy: policy.clone(),
-        policy_name: String::new(),
+        policy_name: name.to_owned(),
         max_tokens,
         sampling: Sampling::default(),
-        trace: false,
+        detail,
         stop_at_end: false,
     }
 }

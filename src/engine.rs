@@ -8,7 +8,7 @@ mod inspect;
 mod prefill;
 
 use crate::error::{Error, Result};
-use crate::gpu::{DispatchTime, Gpu, Plan, Step};
+use crate::gpu::{Gpu, GpuTime, Plan, Step};
 use crate::kernels::KvFormat;
 use crate::mask::{LayerMask, Sublayer};
 use crate::model::buffers::Decode;
@@ -18,7 +18,7 @@ use crate::model::kv_cache::KvCache;
 use crate::model::llama::Llama;
 use crate::model::tokenizer::Tokenizer;
 use crate::router::{Decision, Router};
-use crate::trace::{Dispatch, ModelSummary, Run, Sampling, Score};
+use crate::trace::{Detail, Dispatch, ModelSummary, Run, Sampling, Score};
 use crate::weights::gguf::Gguf;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -65,8 +65,8 @@ pub struct Request {
     pub max_tokens: usize,
     /// How tokens are chosen.
     pub sampling: Sampling,
-    /// Whether to time every dispatch. Costs speed: tokens are no longer overlapped.
-    pub trace: bool,
+    /// How finely to time it. Anything but `None` costs speed: tokens are no longer overlapped.
+    pub detail: Detail,
     /// Whether an end-of-turn token ends the answer; benchmarks go on.
     pub stop_at_end: bool,
 }
@@ -249,6 +249,7 @@ impl Engine {
             kv_bytes_full: 0,
             decode_dispatches: 0,
             prefill_dispatches: 0,
+            detail: request.detail,
             dispatches: Vec::new(),
             submissions: Vec::new(),
             dropped_timestamps: 0,
@@ -296,24 +297,22 @@ fn paced(gpu: &Gpu, steps: Vec<Step>) -> Vec<Vec<Step>> {
     groups
 }
 
-/// The layer in a step's label, `L07.attn.qkv`.
-fn layer_of(label: &str) -> Option<usize> {
-    label.strip_prefix('L')?.split('.').next()?.parse().ok()
-}
-
-/// Adds the dispatches of a plan that ran to the trace.
-fn record(run: &mut Run, token: u32, plan: &Plan, start: u64, times: (Vec<DispatchTime>, u32)) {
+/// Adds what the GPU's clock says of a plan that ran to the trace. `start` is when it was handed over.
+fn record(run: &mut Run, token: u32, plan: &Plan, start: u64, times: (Vec<GpuTime>, u32)) {
     run.dropped_timestamps += times.1;
-    for (step, time) in plan.steps().iter().zip(times.0) {
+    for (group, time) in plan.groups(run.detail).into_iter().zip(times.0) {
+        let steps = &plan.steps()[group];
+        let (layer, step) = (steps[0].layer(), &steps[0]);
+        let whole = layer.filter(|_| run.detail == Detail::Layer);
         run.dispatches.push(Dispatch {
             token,
-            layer: layer_of(&step.label),
-            label: step.label.clone(),
-            kernel: step.op.kernel().to_owned(),
+            layer,
+            label: whole.map_or_else(|| step.label.clone(), |layer| format!("L{layer:02}")),
+            kernel: whole.map_or(step.op.kernel(), |_| "layer").to_owned(),
             start_nanos: start + time.start_nanos,
             duration_nanos: time.duration_nanos,
-            weight_bytes: step.weight_bytes,
-            flops: step.flops,
+            weight_bytes: steps.iter().map(|step| step.weight_bytes).sum(),
+            flops: steps.iter().map(|step| step.flops).sum(),
         });
     }
 }

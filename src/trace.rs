@@ -3,6 +3,8 @@
 //! A [`Run`] is one prompt and its answer. As a file, a trace is JSON lines: the first line a
 //! [`Header`], then one [`Run`] a line. `docs/trace.md` describes the format.
 
+pub mod export;
+
 use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Sublayer};
 use serde::{Deserialize, Serialize};
@@ -148,16 +150,29 @@ impl From<SublayerName> for Sublayer {
     }
 }
 
-/// One dispatch that ran, by the GPU's clock.
+/// How finely a run is timed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Detail {
+    /// By the host alone: the time of each token.
+    #[default]
+    None,
+    /// Each layer as a whole: two timestamps a layer.
+    Layer,
+    /// Each dispatch: a pass and two timestamps each.
+    Dispatch,
+}
+
+/// What ran between two timestamps: one dispatch, or a layer's, by [`Detail`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dispatch {
     /// 0 is the prefill; then the number of the decoded token.
     pub token: u32,
     /// The layer, or `None` for embedding, head and sampling.
     pub layer: Option<usize>,
-    /// `L07.attn.qkv`.
+    /// `L07.attn.qkv`; of a whole layer, `L07`.
     pub label: String,
-    /// The kernel.
+    /// The kernel; of a whole layer, `layer`.
     pub kernel: String,
     /// Nanoseconds since the start of the run.
     pub start_nanos: u64,
@@ -180,6 +195,10 @@ pub struct Submission {
     pub encode_nanos: u64,
     /// Host time to hand them to the driver.
     pub submit_nanos: u64,
+    /// Host time from the start of the hand-over until the GPU was done, where it was waited for: what is
+    /// left to go by without timestamps. Otherwise 0.
+    #[serde(default)]
+    pub wall_nanos: u64,
     /// Dispatches in it.
     pub dispatches: u32,
 }
@@ -221,7 +240,10 @@ pub struct Run {
     pub decode_dispatches: u32,
     /// Dispatches of the prefill.
     pub prefill_dispatches: u32,
-    /// Per-dispatch GPU times, where they were asked for and the adapter has timestamps.
+    /// How finely the run was timed.
+    #[serde(default)]
+    pub detail: Detail,
+    /// GPU times, where they were asked for and the adapter has timestamps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dispatches: Vec<Dispatch>,
     /// Submissions of the decoded tokens; with tracing, of the prefill too.
@@ -246,21 +268,33 @@ impl Run {
 
 /// Writes a trace file, whole or not at all.
 pub fn write(path: &Path, runs: &[Run]) -> Result<()> {
+    let header = Header {
+        format: "first-trace".to_owned(),
+        version: VERSION,
+    };
+    write_whole(path, |file| {
+        writeln!(file, "{}", json(&header))?;
+        runs.iter()
+            .try_for_each(|run| writeln!(file, "{}", json(run)))
+    })
+}
+
+/// Writes a file whole or not at all: what is there stays until the new one is complete and on the disk.
+pub fn write_whole(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
     let fail = |error| Error::write(path, error);
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
-    let header = Header {
-        format: "first-trace".to_owned(),
-        version: VERSION,
-    };
-    let mut line = |value: String| writeln!(file, "{value}").map_err(fail);
-    line(json(&header))?;
-    for run in runs {
-        line(json(run))?;
-    }
+    let mut writer = std::io::BufWriter::new(&mut file);
+    fill(&mut writer)
+        .and_then(|()| writer.flush())
+        .map_err(fail)?;
+    drop(writer);
     file.as_file().sync_all().map_err(fail)?;
     file.persist(path).map_err(|error| fail(error.error))?;
     Ok(())

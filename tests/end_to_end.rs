@@ -7,7 +7,7 @@ use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::reference::router_score::{pool, router_score};
 use first_wgpu::router::{Granularity, PrefillReading, Router};
-use first_wgpu::trace::{Run, Sampling};
+use first_wgpu::trace::{Detail, Dispatch, Run, Sampling, export};
 use libtest_mimic::{Arguments, Trial};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -85,7 +85,7 @@ fn request(engine: &Engine, prompt: &str, policy: Policy) -> Request {
         policy_name: "test".to_owned(),
         max_tokens: 12,
         sampling: Sampling::default(),
-        trace: false,
+        detail: Detail::None,
         stop_at_end: false,
     }
 }
@@ -420,7 +420,7 @@ fn refused() {
 fn traces() {
     with_engine(|engine| {
         let mut request = request(engine, PROMPT, fixed("1.attn,2"));
-        request.trace = true;
+        request.detail = Detail::Dispatch;
         let run = generate(engine, &request);
         assert_eq!(
             run.submissions
@@ -444,5 +444,61 @@ fn traces() {
                 .any(|dispatch| skipped(&dispatch.label)),
             "a masked sublayer was dispatched"
         );
+        assert_no_overlaps(&run);
+        request.detail = Detail::Layer;
+        let by_layer = generate(engine, &request);
+        assert_eq!(by_layer.answer_ids, run.answer_ids);
+        // Embedding, layers 0, 1 and 3, head, sampling.
+        let decoded = (run.answer_ids.len() - 1) * 6;
+        let of_decode = |dispatch: &&Dispatch| dispatch.token > 0;
+        assert_eq!(
+            by_layer.dispatches.iter().filter(of_decode).count(),
+            decoded
+        );
+        let cost = |run: &Run| -> (u64, u64) {
+            let costs = run.dispatches.iter().map(|at| (at.weight_bytes, at.flops));
+            costs.fold((0, 0), |sum, cost| (sum.0 + cost.0, sum.1 + cost.1))
+        };
+        assert_eq!(
+            cost(&by_layer),
+            cost(&run),
+            "layers sum up their dispatches"
+        );
+        assert_no_overlaps(&by_layer);
+        // Without timestamps, wall time per submission is what is left.
+        by_layer_without_timestamps(by_layer);
     });
+}
+
+fn by_layer_without_timestamps(mut run: Run) {
+    run.dispatches.clear();
+    let of_gpu = export::events(&run)
+        .into_iter()
+        .filter(|event| event.track == export::Track::Gpu)
+        .map(|event| event.duration_nanos)
+        .collect::<Vec<_>>();
+    assert_eq!(of_gpu.len(), run.submissions.len());
+    assert!(of_gpu.iter().all(|nanos| *nanos > 0));
+    assert_no_overlaps(&run);
+}
+
+/// Every track of an exported trace is in order and free of overlaps, and both forms can be read.
+fn assert_no_overlaps(run: &Run) {
+    let events = export::events(run);
+    for pair in events.windows(2) {
+        let end = pair[0].start_nanos + pair[0].duration_nanos;
+        assert!(
+            pair[0].track != pair[1].track || end <= pair[1].start_nanos,
+            "{pair:?} overlap"
+        );
+    }
+    let (mut perfetto, mut csv) = (Vec::new(), Vec::new());
+    export::perfetto(std::slice::from_ref(run), &mut perfetto).expect("into memory");
+    export::csv(std::slice::from_ref(run), &mut csv).expect("into memory");
+    let perfetto: serde_json::Value = serde_json::from_slice(&perfetto).expect("JSON");
+    let spans = perfetto["traceEvents"].as_array().expect("a list");
+    let spans = spans.iter().filter(|event| event["ph"] == "X").count();
+    assert_eq!(spans, events.len());
+    let lines = String::from_utf8(csv).expect("UTF-8");
+    assert_eq!(lines.lines().count(), events.len() + 1);
 }

@@ -5,6 +5,7 @@ use crate::bench::{Measured, Plan, Report, change, mean_and_deviation, median, q
 use crate::engine::{Engine, Policy};
 use crate::mask::LayerMask;
 use crate::router::policy::{even, random};
+use crate::trace::{self, Detail};
 use anyhow::Context;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -33,6 +34,13 @@ pub(super) struct Bench {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Md)]
     output: Output,
+    /// Decode once more per repetition with GPU timestamps: write the last of these runs (see
+    /// docs/trace.md), and say what the timing itself costs.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// How finely to trace; `layer` disturbs less.
+    #[arg(long, value_enum, value_name = "DETAIL", default_value_t = Detail::Dispatch, requires = "trace")]
+    detail: Detail,
     /// Compare with a run saved by `-o json`.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
@@ -80,10 +88,14 @@ impl Bench {
             answer: self.answer,
             depth: self.depth,
             repetitions: self.repetitions,
+            detail: match self.trace {
+                Some(_) => self.detail,
+                None => Detail::None,
+            },
         };
         let bar = count_bar("measuring");
         let interrupted = super::run::interrupt()?;
-        let report = run(&mut engine, &plan, &policies, &mut |done, total| {
+        let (report, traces) = run(&mut engine, &plan, &policies, &mut |done, total| {
             bar.set_length(total);
             bar.set_position(done);
             if interrupted.load(Ordering::Relaxed) {
@@ -93,6 +105,9 @@ impl Bench {
             }
         })?;
         bar.finish_and_clear();
+        if let Some(path) = &self.trace {
+            trace::write(path, &traces)?;
+        }
         match self.output {
             Output::Md => markdown(&report, baseline.as_ref()),
             Output::Csv => csv(&report),
@@ -204,6 +219,16 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
                 100.0 * measured.encode_nanos as f64 / tpot
             )),
         );
+    }
+    for measured in &report.masks {
+        if let Some(cost) = change(&measured.tpot_nanos, &measured.traced_tpot_nanos) {
+            println!();
+            println!(
+                "{}: tracing itself costs {} of TPOT",
+                measured.name,
+                interval(Some(cost))
+            );
+        }
     }
     let Some(baseline) = baseline else { return };
     println!();

@@ -9,6 +9,7 @@ mod options;
 mod pull;
 mod report;
 mod run;
+mod trace;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -39,6 +40,9 @@ enum Command {
     Devices,
     /// Show what a model file holds.
     Info(info::Info),
+    /// Turn traces into what other tools open.
+    #[command(subcommand)]
+    Trace(trace::Trace),
 }
 
 /// Runs a command.
@@ -52,5 +56,6 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(command) => command.run(),
         Command::Devices => devices::run(),
         Command::Info(command) => command.run(),
+        Command::Trace(command) => command.run(),
     }
 }

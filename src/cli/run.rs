@@ -5,7 +5,7 @@ use super::report;
 use crate::engine::{Engine, Event, Policy, Request};
 use crate::model::chat_template::Message;
 use crate::router::policy::TurnPolicy;
-use crate::trace::{self, Run as TraceRun, Sampling};
+use crate::trace::{self, Detail, Run as TraceRun, Sampling};
 use anyhow::Context;
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::ops::ControlFlow;
@@ -31,6 +31,9 @@ pub(super) struct Run {
     /// Write a trace with the time of every dispatch (see docs/trace.md).
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// How finely the trace is timed; `layer` disturbs less.
+    #[arg(long, value_enum, value_name = "DETAIL", default_value_t = Detail::Dispatch, requires = "trace")]
+    detail: Detail,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
@@ -70,7 +73,10 @@ impl Run {
             policy_name,
             max_tokens: self.max_tokens,
             sampling: self.sampling.sampling(),
-            trace: self.trace.is_some(),
+            detail: match self.trace {
+                Some(_) => self.detail,
+                None => Detail::None,
+            },
             stop_at_end: true,
         };
         let interrupted = interrupt()?;
@@ -217,7 +223,7 @@ impl Chat {
             policy_name: name.to_owned(),
             max_tokens: self.max_tokens,
             sampling,
-            trace: false,
+            detail: Detail::None,
             stop_at_end: true,
         })
     }

@@ -7,7 +7,7 @@ use crate::gpu::plan::Timestamps;
 use crate::gpu::{Gpu, Plan};
 use crate::model::buffers::Decode;
 use crate::model::tokenizer::TextStream;
-use crate::trace::{Run, Submission};
+use crate::trace::{Detail, Run, Submission};
 use std::time::Instant;
 
 /// Submits tokens and takes their ids back. Two read-backs take turns, so that the next token is
@@ -23,7 +23,8 @@ struct Loop<'a> {
 
 impl Loop<'_> {
     fn submit(&mut self, plan: &Plan, run: &mut Run) -> Result<()> {
-        let start = self.clock.elapsed().as_nanos() as u64;
+        let now = || self.clock.elapsed().as_nanos() as u64;
+        let start = now();
         let token = self.submitted as u32;
         let mut encoder = self.gpu.encoder();
         match &self.timestamps {
@@ -32,21 +33,27 @@ impl Loop<'_> {
         }
         let result = &self.results[self.submitted % 2];
         result.record(&mut encoder, &self.decode.state);
-        let encoded = self.clock.elapsed().as_nanos() as u64;
+        let encoded = now();
         self.gpu.submit(encoder);
         result.request();
-        let submitted = self.clock.elapsed().as_nanos() as u64;
+        let submitted = now();
         self.submitted += 1;
+        let mut wall_nanos = 0;
+        if run.detail != Detail::None {
+            self.gpu.poll()?;
+            wall_nanos = now() - encoded;
+        }
         run.submissions.push(Submission {
             token,
             start_nanos: start,
             encode_nanos: encoded - start,
             submit_nanos: submitted - encoded,
+            wall_nanos,
             dispatches: plan.steps().len() as u32,
         });
         if let Some(timestamps) = &self.timestamps {
-            let times = timestamps.read_back(self.gpu, plan.steps().len())?;
-            super::record(run, token, plan, start, times);
+            let times = timestamps.read_back(self.gpu, plan)?;
+            super::record(run, token, plan, encoded, times);
         }
         Ok(())
     }
@@ -89,13 +96,9 @@ impl Engine {
         run.prefill_dispatches += first.len() as u32;
         let (first, next) = (Plan::new(gpu, first)?, Plan::new(gpu, steps)?);
         let results = [ReadBack::new(gpu, 4), ReadBack::new(gpu, 4)];
-        let timestamps = if request.trace {
-            Timestamps::new(gpu, next.steps().len())?
-        } else {
-            None
-        };
+        let timestamps = Timestamps::new(gpu, &next, request.detail)?;
         // Timing a dispatch waits for it, so there is nothing to overlap.
-        let ahead = usize::from(timestamps.is_none());
+        let ahead = usize::from(request.detail == Detail::None);
         let mut tokens = Loop {
             gpu,
             decode: &self.decode,

@@ -9,7 +9,7 @@ use crate::mask::{LayerMask, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
 use crate::router::{Decision, Granularity, PrefillReading, Router};
-use crate::trace::{Run, Score, Submission};
+use crate::trace::{Detail, Run, Score, Submission};
 use std::time::Instant;
 
 /// Tokens from which on a prompt takes long enough to follow its progress.
@@ -68,39 +68,35 @@ impl GpuRouter {
 struct Pending<'a> {
     gpu: &'a Gpu,
     clock: &'a Instant,
-    trace: bool,
+    detail: Detail,
     steps: Vec<Step>,
 }
 
 impl Pending<'_> {
     fn submit(&mut self, run: &mut Run) -> Result<()> {
         for steps in super::paced(self.gpu, std::mem::take(&mut self.steps)) {
-            let start = self.clock.elapsed().as_nanos() as u64;
             let plan = Plan::new(self.gpu, steps)?;
+            let start = self.clock.elapsed().as_nanos() as u64;
             let dispatches = plan.steps().len();
             run.prefill_dispatches += dispatches as u32;
-            let timestamps = match self.trace {
-                true => Timestamps::new(self.gpu, dispatches)?,
-                false => None,
-            };
+            let timestamps = Timestamps::new(self.gpu, &plan, self.detail)?;
             let (encode_nanos, submit_nanos) = plan.submit(self.gpu, timestamps.as_ref());
-            if self.trace {
+            let handed_over = start + encode_nanos;
+            if self.detail != Detail::None {
+                self.gpu.poll()?;
+                let wall_nanos = self.clock.elapsed().as_nanos() as u64 - handed_over;
                 run.submissions.push(Submission {
                     token: 0,
                     start_nanos: start,
                     encode_nanos,
                     submit_nanos,
+                    wall_nanos,
                     dispatches: dispatches as u32,
                 });
             }
             if let Some(timestamps) = timestamps {
-                super::record(
-                    run,
-                    0,
-                    &plan,
-                    start,
-                    timestamps.read_back(self.gpu, dispatches)?,
-                );
+                let times = timestamps.read_back(self.gpu, &plan)?;
+                super::record(run, 0, &plan, handed_over, times);
             }
         }
         Ok(())
@@ -127,7 +123,7 @@ impl Engine {
         let mut pending = Pending {
             gpu: &self.gpu,
             clock,
-            trace: request.trace,
+            detail: request.detail,
             steps: self.model.embed_steps(&self.gpu, &prefill)?,
         };
         let layers = self.model.config.layers;

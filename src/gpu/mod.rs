@@ -12,5 +12,5 @@ pub mod shader;
 pub use buffer::Buffer;
 pub use device::{Class, Gpu};
 pub use pipeline::{Op, Params, Pipeline};
-pub use plan::{DispatchTime, Plan, Step};
+pub use plan::{GpuTime, Plan, Step};
 pub use shader::Variant;

@@ -4,6 +4,8 @@ use super::buffer::Buffer;
 use super::device::Gpu;
 use super::pipeline::{Op, Params};
 use crate::error::Result;
+use crate::trace::Detail;
+use std::ops::Range;
 
 /// Uniform offsets must be multiples of this under WebGPU's default limits.
 const PARAMS_ALIGNMENT: usize = 256;
@@ -48,11 +50,17 @@ impl Step {
         (self.weight_bytes, self.flops) = (weight_bytes, flops);
         self
     }
+
+    /// The layer that the label names.
+    pub fn layer(&self) -> Option<usize> {
+        let label = self.label.strip_prefix('L')?;
+        label.split('.').next()?.parse().ok()
+    }
 }
 
-/// When a dispatch ran, by the GPU's clock.
+/// When something ran, by the GPU's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DispatchTime {
+pub struct GpuTime {
     /// Nanoseconds since the first timestamp of the submission.
     pub start_nanos: u64,
     /// How long it took.
@@ -107,13 +115,28 @@ impl Plan {
         }
     }
 
-    /// Records each dispatch in a pass of its own, with a timestamp before and after it.
+    /// The dispatches that are timed together: neighbours of one layer, or each alone.
+    pub fn groups(&self, detail: Detail) -> Vec<Range<usize>> {
+        let same = |a: &Step, b: &Step| {
+            detail == Detail::Layer && a.layer().is_some() && a.layer() == b.layer()
+        };
+        let mut end = 0;
+        let group = |steps: &[Step]| {
+            let start = end;
+            end += steps.len();
+            start..end
+        };
+        self.steps.chunk_by(same).map(group).collect()
+    }
+
+    /// Records each group in a pass of its own, with a timestamp before and after it.
     pub fn encode_timed(&self, encoder: &mut wgpu::CommandEncoder, timestamps: &Timestamps) {
+        let groups = self.groups(timestamps.detail);
         assert!(
-            self.steps.len() <= timestamps.capacity,
-            "more dispatches than timestamps"
+            groups.len() <= timestamps.capacity,
+            "more groups than timestamps"
         );
-        for index in 0..self.steps.len() {
+        for (index, group) in groups.iter().enumerate() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
                 timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
@@ -122,9 +145,11 @@ impl Plan {
                     end_of_pass_write_index: Some(2 * index as u32 + 1),
                 }),
             });
-            self.dispatch(&mut pass, index);
+            for step in group.clone() {
+                self.dispatch(&mut pass, step);
+            }
         }
-        let used = 2 * self.steps.len() as u32;
+        let used = 2 * groups.len() as u32;
         if used > 0 {
             encoder.resolve_query_set(&timestamps.queries, 0..used, &timestamps.resolved.raw, 0);
         }
@@ -165,18 +190,20 @@ impl Plan {
     }
 }
 
-/// A set of GPU timestamps, two per dispatch.
+/// A set of GPU timestamps, two per group of dispatches.
 pub struct Timestamps {
     queries: wgpu::QuerySet,
     resolved: Buffer,
     capacity: usize,
+    detail: Detail,
 }
 
 impl Timestamps {
-    /// Room for `dispatches`; `None` if the adapter has no timestamps.
-    pub fn new(gpu: &Gpu, dispatches: usize) -> Result<Option<Self>> {
-        let capacity = dispatches.clamp(1, wgpu::QUERY_SET_MAX_QUERIES as usize / 2);
-        if !gpu.class.timestamps || dispatches > capacity {
+    /// Room for the groups of a plan; `None` if none are asked for or the adapter has no timestamps.
+    pub fn new(gpu: &Gpu, plan: &Plan, detail: Detail) -> Result<Option<Self>> {
+        let groups = plan.groups(detail).len();
+        let capacity = groups.clamp(1, wgpu::QUERY_SET_MAX_QUERIES as usize / 2);
+        if detail == Detail::None || !gpu.class.timestamps || groups > capacity {
             return Ok(None);
         }
         let count = 2 * capacity as u32;
@@ -200,17 +227,19 @@ impl Timestamps {
                 size,
             },
             capacity,
+            detail,
         }))
     }
 
-    /// The times of the first `dispatches`, waiting for all submitted work, and how many of them ran
-    /// backwards: it happens on some drivers, and counts as a duration of zero.
-    pub fn read_back(&self, gpu: &Gpu, dispatches: usize) -> Result<(Vec<DispatchTime>, u32)> {
-        let ticks: Vec<u64> = self.resolved.read_back(gpu, 2 * dispatches)?;
+    /// The times of the plan's groups, waiting for all submitted work, and how many of them ran backwards:
+    /// it happens on some drivers, and counts as a duration of zero.
+    pub fn read_back(&self, gpu: &Gpu, plan: &Plan) -> Result<(Vec<GpuTime>, u32)> {
+        let groups = plan.groups(self.detail).len();
+        let ticks: Vec<u64> = self.resolved.read_back(gpu, 2 * groups)?;
         let first = ticks.first().copied().unwrap_or_default();
         let period = f64::from(gpu.queue.get_timestamp_period());
         let nanos = |ticks: u64| (ticks as f64 * period) as u64;
-        let time = |pair: &[u64]| DispatchTime {
+        let time = |pair: &[u64]| GpuTime {
             start_nanos: nanos(pair[0].saturating_sub(first)),
             duration_nanos: nanos(pair[1].saturating_sub(pair[0])),
         };
