@@ -137,7 +137,7 @@ pub fn perfetto(runs: &[Run], out: &mut dyn Write) -> std::io::Result<()> {
     };
     // Thousandths of a microsecond are nanoseconds: nothing is lost.
     let micros = |nanos: u64| nanos as f64 / 1e3;
-    write!(out, "{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n")?;
+    writeln!(out, "{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
     for (index, run) in runs.iter().enumerate() {
         let pid = index + 1;
         let name = |kind: &str, tid: usize, name: String| json!({"ph": "M", "name": kind, "pid": pid, "tid": tid, "args": {"name": name}});
