@@ -16,10 +16,14 @@ use crate::model::chat_template::{ChatTemplate, Message};
 use crate::model::config::Config;
 use crate::model::kv_cache::KvCache;
 use crate::model::llama::Llama;
+use crate::model::source::Source;
+use crate::model::synthetic::Synthetic;
+use crate::model::tiny;
 use crate::model::tokenizer::Tokenizer;
 use crate::router::{Decision, Router};
 use crate::trace::{Detail, Dispatch, ModelSummary, Run, Sampling, Score};
 use crate::weights::gguf::Gguf;
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -128,8 +132,38 @@ impl Engine {
         } else {
             None
         };
+        let mut engine = Self::assemble(options, &gguf, config, tokenizer, progress)?;
+        engine.template = template;
+        Ok(engine)
+    }
+
+    /// Makes a model of random weights on the adapter, for timing; `options.model` only names it.
+    pub fn synthetic(
+        model: &Synthetic,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self> {
+        let mut config = model.config.clone();
+        config.context = config
+            .context
+            .min(options.context.unwrap_or(CONTEXT).max(1));
+        let fail = |error| Error::write(Path::new("vocabulary"), error);
+        let mut file = tempfile::NamedTempFile::new().map_err(fail)?;
+        file.write_all(&tiny::vocabulary_bytes(config.vocab))
+            .map_err(fail)?;
+        let tokenizer = Tokenizer::from_gguf(&Gguf::open(file.path())?)?;
+        Self::assemble(options, model, config, tokenizer, progress)
+    }
+
+    fn assemble(
+        options: &LoadOptions,
+        source: &dyn Source,
+        config: Config,
+        tokenizer: Tokenizer,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self> {
         let gpu = Gpu::open(options.device.as_deref())?;
-        let model = Llama::load(&gpu, &gguf, config, progress)?;
+        let model = Llama::load(&gpu, source, config, progress)?;
         let decode = Decode::new(&gpu, &model.config)?;
         let summary = summary(&model, &options.model);
         let path = options.model.clone();
@@ -137,7 +171,7 @@ impl Engine {
             gpu,
             model,
             tokenizer,
-            template,
+            template: None,
             summary,
             path,
             kv: options.kv,

@@ -1,9 +1,10 @@
 //! `first bench`.
 
-use super::options::{ModelOptions, PolicyOptions, count_bar, load};
+use super::options::{ModelOptions, PolicyOptions, count_bar, load, synthesise};
 use crate::bench::{Measured, Plan, Report, change, mean_and_deviation, median, quantile, run};
 use crate::engine::{Engine, Policy};
 use crate::mask::LayerMask;
+use crate::model::synthetic::Synthetic;
 use crate::router::policy::{even, random};
 use crate::trace::{self, Detail};
 use anyhow::Context;
@@ -44,6 +45,9 @@ pub(super) struct Bench {
     /// Compare with a run saved by `-o json`.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
+    /// Time a model of this shape with random weights instead: `llama-3.2-3b:q4_1`.
+    #[arg(long, value_name = "SHAPE:FORMAT", conflicts_with_all = ["model", "router"])]
+    synthetic: Option<Synthetic>,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
@@ -71,7 +75,10 @@ impl Bench {
             })
         });
         let baseline = baseline.transpose()?;
-        let mut engine = load(&self.model)?;
+        let mut engine = match &self.synthetic {
+            Some(model) => synthesise(model, &self.model)?,
+            None => load(&self.model)?,
+        };
         let most = engine.model.config.context;
         let longest = self.prompt.max(self.depth.max(1) + self.answer);
         anyhow::ensure!(

@@ -4,6 +4,7 @@ use crate::engine::{Engine, LoadOptions, Policy};
 use crate::error::{Error, Result};
 use crate::kernels::KvFormat;
 use crate::mask::LayerMask;
+use crate::model::synthetic::Synthetic;
 use crate::pull;
 use crate::router::file::{BaseModel, RouterFile};
 use crate::router::{Decision, threshold_for};
@@ -37,6 +38,15 @@ impl ModelOptions {
             None => fetch(),
         }
     }
+
+    fn load_options(&self, model: PathBuf) -> LoadOptions {
+        LoadOptions {
+            device: self.device.clone(),
+            model,
+            kv: self.kv,
+            context: self.context,
+        }
+    }
 }
 
 /// Fetches the default model with a progress bar, if it is not there yet.
@@ -49,15 +59,20 @@ pub(super) fn fetch() -> Result<PathBuf> {
 
 /// Loads a model with a progress bar.
 pub(super) fn load(options: &ModelOptions) -> Result<Engine> {
-    let model = options.path()?;
+    let options = options.load_options(options.path()?);
     let bar = byte_bar("loading");
-    let options = LoadOptions {
-        device: options.device.clone(),
-        model,
-        kv: options.kv,
-        context: options.context,
-    };
     let engine = Engine::load(&options, &mut |done, total| update(&bar, done, total))?;
+    bar.finish_and_clear();
+    Ok(engine)
+}
+
+/// Makes a model of random weights with a progress bar.
+pub(super) fn synthesise(model: &Synthetic, options: &ModelOptions) -> Result<Engine> {
+    let options = options.load_options(PathBuf::from(&model.config.name));
+    let bar = byte_bar("making random weights");
+    let engine = Engine::synthetic(model, &options, &mut |done, total| {
+        update(&bar, done, total)
+    })?;
     bar.finish_and_clear();
     Ok(engine)
 }

@@ -67,6 +67,21 @@ impl Buffer {
         })
     }
 
+    /// A buffer of `size_bytes` filled with `pattern` again and again.
+    pub fn repeated(gpu: &Gpu, label: &str, pattern: &[u8], size_bytes: u64) -> Result<Self> {
+        let filled = Self::zeroed(gpu, label, size_bytes)?;
+        let source = Self::from_slice(gpu, label, pattern)?;
+        let mut encoder = gpu.encoder();
+        let step = pattern.len() as u64;
+        for at in (0..filled.size).step_by(pattern.len()) {
+            let size = step.min(filled.size - at);
+            encoder.copy_buffer_to_buffer(&source.raw, 0, &filled.raw, at, size);
+        }
+        gpu.submit(encoder);
+        gpu.poll()?;
+        Ok(filled)
+    }
+
     /// Uniform use is only asked for where the whole buffer may be bound as one.
     fn usage(gpu: &Gpu, label: &str, size: u64) -> Result<wgpu::BufferUsages> {
         let most = gpu.binding_bytes();

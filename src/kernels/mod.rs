@@ -5,9 +5,11 @@
 pub mod argmax;
 pub mod attention;
 pub mod attention_decode;
+pub mod copy;
 pub mod cross_entropy;
 pub mod embed;
 pub mod epilogue;
+pub mod fma;
 pub mod matmul;
 pub mod matvec;
 pub mod rms_norm;
@@ -110,6 +112,8 @@ pub fn all_variants() -> Vec<Variant> {
         variants.push(router_score::variant(&class, Some(1e-5)));
         let alone = ["argmax", "cross_entropy"];
         variants.push(sample::variant());
+        variants.push(copy::variant());
+        variants.push(fma::variant());
         variants.extend(alone.map(|kernel| Variant::new(kernel).import("reduce", reduce)));
     }
     variants

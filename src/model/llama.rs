@@ -13,6 +13,7 @@
 use super::buffers::{Chunk, Decode, Prefill};
 use super::config::Config;
 use super::kv_cache::KvCache;
+use super::source::Source;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Step};
 use crate::kernels::attention::Attention;
@@ -21,8 +22,6 @@ use crate::kernels::router_score::Routers;
 use crate::kernels::{self, Epilogue, Rope};
 use crate::mask::{LayerMask, Sublayer};
 use crate::trace::Sampling;
-use crate::weights::gguf::Gguf;
-use crate::weights::names;
 use crate::weights::pack::{Linear, Order};
 
 /// One layer's weights.
@@ -51,29 +50,22 @@ pub struct Llama {
 }
 
 impl Llama {
-    /// Uploads the weights of a checked file. `progress` hears of bytes done and bytes in all.
+    /// Uploads the weights of a checked source. `progress` hears of bytes done and bytes in all.
     pub fn load(
         gpu: &Gpu,
-        gguf: &Gguf,
+        source: &dyn Source,
         config: Config,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self> {
-        let total = gguf.file_bytes();
+        let total = source.total_bytes();
         let mut done = 0;
         let mut linear = |parts: &[String], order: Order| {
-            let views = parts
-                .iter()
-                .map(|name| gguf.tensor(&file_name(name)))
-                .collect::<Result<Vec<_>>>()?;
-            let linear = Linear::pack(gpu, &parts.join("+"), order, &views)?;
+            let linear = source.linear(gpu, parts, order)?;
             done += linear.bytes();
             progress(done.min(total), total);
             Ok(linear)
         };
-        let vector = |name: &str| {
-            let view = gguf.tensor(&file_name(name))?;
-            Buffer::from_slice(gpu, name, &view.to_f32())
-        };
+        let vector = |name: &str| source.vector(gpu, name);
         let layer = |layer: usize| {
             let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
             let mut joint = |parts: &[&str], order| {
@@ -460,12 +452,6 @@ impl Llama {
         steps.extend(self.head_steps(gpu, decode)?);
         Ok(steps)
     }
-}
-
-/// A checkpoint name as GGUF files spell it.
-fn file_name(name: &str) -> String {
-    names::gguf_from_hf(name)
-        .unwrap_or_else(|| panic!("`{name}` is not a tensor of the llama family"))
 }
 
 /// Cos and sin of each position's angle for each pair of dimensions (arXiv 2104.09864), with the

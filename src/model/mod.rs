@@ -15,5 +15,7 @@ pub mod chat_template;
 pub mod config;
 pub mod kv_cache;
 pub mod llama;
+pub mod source;
+pub mod synthetic;
 pub mod tiny;
 pub mod tokenizer;

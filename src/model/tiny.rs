@@ -126,6 +126,13 @@ fn writer(options: &TinyOptions) -> GgufWriter {
     writer
 }
 
+/// The bytes of a file with the vocabulary alone, of `vocab` tokens: for models without a file.
+pub fn vocabulary_bytes(vocab: usize) -> Vec<u8> {
+    let mut writer = GgufWriter::new();
+    vocabulary(&mut writer, vocab);
+    writer.to_bytes()
+}
+
 fn vocabulary(writer: &mut GgufWriter, vocab: usize) {
     assert!(
         vocab >= TinyOptions::MIN_VOCAB,

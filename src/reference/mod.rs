@@ -4,8 +4,10 @@
 pub mod argmax;
 pub mod attention;
 pub mod attention_decode;
+pub mod copy;
 pub mod cross_entropy;
 pub mod embed;
+pub mod fma;
 pub mod matmul;
 pub mod matvec;
 pub mod residual;

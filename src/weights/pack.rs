@@ -140,6 +140,60 @@ impl Linear {
         })
     }
 
+    /// A matrix of small random weights, the same in every mebibyte, made without passing all of it to the
+    /// GPU.
+    pub fn random(
+        gpu: &Gpu,
+        name: &str,
+        order: Order,
+        format: Format,
+        [rows, columns]: [usize; 2],
+    ) -> Result<Self> {
+        assert!(
+            rows.is_multiple_of(TILE) && columns.is_multiple_of(32),
+            "{name} [{rows}, {columns}] has whole tiles"
+        );
+        // Multiples of the golden ratio, modulo 1: spread evenly, and the same everywhere.
+        let weight = |index: u32| {
+            let turn = index.wrapping_mul(0x9e37_79b9) as f32 / u32::MAX as f32;
+            (2.0 * turn - 1.0) / (columns as f32).sqrt()
+        };
+        let values: Vec<f32> = (0..1 << 18).map(weight).collect();
+        let (header, body) = (format.header_bytes(), format.quants_bytes());
+        let (mut scales, mut quants) = (Vec::new(), Vec::new());
+        for block in format.encode_row(&values).chunks_exact(header + body) {
+            scales.extend_from_slice(&block[..header]);
+            quants.extend_from_slice(&block[header..]);
+        }
+        let tiles = rows / TILE;
+        let room = (gpu.binding_bytes() as usize / format.tile_bytes(columns)).max(1);
+        let slice = |first: usize| {
+            let tiles = first..tiles.min(first + room);
+            let blocks = tiles.len() * TILE * columns / 32;
+            let fill = |pattern: &[u8], size: usize| {
+                Buffer::repeated(gpu, name, pattern, (blocks * size) as u64)
+            };
+            Ok(Slice {
+                format,
+                tiles: tiles.start as u32..tiles.end as u32,
+                quants: fill(&quants, body)?,
+                scales: if header > 0 {
+                    Some(fill(&scales, header)?)
+                } else {
+                    None
+                },
+                bytes: (blocks * (header + body)) as u64,
+            })
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            rows,
+            columns,
+            order,
+            slices: (0..tiles).step_by(room).map(slice).collect::<Result<_>>()?,
+        })
+    }
+
     /// Bytes a product with the whole matrix reads.
     pub fn bytes(&self) -> u64 {
         self.slices.iter().map(|slice| slice.bytes).sum()

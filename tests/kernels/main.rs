@@ -4,9 +4,11 @@
 mod argmax;
 mod attention;
 mod attention_decode;
+mod copy;
 mod cross_entropy;
 mod embed;
 mod epilogues;
+mod fma;
 mod matmul;
 mod matvec;
 mod rms_norm;
@@ -32,9 +34,11 @@ fn main() {
         ("argmax", argmax::test),
         ("attention", attention::test),
         ("attention_decode", attention_decode::test),
+        ("copy", copy::test),
         ("cross_entropy", cross_entropy::test),
         ("embed", embed::test),
         ("epilogues", epilogues::test),
+        ("fma", fma::test),
         ("matmul", matmul::test),
         ("matvec", matvec::test),
         ("rms_norm", rms_norm::test),

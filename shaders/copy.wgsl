@@ -1,0 +1,21 @@
+// y = x: what an adapter's memory can do, for the bench to compare kernels with.
+//
+//   x, y  [count]  f32, count a multiple of 4
+//
+// A workgroup owns 1024 neighbouring vec4; lanes take neighbours, so that every access is coalesced.
+
+struct Params {
+    fours: u32, // count / 4
+}
+#import params
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>; // [count / 4]
+@group(0) @binding(20) var<storage, read_write> y: array<vec4<f32>>; // [count / 4]
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let first = workgroup.x * 1024u + lane;
+    for (var i = first; i < min(first + 1024u, params.fours); i += 64u) {
+        y[i] = x[i];
+    }
+}
