@@ -3,6 +3,10 @@
 //! Masks take turns within every repetition (A B A B ...), so that a machine that drifts drifts for all of
 //! them; differences are taken within a repetition and given with a 95 % confidence interval.
 
+pub mod kernels;
+pub mod plot;
+pub mod scaling;
+
 use crate::engine::{Engine, Event, Policy, Request};
 use crate::error::Result;
 use crate::mask::{LayerMask, Sublayer};

@@ -1,5 +1,8 @@
 //! `first bench`.
 
+mod kernels;
+mod scaling;
+
 use super::options::{ModelOptions, PolicyOptions, count_bar, load, synthesise};
 use crate::bench::{Measured, Plan, Report, change, mean_and_deviation, median, quantile, run};
 use crate::engine::{Engine, Policy};
@@ -15,7 +18,10 @@ use std::sync::atomic::Ordering;
 
 /// Time prefill and decode, full against masked, in turns.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Bench {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Prompt tokens of the prefill test; 0 leaves it out.
     #[arg(short, long, value_name = "N", default_value_t = 128)]
     prompt: usize,
@@ -54,6 +60,14 @@ pub(super) struct Bench {
     policy: PolicyOptions,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Time each kernel alone, against what the adapter's memory and arithmetic can do.
+    Kernels(kernels::Kernels),
+    /// Decode against the context before it, prefill against the length of the prompt.
+    Scaling(Box<scaling::Lengths>),
+}
+
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Output {
     Md,
@@ -63,7 +77,12 @@ enum Output {
 }
 
 impl Bench {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(mut self) -> anyhow::Result<ExitCode> {
+        match self.what.take() {
+            Some(What::Kernels(kernels)) => return kernels.run(),
+            Some(What::Scaling(lengths)) => return lengths.run(),
+            None => {}
+        }
         let baseline = self.baseline.as_ref().map(|path| {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("{} could not be read", path.display()))?;

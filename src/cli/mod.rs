@@ -31,7 +31,7 @@ enum Command {
     /// Fetch the default model into the cache folder.
     Pull,
     /// Time prefill and decode, full against masked.
-    Bench(bench::Bench),
+    Bench(Box<bench::Bench>),
     /// Measure how much each layer matters, and write a fixed mask of those that matter least.
     Calibrate(calibrate::Calibrate),
     /// Compare the engine with exact outputs of a reference implementation.

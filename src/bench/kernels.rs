@@ -1,0 +1,472 @@
+//! Timing each kernel alone, on the shapes of known models, against what the adapter can do at best.
+//!
+//! The roofs, copying and multiply-adds, are measured in the same run. A kernel's share of the roof is the
+//! time that its bytes or its floating-point operations would take at that rate, whichever is longer, over
+//! the time that it took. Matrices that fit a cache take turns with copies of themselves, as layers do.
+
+use super::{change, median};
+use crate::error::{Error, Result};
+use crate::gpu::plan::Timestamps;
+use crate::gpu::{Buffer, Gpu, Plan, Step};
+use crate::kernels::attention::Attention;
+use crate::kernels::matvec::Norm;
+use crate::kernels::router_score::Routers;
+use crate::kernels::{self, Epilogue, KvFormat, Rope};
+use crate::model::config::Config;
+use crate::trace::{AdapterSummary, Detail, Sampling};
+use crate::weights::Format;
+use crate::weights::pack::{Linear, Order};
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+
+/// What to time.
+#[derive(Clone, Debug)]
+pub struct KernelPlan {
+    /// The shapes.
+    pub shapes: Vec<Config>,
+    /// The formats of the weight matrices.
+    pub formats: Vec<Format>,
+    /// Only kernels whose name contains this.
+    pub kernel: String,
+    /// Tokens of a prefill.
+    pub tokens: usize,
+    /// Tokens of context of a decoded token.
+    pub depth: usize,
+    /// How often, after once to warm up.
+    pub rounds: usize,
+}
+
+/// What the kernels of an adapter cost.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KernelReport {
+    /// The adapter.
+    pub adapter: AdapterSummary,
+    /// Whether the times are the GPU's own; otherwise the host's wall time.
+    pub timestamps: bool,
+    /// Bytes read and written per second by a copy.
+    pub copy_rate: f64,
+    /// Floating-point operations per second of dependent multiply-adds.
+    pub flop_rate: f64,
+    /// One per kernel, part, shape and format.
+    pub kernels: Vec<KernelTime>,
+    /// What fusing gains.
+    pub fusions: Vec<Fusion>,
+}
+
+/// The cost of one kernel on one shape.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KernelTime {
+    /// The shape's name.
+    pub shape: String,
+    /// The shader.
+    pub kernel: String,
+    /// The part of the model, or the sizes.
+    pub part: String,
+    /// The weights' format; empty for kernels without.
+    pub format: String,
+    /// Time of each round, in nanoseconds.
+    pub nanos: Vec<f64>,
+    /// Bytes that must be read and written.
+    pub bytes: u64,
+    /// Floating-point operations in products and attention.
+    pub flops: u64,
+}
+
+impl KernelTime {
+    /// The median, in nanoseconds.
+    pub fn median_nanos(&self) -> f64 {
+        median(&self.nanos).unwrap_or(f64::NAN)
+    }
+}
+
+/// One fused kernel against the same work in several.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fusion {
+    /// The shape's name.
+    pub shape: String,
+    /// What was fused.
+    pub name: String,
+    /// Time of each round fused and apart, in nanoseconds.
+    pub nanos: [Vec<f64>; 2],
+}
+
+impl Fusion {
+    /// Relative change of time by fusing, with half the width of its 95 % interval.
+    pub fn gain(&self) -> Option<(f64, f64)> {
+        change(&self.nanos[1], &self.nanos[0])
+    }
+}
+
+/// Bytes that a case touches in a round, so that no cache holds them all.
+const TOUCHED: u64 = 64 << 20;
+
+/// Work that is timed: the same steps on several copies of the weights.
+struct Case {
+    kernel: &'static str,
+    part: String,
+    format: &'static str,
+    bytes: u64,
+    copies: Vec<Vec<Step>>,
+}
+
+/// Times everything that the plan asks for. `progress` hears what comes next.
+pub fn run(
+    gpu: &Gpu,
+    plan: &KernelPlan,
+    progress: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<KernelReport> {
+    let mut report = KernelReport {
+        adapter: gpu.adapter.clone(),
+        timestamps: gpu.class.timestamps,
+        copy_rate: 0.0,
+        flop_rate: 0.0,
+        kernels: Vec::new(),
+        fusions: Vec::new(),
+    };
+    let mut next = |what: &str| match progress(what) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Cancelled),
+    };
+    next("roofs")?;
+    (report.copy_rate, report.flop_rate) = roofs(gpu, plan.rounds)?;
+    for config in &plan.shapes {
+        let bench = Bench { gpu, config, plan };
+        let wanted = |kernel: &str| kernel.contains(&plan.kernel);
+        let mut time = |case: Case| -> Result<()> {
+            next(&format!("{} {} {}", config.name, case.kernel, case.part))?;
+            let flops = case.copies[0].iter().map(|step| step.flops).sum();
+            report.kernels.push(KernelTime {
+                shape: config.name.clone(),
+                kernel: case.kernel.to_owned(),
+                part: case.part,
+                format: case.format.to_owned(),
+                nanos: nanos(gpu, &case.copies, plan.rounds)?,
+                bytes: case.bytes,
+                flops,
+            });
+            Ok(())
+        };
+        for format in &plan.formats {
+            for (kernel, part) in MATRICES
+                .iter()
+                .flat_map(|part| ["matvec", "matmul"].map(|kernel| (kernel, part)))
+                .filter(|(kernel, _)| wanted(kernel))
+            {
+                time(bench.product(kernel, part, *format)?)?;
+            }
+        }
+        for case in bench
+            .others()?
+            .into_iter()
+            .filter(|case| wanted(case.kernel))
+        {
+            time(case)?;
+        }
+        if wanted("matvec") {
+            next(&format!("{} fusions", config.name))?;
+            report.fusions.extend(bench.fusions()?);
+        }
+    }
+    Ok(report)
+}
+
+/// Bytes per second of a copy and floating-point operations per second.
+fn roofs(gpu: &Gpu, rounds: usize) -> Result<(f64, f64)> {
+    let count = 1 << 23;
+    let zeros = || Buffer::zeroed(gpu, "roof", 4 * count as u64);
+    let (x, y) = (zeros()?, zeros()?);
+    let copy = kernels::copy::step(gpu, [&x, &y], count)?;
+    let fma = kernels::fma::step(gpu, [&x, &y], 1 << 18, 4096, [-0.75, 0.5])?;
+    let flops = fma.flops as f64;
+    // The best of the rounds: a roof is what can be reached.
+    let best = |step| -> Result<f64> {
+        let nanos = nanos(gpu, &[vec![step]], rounds.max(5))?;
+        Ok(nanos.into_iter().fold(f64::INFINITY, f64::min))
+    };
+    Ok((8e9 * count as f64 / best(copy)?, 1e9 * flops / best(fma)?))
+}
+
+/// The time of one copy in each round.
+fn nanos(gpu: &Gpu, copies: &[Vec<Step>], rounds: usize) -> Result<Vec<f64>> {
+    let count = copies.len() as f64;
+    let plan = Plan::new(gpu, copies.concat())?;
+    let mut rounds = (0..=rounds).map(|_| Ok(sum(gpu, &plan)? / count));
+    rounds.next().transpose()?;
+    rounds.collect()
+}
+
+/// The time of all dispatches of a plan.
+fn sum(gpu: &Gpu, plan: &Plan) -> Result<f64> {
+    let Some(timestamps) = Timestamps::new(gpu, plan, Detail::Dispatch)? else {
+        let clock = std::time::Instant::now();
+        plan.run(gpu)?;
+        return Ok(clock.elapsed().as_nanos() as f64);
+    };
+    plan.submit(gpu, Some(&timestamps));
+    let (times, _) = timestamps.read_back(gpu, plan)?;
+    Ok(times.iter().map(|time| time.duration_nanos as f64).sum())
+}
+
+/// The weight matrices of a layer, and the head.
+const MATRICES: [&str; 5] = ["qkv", "o", "gate_up", "down", "head"];
+
+struct Bench<'a> {
+    gpu: &'a Gpu,
+    config: &'a Config,
+    plan: &'a KernelPlan,
+}
+
+impl Bench<'_> {
+    /// Numbers of about unit size.
+    fn numbers(&self, count: usize) -> Result<Buffer> {
+        let pattern: Vec<f32> = (0..4096)
+            .map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0)
+            .collect();
+        let bytes = bytemuck::cast_slice(&pattern);
+        Buffer::repeated(self.gpu, "numbers", bytes, 4 * count as u64)
+    }
+
+    fn zeros(&self, count: usize) -> Result<Buffer> {
+        Buffer::zeroed(self.gpu, "zeros", 4 * count as u64)
+    }
+
+    fn linear(&self, part: &str, format: Format) -> Result<Linear> {
+        let config = self.config;
+        let (hidden, queries) = (config.hidden, config.query_rows());
+        let (order, rows, columns) = match part {
+            "qkv" => (Order::Pairs, queries + 2 * config.key_rows(), hidden),
+            "o" => (Order::Plain, hidden, queries),
+            "gate_up" => (Order::Halves, 2 * config.feed_forward, hidden),
+            "down" => (Order::Plain, hidden, config.feed_forward),
+            _ => (Order::Plain, config.vocab, hidden),
+        };
+        Linear::random(self.gpu, part, order, format, [rows, columns])
+    }
+
+    /// What the model does with the product of a matrix.
+    fn steps(
+        &self,
+        linear: &Linear,
+        x: &Buffer,
+        norm: Option<Norm<'_>>,
+        tokens: Option<usize>,
+    ) -> Result<Vec<Step>> {
+        let (gpu, config) = (self.gpu, self.config);
+        let count = tokens.unwrap_or(1);
+        let y = self.zeros(count * linear.rows)?;
+        let (queries, state) = (self.zeros(count * config.query_rows())?, self.zeros(4)?);
+        let kv = self.zeros(2 * count.next_multiple_of(32) * config.key_rows())?;
+        let rotations = self.numbers(count * config.head_dim)?;
+        let epilogue = match linear.order {
+            Order::Pairs => Epilogue::Rope(Rope {
+                rotations: &rotations,
+                state: &state,
+                queries: &queries,
+                kv: &kv,
+                kv_format: KvFormat::F32,
+                query_rows: config.query_rows(),
+                key_rows: config.key_rows(),
+                head_dim: config.head_dim,
+            }),
+            Order::Halves => Epilogue::SiluMul { y: &y },
+            Order::Plain if linear.name == "head" => Epilogue::Store { y: &y },
+            Order::Plain => Epilogue::Residual { y: &y },
+        };
+        match tokens {
+            None => kernels::matvec::steps(gpu, &linear.name, linear, x, norm, epilogue),
+            Some(tokens) => {
+                kernels::matmul::steps(gpu, &linear.name, linear, x, tokens, 0, epilogue)
+            }
+        }
+    }
+
+    fn product(&self, kernel: &'static str, part: &str, format: Format) -> Result<Case> {
+        let tokens = match kernel {
+            "matvec" => None,
+            // Logits of a whole prompt fit no binding.
+            _ if part == "head" => Some(32),
+            _ => Some(self.plan.tokens),
+        };
+        let linear = self.linear(part, format)?;
+        let count = (TOUCHED / linear.bytes()).clamp(1, 16);
+        let count = if tokens.is_some() { 1 } else { count };
+        let x = self.numbers(tokens.unwrap_or(1) * linear.columns)?;
+        let gamma = self.numbers(linear.columns)?;
+        let normed = matches!(part, "qkv" | "gate_up" | "head") && tokens.is_none();
+        let norm = normed.then_some(Norm {
+            gamma: &gamma,
+            epsilon: self.config.rms_norm_epsilon,
+        });
+        let mut copies = vec![self.steps(&linear, &x, norm, tokens)?];
+        for _ in 1..count {
+            copies.push(self.steps(&self.linear(part, format)?, &x, norm, tokens)?);
+        }
+        let vectors = 4 * tokens.unwrap_or(1) * (linear.rows + linear.columns);
+        let times = tokens.map_or(String::new(), |tokens| format!(" x {tokens}"));
+        Ok(Case {
+            kernel,
+            part: format!("{part} [{}, {}]{times}", linear.rows, linear.columns),
+            format: format.name(),
+            bytes: linear.bytes() + vectors as u64,
+            copies,
+        })
+    }
+
+    /// Kernels without weights, and the embedding.
+    fn others(&self) -> Result<Vec<Case>> {
+        let (gpu, config) = (self.gpu, self.config);
+        let KernelPlan { tokens, depth, .. } = *self.plan;
+        let (hidden, vocab, queries) = (config.hidden, config.vocab, config.query_rows());
+        let case = |kernel, part: String, numbers: usize, steps| Case {
+            kernel,
+            part,
+            format: "",
+            bytes: 4 * numbers as u64,
+            copies: vec![steps],
+        };
+        let attention = |tokens, kv: &Buffer| -> Result<(Buffer, Buffer, Buffer)> {
+            Ok((
+                self.numbers(tokens * queries)?,
+                self.zeros(tokens * queries)?,
+                kv.clone(),
+            ))
+        };
+        let kv_count = |positions: usize| 2 * positions.next_multiple_of(32) * config.key_rows();
+        let sizes = |(q, y, kv): &(Buffer, Buffer, Buffer),
+                     step: &dyn Fn(Attention<'_>) -> Result<Step>| {
+            step(Attention {
+                queries: q,
+                kv,
+                kv_format: KvFormat::F32,
+                y,
+                heads: config.heads,
+                kv_heads: config.kv_heads,
+                head_dim: config.head_dim,
+            })
+        };
+        let one = attention(1, &self.numbers(kv_count(depth))?)?;
+        let state = Buffer::from_slice(gpu, "state", &[0, depth as u32 - 1, 0, 0])?;
+        let decode = sizes(&one, &|attention| {
+            kernels::attention_decode::step(gpu, "attention", attention, &state)
+        })?;
+        let many = attention(tokens, &self.numbers(kv_count(tokens))?)?;
+        let prefill = sizes(&many, &|attention| {
+            kernels::attention::step(gpu, "attention", attention, tokens, 0)
+        })?;
+        let x = self.numbers(tokens * hidden)?;
+        let (gamma, y) = (self.numbers(hidden)?, self.zeros(tokens * hidden)?);
+        let epsilon = config.rms_norm_epsilon;
+        let rms_norm =
+            kernels::rms_norm::step(gpu, "norm", [&x, &gamma, &y], [tokens, hidden], epsilon)?;
+        let (biases, scores) = (self.numbers(2)?, self.zeros(2 * tokens)?);
+        let weights = self.numbers(2 * hidden)?;
+        let routers = Routers {
+            weights: &weights,
+            biases: &biases,
+            count: 2,
+            epsilon: Some(epsilon),
+            scores: &scores,
+            stride: tokens,
+        };
+        let router = kernels::router_score::step(gpu, "router", routers, &x, [tokens, hidden], 0)?;
+        let (logits, own) = (self.numbers(vocab)?, self.zeros(vocab)?);
+        let argmax = kernels::argmax::step(gpu, &logits, &state, vocab)?;
+        let sampling = Sampling {
+            temperature: 0.7,
+            top_k: 40,
+            top_p: 0.9,
+            ..Default::default()
+        };
+        let sample = kernels::sample::step(gpu, [&logits, &own, &state], vocab, &sampling)?;
+        let kv = kv_count(depth);
+        let kv_many = kv_count(tokens);
+        Ok(vec![
+            case(
+                "attention_decode",
+                format!("after {depth}"),
+                kv + 2 * queries,
+                vec![decode],
+            ),
+            case(
+                "attention",
+                format!("x {tokens}"),
+                kv_many + 2 * tokens * queries,
+                vec![prefill],
+            ),
+            case(
+                "rms_norm",
+                format!("x {tokens}"),
+                2 * tokens * hidden,
+                vec![rms_norm],
+            ),
+            case(
+                "router_score",
+                format!("x {tokens}"),
+                tokens * hidden,
+                vec![router],
+            ),
+            case("argmax", format!("[{vocab}]"), vocab, vec![argmax]),
+            case("sample", format!("[{vocab}]"), 2 * vocab, vec![sample]),
+        ])
+    }
+
+    /// Fused kernels against the same work in several, in turns.
+    fn fusions(&self) -> Result<Vec<Fusion>> {
+        let (gpu, config) = (self.gpu, self.config);
+        let format = self.plan.formats[0];
+        let (x, gamma) = (self.numbers(config.hidden)?, self.numbers(config.hidden)?);
+        let (normed, epsilon) = (self.zeros(config.hidden)?, config.rms_norm_epsilon);
+        let norm = Norm {
+            gamma: &gamma,
+            epsilon,
+        };
+        let shape = [1, config.hidden];
+        let before = kernels::rms_norm::step(gpu, "norm", [&x, &gamma, &normed], shape, epsilon)?;
+        let fused = self.linear("gate_up", format)?;
+        let in_one = self.steps(&fused, &x, Some(norm), None)?;
+        let mut in_two = vec![before];
+        in_two.extend(self.steps(&fused, &normed, None, None)?);
+        let store = |rows: usize| -> Result<Vec<Step>> {
+            let size = [rows, config.hidden];
+            let linear = Linear::random(gpu, "part", Order::Plain, format, size)?;
+            let y = self.zeros(rows)?;
+            kernels::matvec::steps(
+                gpu,
+                "part",
+                &linear,
+                &x,
+                Some(norm),
+                Epilogue::Store { y: &y },
+            )
+        };
+        let joint = self.steps(&self.linear("qkv", format)?, &x, Some(norm), None)?;
+        let keys = config.key_rows();
+        let apart = [store(config.query_rows())?, store(keys)?, store(keys)?].concat();
+        let pairs = [
+            ("RMSNorm inside gate_up, not before it", in_one, in_two),
+            (
+                "q, k and v in one product with RoPE and cache, not three without",
+                joint,
+                apart,
+            ),
+        ];
+        let compare = |(name, fused, apart): (&str, Vec<Step>, Vec<Step>)| {
+            let plans = [Plan::new(gpu, fused)?, Plan::new(gpu, apart)?];
+            let mut nanos = [Vec::new(), Vec::new()];
+            for round in 0..=5 * self.plan.rounds {
+                for (nanos, plan) in nanos.iter_mut().zip(&plans) {
+                    let time = sum(gpu, plan)?;
+                    if round > 0 {
+                        nanos.push(time);
+                    }
+                }
+            }
+            Ok(Fusion {
+                shape: config.name.clone(),
+                name: name.to_owned(),
+                nanos,
+            })
+        };
+        pairs.into_iter().map(compare).collect()
+    }
+}
