@@ -35,6 +35,7 @@ fn main() {
         ("breaking_ends_cleanly", breaking),
         ("prompts_that_do_not_fit_are_refused", refused),
         ("traces_hold_every_dispatch", traces),
+        ("a_token_costs_known_counts", counts),
     ];
     // Without an adapter these are listed as ignored, never as passed.
     let reason = if Gpu::list().is_empty() {
@@ -414,6 +415,30 @@ fn refused() {
                 })
                 .is_err()
         );
+    });
+}
+
+/// Counts do not swing as times do: what a longer answer costs more is its submissions and 4 bytes each.
+fn counts() {
+    with_engine(|engine| {
+        let mut cost = |max_tokens: usize| {
+            engine.reset();
+            let mut request = request(engine, PROMPT, fixed("1.attn,2"));
+            request.max_tokens = max_tokens;
+            let before = engine.gpu.counters.now();
+            let run = generate(engine, &request);
+            assert_eq!(run.answer_ids.len(), max_tokens);
+            // Embedding, head and sampling, 5 dispatches in a full layer, 2 in an MLP alone.
+            assert_eq!(run.decode_dispatches as usize, 3 + 5 * (LAYERS - 2) + 2);
+            let after = engine.gpu.counters.now();
+            std::array::from_fn(|index| after[index] - before[index])
+        };
+        cost(2);
+        let (short, long): ([u64; 4], [u64; 4]) = (cost(4), cost(24));
+        let [buffers, bind_groups, submissions, bytes]: [u64; 4] =
+            std::array::from_fn(|index| long[index] - short[index]);
+        assert_eq!((buffers, bind_groups), (0, 0), "allocated per token");
+        assert_eq!((submissions, bytes), (20, 80), "per 20 tokens");
     });
 }
 

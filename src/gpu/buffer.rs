@@ -1,6 +1,6 @@
 //! A range of a GPU buffer, and moving data in and out of it.
 
-use super::device::Gpu;
+use super::device::{Counters, Gpu};
 use crate::error::{Error, Result};
 use wgpu::util::DeviceExt;
 
@@ -84,6 +84,7 @@ impl Buffer {
 
     /// Uniform use is only asked for where the whole buffer may be bound as one.
     fn usage(gpu: &Gpu, label: &str, size: u64) -> Result<wgpu::BufferUsages> {
+        Counters::add(&gpu.counters.buffers, 1);
         let most = gpu.binding_bytes();
         if size > most {
             return Err(Error::gpu(
@@ -183,6 +184,7 @@ pub struct ReadBack {
 impl ReadBack {
     /// A buffer of `size_bytes`, a multiple of 4.
     pub fn new(gpu: &Gpu, size_bytes: u64) -> Self {
+        Counters::add(&gpu.counters.buffers, 1);
         let raw = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read_back"),
             size: size_bytes,
@@ -233,6 +235,7 @@ impl ReadBack {
             .get_mapped_range(..)
             .map_err(|error| gpu.lost(error.to_string()))?;
         let bytes = view.to_vec();
+        Counters::add(&gpu.counters.read_back_bytes, bytes.len() as u64);
         drop(view);
         self.raw.unmap();
         Ok(bytes)

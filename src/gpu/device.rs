@@ -6,6 +6,7 @@ use super::shader::Variant;
 use crate::error::{Error, Result};
 use crate::trace::AdapterSummary;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What an adapter is, for lists and traces.
@@ -73,12 +74,45 @@ impl Class {
     }
 }
 
+/// What was asked of a device since it was opened: regressions show in counts long before they show in
+/// noisy times.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Buffers created.
+    pub buffers: AtomicU64,
+    /// Bind groups created.
+    pub bind_groups: AtomicU64,
+    /// Command buffers submitted.
+    pub submissions: AtomicU64,
+    /// Bytes copied back to the host.
+    pub read_back_bytes: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Buffers, bind groups, submissions and bytes read back so far.
+    pub fn now(&self) -> [u64; 4] {
+        [
+            &self.buffers,
+            &self.bind_groups,
+            &self.submissions,
+            &self.read_back_bytes,
+        ]
+        .map(|counter| counter.load(Ordering::Relaxed))
+    }
+}
+
 /// An open device.
 pub struct Gpu {
     /// What it is.
     pub adapter: AdapterSummary,
     /// What it offers.
     pub class: Class,
+    /// What was asked of it.
+    pub counters: Counters,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(super) params_layout: wgpu::BindGroupLayout,
@@ -210,6 +244,7 @@ impl Gpu {
         Ok(Self {
             adapter,
             class,
+            counters: Counters::default(),
             device,
             queue,
             params_layout,
@@ -256,6 +291,7 @@ impl Gpu {
 
     /// Hands recorded commands to the driver.
     pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) {
+        Counters::add(&self.counters.submissions, 1);
         self.queue.submit([encoder.finish()]);
     }
 

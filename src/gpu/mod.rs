@@ -10,7 +10,7 @@ pub mod reflect;
 pub mod shader;
 
 pub use buffer::Buffer;
-pub use device::{Class, Gpu};
+pub use device::{Class, Counters, Gpu};
 pub use pipeline::{Op, Params, Pipeline};
 pub use plan::{GpuTime, Plan, Step};
 pub use shader::Variant;

@@ -1,7 +1,7 @@
 //! Compute pipelines made from a [`Variant`], and operations: a pipeline with its buffers bound.
 
 use super::buffer::Buffer;
-use super::device::Gpu;
+use super::device::{Counters, Gpu};
 use super::reflect::{self, BindingKind, Reflection};
 use super::shader::Variant;
 use crate::error::{Error, Result};
@@ -151,6 +151,7 @@ impl Pipeline {
             layout: &self.layout,
             entries: &entries,
         };
+        Counters::add(&gpu.counters.bind_groups, 1);
         Op {
             pipeline: self.clone(),
             bind_group: gpu.device.create_bind_group(&descriptor),

@@ -1,7 +1,7 @@
 //! A plan: dispatches in order, ready to be encoded any number of times.
 
 use super::buffer::Buffer;
-use super::device::Gpu;
+use super::device::{Counters, Gpu};
 use super::pipeline::{Op, Params};
 use crate::error::Result;
 use crate::trace::Detail;
@@ -88,6 +88,7 @@ impl Plan {
             slot[..step.params.len()].copy_from_slice(&step.params);
         }
         let buffer = Buffer::from_slice(gpu, "params", &bytes)?.slice(0, PARAMS_ALIGNMENT as u64);
+        Counters::add(&gpu.counters.bind_groups, 1);
         let uniforms = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("params"),
             layout: &gpu.params_layout,
@@ -213,6 +214,7 @@ impl Timestamps {
             count,
         });
         let size = u64::from(count) * 8;
+        Counters::add(&gpu.counters.buffers, 1);
         let raw = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("timestamps"),
             size,
