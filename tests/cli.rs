@@ -44,6 +44,35 @@ fn file(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 #[test]
+fn traces_and_shapes_that_are_none_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let text = file(folder.path(), "text.jsonl", b"no trace");
+    let text = text.to_str().expect("UTF-8");
+    fails_with(
+        "trace header",
+        &first(&["trace", "export", text, "--csv", "out.csv"], b""),
+    );
+    assert!(!Path::new("out.csv").exists());
+    let future = br#"{"format":"first-trace","version":99}"#;
+    let future = file(folder.path(), "future.jsonl", future);
+    let future = future.to_str().expect("UTF-8");
+    fails_with(
+        "version 99",
+        &first(&["trace", "export", future, "--csv", "out.csv"], b""),
+    );
+    fails_with(
+        "no shape",
+        &first(&["bench", "kernels", "--shape", "llama-9"], b""),
+    );
+    fails_with(
+        "no weight format",
+        &first(&["bench", "kernels", "--format", "q9"], b""),
+    );
+    let synthetic = first(&["bench", "--synthetic", "llama-9:q4_1"], b"");
+    assert_eq!(synthetic.status.code(), Some(2));
+}
+
+#[test]
 fn bad_model_files_are_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let good = tiny_bytes(&TinyOptions::default());

@@ -10,6 +10,7 @@ mod pull;
 mod report;
 mod run;
 mod trace;
+mod view;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ enum Command {
     Devices,
     /// Show what a model file holds.
     Info(info::Info),
+    /// Open the viewer: which layers each prompt wakes, and what each dispatch costs.
+    View(view::View),
     /// Turn traces into what other tools open.
     #[command(subcommand)]
     Trace(trace::Trace),
@@ -57,5 +60,6 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Devices => devices::run(),
         Command::Info(command) => command.run(),
         Command::Trace(command) => command.run(),
+        Command::View(command) => command.run(),
     }
 }
