@@ -47,6 +47,8 @@ pub struct KernelReport {
     pub copy_rate: f64,
     /// Floating-point operations per second of dependent multiply-adds.
     pub flop_rate: f64,
+    /// What a dispatch costs that does next to nothing, in nanoseconds of the host's clock.
+    pub dispatch_nanos: f64,
     /// One per kernel, part, shape and format.
     pub kernels: Vec<KernelTime>,
     /// What fusing gains.
@@ -120,6 +122,7 @@ pub fn run(
         timestamps: gpu.class.timestamps,
         copy_rate: 0.0,
         flop_rate: 0.0,
+        dispatch_nanos: 0.0,
         kernels: Vec::new(),
         fusions: Vec::new(),
     };
@@ -129,6 +132,7 @@ pub fn run(
     };
     next("roofs")?;
     (report.copy_rate, report.flop_rate) = roofs(gpu, plan.rounds)?;
+    report.dispatch_nanos = dispatch_nanos(gpu, plan.rounds)?;
     for config in &plan.shapes {
         let bench = Bench { gpu, config, plan };
         let wanted = |kernel: &str| kernel.contains(&plan.kernel);
@@ -184,6 +188,23 @@ fn roofs(gpu: &Gpu, rounds: usize) -> Result<(f64, f64)> {
         Ok(nanos.into_iter().fold(f64::INFINITY, f64::min))
     };
     Ok((8e9 * count as f64 / best(copy)?, 1e9 * flops / best(fma)?))
+}
+
+/// The time of each of many dispatches that copy four numbers to and fro.
+fn dispatch_nanos(gpu: &Gpu, rounds: usize) -> Result<f64> {
+    const COUNT: usize = 256;
+    let (x, y) = (Buffer::zeroed(gpu, "x", 16)?, Buffer::zeroed(gpu, "y", 16)?);
+    let there = kernels::copy::step(gpu, [&x, &y], 4)?;
+    let back = kernels::copy::step(gpu, [&y, &x], 4)?;
+    let steps = [there, back].into_iter().cycle().take(COUNT);
+    let plan = Plan::new(gpu, steps.collect())?;
+    let mut best = f64::INFINITY;
+    for _ in 0..=rounds.max(5) {
+        let clock = std::time::Instant::now();
+        plan.run(gpu)?;
+        best = best.min(clock.elapsed().as_nanos() as f64 / COUNT as f64);
+    }
+    Ok(best)
 }
 
 /// The time of one copy in each round.

@@ -82,6 +82,12 @@ impl App {
         }
     }
 
+    /// Opens a panel by its name.
+    pub fn open_panel(&mut self, name: &str) {
+        let found = PANELS.iter().position(|panel| panel.name == name);
+        self.panel = found.unwrap_or(self.panel);
+    }
+
     /// What is looked at.
     pub fn session(&self) -> &Session {
         &self.session

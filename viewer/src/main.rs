@@ -33,8 +33,8 @@ struct Arguments {
     /// Write a panel to a file ending in svg, csv or json, and open no window.
     #[arg(long, value_name = "FILE", requires = "session")]
     export: Option<PathBuf>,
-    /// The panel to write.
-    #[arg(long, value_name = "NAME", default_value = "masks", value_parser = PANELS.map(|panel| panel.name))]
+    /// The panel to open, or to write.
+    #[arg(long, value_name = "NAME", default_value = "layers", value_parser = PANELS.map(|panel| panel.name))]
     panel: String,
     /// The run to write a panel of, counted from 1; the last by default.
     #[arg(long, value_name = "N")]
@@ -59,17 +59,20 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(path) = &arguments.export {
         return export(&session, &arguments, path);
     }
-    let setup = (!arguments.no_model).then_some(Setup {
-        model: arguments.model,
-        router: arguments.router,
-        device: arguments.device,
+    let setup = (!arguments.no_model).then(|| Setup {
+        model: arguments.model.clone(),
+        router: arguments.router.clone(),
+        device: arguments.device.clone(),
     });
     let options = eframe::NativeOptions {
         viewport: egui::ViewportBuilder::default().with_inner_size([1240.0, 800.0]),
         ..Default::default()
     };
-    let create: eframe::AppCreator<'_> =
-        Box::new(|context| Ok(Box::new(App::new(&context.egui_ctx, session, setup))));
+    let create: eframe::AppCreator<'_> = Box::new(|context| {
+        let mut app = App::new(&context.egui_ctx, session, setup);
+        app.open_panel(&arguments.panel);
+        Ok(Box::new(app))
+    });
     eframe::run_native("first-wgpu", options, create).map_err(|error| {
         anyhow::anyhow!("no window could be opened ({error}); on a machine without a display use `--export FILE`")
     })

@@ -13,6 +13,7 @@ use first_wgpu::gpu::Gpu;
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::trace::{Dispatch, ModelSummary, Run, Score, SublayerName};
+use libtest_mimic::{Arguments, Trial};
 use std::time::{Duration, Instant};
 
 const LAYERS: usize = 12;
@@ -111,19 +112,51 @@ fn view(session: &Session) -> View<'_> {
     }
 }
 
-fn no_gpu() -> bool {
-    let none = Gpu::list().is_empty();
-    if none {
-        eprintln!("ignored: no GPU adapter");
-    }
-    none
+fn main() {
+    let anywhere: &[(&str, fn())] = &[
+        (
+            "every_panel_exports_and_survives_an_empty_run",
+            every_panel_exports,
+        ),
+        (
+            "two_thousand_runs_of_eighty_layers_make_a_figure",
+            many_runs,
+        ),
+        ("wishes_win_over_the_policy", wishes_win_over_the_policy),
+        (
+            "a_session_comes_back_as_it_was_and_bad_ones_are_refused",
+            sessions,
+        ),
+        (
+            "a_model_that_is_not_there_is_a_message_and_the_session_stays",
+            missing_model,
+        ),
+    ];
+    let on_a_gpu: &[(&str, fn())] = &[
+        ("every_panel_looks_as_it_did", every_panel_looks_as_it_did),
+        (
+            "a_prompt_runs_a_layer_is_switched_off_and_the_mask_changes",
+            conversation,
+        ),
+    ];
+    // Without an adapter these are listed as ignored, never as passed.
+    let ignored = Gpu::list().is_empty();
+    let trial = |(name, test): &(&'static str, fn())| {
+        let test = *test;
+        Trial::test(*name, move || {
+            test();
+            Ok(())
+        })
+    };
+    let mut trials: Vec<Trial> = anywhere.iter().map(trial).collect();
+    trials.extend(on_a_gpu.iter().map(trial).map(|trial| match ignored {
+        true => trial.with_ignored_flag(true).with_kind("no GPU adapter"),
+        false => trial,
+    }));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
-#[test]
 fn every_panel_looks_as_it_did() {
-    if no_gpu() {
-        return;
-    }
     let session = fixed();
     let mut results = SnapshotResults::new();
     for theme in [egui::Theme::Light, egui::Theme::Dark] {
@@ -153,8 +186,7 @@ fn every_panel_looks_as_it_did() {
     }
 }
 
-#[test]
-fn every_panel_exports_and_survives_an_empty_run() {
+fn every_panel_exports() {
     let mut session = fixed();
     for panel in &PANELS {
         let table = (panel.table)(&view(&session));
@@ -188,8 +220,7 @@ fn every_panel_exports_and_survives_an_empty_run() {
 }
 
 /// Only what is visible is drawn, so that a long list of runs costs what a short one does.
-#[test]
-fn two_thousand_runs_of_eighty_layers_make_a_figure() {
+fn many_runs() {
     let mask = LayerMask::parse("3,7.attn", 80).expect("a mask");
     let mut one = fixed().runs.remove(0);
     one.mask = mask;
@@ -206,7 +237,6 @@ fn two_thousand_runs_of_eighty_layers_make_a_figure() {
     assert!(figure.cells.len() >= 2000 * 160);
 }
 
-#[test]
 fn wishes_win_over_the_policy() {
     let mask = LayerMask::parse("1", 3).expect("a mask");
     let mut forces = vec![Force::Policy; 6];
@@ -216,8 +246,7 @@ fn wishes_win_over_the_policy() {
     assert_eq!(Force::Policy.next().next().next(), Force::Policy);
 }
 
-#[test]
-fn a_session_comes_back_as_it_was_and_bad_ones_are_refused() {
+fn sessions() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("session.json");
     let session = fixed();
@@ -258,11 +287,7 @@ fn until(harness: &mut Harness<'_, App>, what: &str, holds: impl Fn(&Harness<'_,
     }
 }
 
-#[test]
-fn a_prompt_runs_a_layer_is_switched_off_and_the_mask_changes() {
-    if no_gpu() {
-        return;
-    }
+fn conversation() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let model = folder.path().join("tiny.gguf");
     let options = TinyOptions {
@@ -305,8 +330,7 @@ fn a_prompt_runs_a_layer_is_switched_off_and_the_mask_changes() {
     assert_ne!(runs[0].answer_ids, runs[1].answer_ids);
 }
 
-#[test]
-fn a_model_that_is_not_there_is_a_message_and_the_session_stays() {
+fn missing_model() {
     let setup = Setup {
         model: Some("nowhere.gguf".into()),
         ..Default::default()

@@ -92,6 +92,10 @@ fn print(report: &KernelReport) {
     let (copy, flops) = (report.copy_rate / 1e9, report.flop_rate / 1e9);
     println!("{} ({})", report.adapter.name, report.adapter.driver);
     println!("roofs: {copy:.1} GB/s of copying, {flops:.1} GFLOP/s of multiply-adds");
+    println!(
+        "a dispatch that does next to nothing: {:.1} µs",
+        report.dispatch_nanos / 1e3
+    );
     if !report.timestamps {
         println!("this adapter has no timestamps: times are the host's, waiting included");
     }
