@@ -21,6 +21,7 @@
 //! | [`model`] | configuration, tokenizer, chat template, the plan, the KV cache | `kernels` |
 //! | [`router`] | router files, decisions, controls | `mask` |
 //! | [`engine`] | a prompt through a model under a policy | all of these |
+//! | [`mod@train`] | routers from target masks | `engine` |
 //! | [`check`], [`calibrate`], [`mod@bench`], [`data`], [`pull`] | what the commands do | `engine` |
 //! | [`cli`] | parse, call, print | everything |
 //!
@@ -46,6 +47,7 @@ pub mod pull;
 pub mod reference;
 pub mod router;
 pub mod trace;
+pub mod train;
 pub mod weights;
 
 pub use error::{Error, Result};

@@ -10,6 +10,7 @@ mod pull;
 mod report;
 mod run;
 mod trace;
+mod train;
 mod view;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +36,9 @@ enum Command {
     Bench(Box<bench::Bench>),
     /// Measure how much each layer matters, and write a fixed mask of those that matter least.
     Calibrate(calibrate::Calibrate),
+    /// Train routers on your data.
+    #[command(subcommand)]
+    Train(train::Train),
     /// Compare the engine with exact outputs of a reference implementation.
     Check(check::Check),
     /// List the adapters that models can run on.
@@ -56,6 +60,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Pull => pull::run(),
         Command::Bench(command) => command.run(),
         Command::Calibrate(command) => command.run(),
+        Command::Train(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Devices => devices::run(),
         Command::Info(command) => command.run(),

@@ -1,0 +1,212 @@
+//! Training routers from target masks: what the method's first phase needs when only forward passes are at hand.
+//!
+//! For each task a greedy search finds the mask that costs its answers least ([`target_mask`]). The routers
+//! then learn to tell the tasks apart: one logistic regression per router, on the mean of the normalised
+//! stream that enters its layer *on the path that the target mask makes* ([`features`]), so that a later
+//! layer learns from what it will see.
+
+pub mod logistic;
+
+use crate::calibrate::{Progress, Unit, greedy, influences};
+use crate::data::{Example, Tokens};
+use crate::engine::{Engine, Policy, Request};
+use crate::error::{Error, Result};
+use crate::mask::{LayerMask, Sublayer};
+use crate::router::{CalibrationPoint, Decision, Granularity, PrefillReading, Router};
+use crate::trace::{Detail, Sampling};
+use logistic::{Logistic, fit};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// What an epsilon of the routers' norm is.
+const EPSILON: f32 = 1e-5;
+
+/// The score that a router without a choice gives: far from every sensible threshold.
+const CERTAIN: f32 = 4.0;
+
+/// Examples by task; those without one share a task of no name.
+pub fn by_task(examples: &[Example]) -> BTreeMap<String, Vec<&Example>> {
+    let mut tasks: BTreeMap<String, Vec<&Example>> = BTreeMap::new();
+    for example in examples {
+        let task = example.task.clone().unwrap_or_default();
+        tasks.entry(task).or_default().push(example);
+    }
+    tasks
+}
+
+/// A mask for one task: `count` units skipped, the cheapest first, measured on its examples. With the
+/// losses of the full model and under the mask.
+pub fn target_mask(
+    engine: &Engine,
+    examples: &[Tokens],
+    units: &[Unit],
+    count: usize,
+    candidates: usize,
+    progress: &mut Progress<'_>,
+) -> Result<(LayerMask, [f64; 2])> {
+    let total = (units.len() + count * candidates) as u64;
+    let (base, influences) = influences(engine, examples, units, &mut |done, _| {
+        progress(done, total)
+    })?;
+    let measured = units.len() as u64;
+    let (mask, loss) = greedy(
+        engine,
+        examples,
+        &influences,
+        count,
+        candidates,
+        &mut |done, _| progress(measured + done, total),
+    )?;
+    Ok((mask, [base, loss]))
+}
+
+/// The mean over a prompt's tokens of `x / rms(x)` as it enters each layer, `[layers][H]`, under a mask.
+pub fn features(engine: &Engine, prompt: &[u32], mask: &LayerMask) -> Result<Vec<Vec<f32>>> {
+    let (layers, hidden) = (engine.model.config.layers, engine.model.config.hidden);
+    let mut features = Vec::with_capacity(layers);
+    engine.hidden_states(prompt, mask, &mut |index, x| {
+        // After the last layer there is no router.
+        if index < layers {
+            features.push(pooled(x, hidden));
+        }
+        Ok(())
+    })?;
+    Ok(features)
+}
+
+fn pooled(x: &[f32], hidden: usize) -> Vec<f32> {
+    let mut mean = vec![0f64; hidden];
+    for row in x.chunks_exact(hidden) {
+        let squares: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
+        let rms = (squares / hidden as f64 + f64::from(EPSILON)).sqrt();
+        for (mean, x) in mean.iter_mut().zip(row) {
+            *mean += f64::from(*x) / rms;
+        }
+    }
+    let tokens = (x.len() / hidden).max(1) as f64;
+    mean.into_iter().map(|sum| (sum / tokens) as f32).collect()
+}
+
+/// Fits one router per sublayer (or layer) to `(features, target mask)` pairs. `decay` is the weight of
+/// `|w|^2` in the loss.
+pub fn fit_routers(
+    examples: &[(Vec<Vec<f32>>, &LayerMask)],
+    granularity: Granularity,
+    decay: f32,
+) -> Router {
+    let layers = examples[0].1.layers();
+    let hidden = examples[0].0[0].len();
+    let count = granularity.routers_per_layer();
+    let (mut weights, mut biases) = (Vec::new(), Vec::new());
+    for layer in 0..layers {
+        for index in 0..count {
+            let sublayer = granularity.sublayer(index).unwrap_or(Sublayer::Attn);
+            let runs = |mask: &LayerMask| mask.runs(layer, sublayer);
+            let inputs: Vec<&[f32]> = examples.iter().map(|(x, _)| x[layer].as_slice()).collect();
+            let labels: Vec<bool> = examples.iter().map(|(_, mask)| runs(mask)).collect();
+            let Logistic { weights: w, bias } = match labels.iter().all(|label| *label == labels[0])
+            {
+                true => Logistic {
+                    weights: vec![0.0; hidden],
+                    bias: if labels[0] { CERTAIN } else { -CERTAIN },
+                },
+                false => fit(&inputs, &labels, decay),
+            };
+            weights.extend(w);
+            biases.push(bias);
+        }
+    }
+    Router {
+        granularity,
+        thresholds: vec![0.5; biases.len()],
+        weights,
+        biases,
+        epsilon: Some(EPSILON),
+        prefill: PrefillReading::Masked,
+        protected: vec![[false; 2]; layers],
+    }
+}
+
+/// The mask that the engine's router gives a prompt.
+pub fn routed_mask(engine: &mut Engine, prompt: &[u32], decision: &Decision) -> Result<LayerMask> {
+    engine.reset();
+    let request = Request {
+        prompt: String::new(),
+        ids: prompt.to_vec(),
+        policy: Policy::Routed(decision.clone()),
+        policy_name: "routed".to_owned(),
+        max_tokens: 1,
+        sampling: Sampling::default(),
+        detail: Detail::None,
+        stop_at_end: true,
+    };
+    let run = engine.generate(&request, &mut |_| ControlFlow::Continue(()))?;
+    engine.reset();
+    Ok(run.mask)
+}
+
+/// What thresholds skip, on prompts that the routers were not fitted to: shares of the layers' weights,
+/// made to rise with the threshold as a calibration must.
+pub fn calibration(
+    engine: &mut Engine,
+    prompts: &[Vec<u32>],
+    decision: &Decision,
+    thresholds: &[f32],
+    progress: &mut Progress<'_>,
+) -> Result<Vec<CalibrationPoint>> {
+    let (mut points, mut least) = (Vec::new(), 0f32);
+    let total = (thresholds.len() * prompts.len()) as u64;
+    for (row, threshold) in thresholds.iter().enumerate() {
+        let decision = decision.clone().with_threshold(*threshold);
+        let mut sum = 0.0;
+        for (column, prompt) in prompts.iter().enumerate() {
+            let mask = routed_mask(engine, prompt, &decision)?;
+            sum += engine.summary.skip_rate(&mask);
+            if progress((row * prompts.len() + column) as u64 + 1, total).is_break() {
+                return Err(Error::Cancelled);
+            }
+        }
+        least = least.max((sum / prompts.len().max(1) as f64) as f32);
+        points.push(CalibrationPoint {
+            threshold: *threshold,
+            skip_rate: least,
+        });
+    }
+    Ok(points)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pooling_normalises_each_token() {
+        // Two tokens of very different size point the same way.
+        let mean = pooled(&[3.0, 4.0, 300.0, 400.0], 2);
+        let rms = 12.5f32.sqrt();
+        assert!((mean[0] - 3.0 / rms).abs() < 1e-5 && (mean[1] - 4.0 / rms).abs() < 1e-5);
+    }
+
+    #[test]
+    fn routers_learn_what_tells_masks_apart() {
+        let masks = ["0.attn", "1.mlp"].map(|text| LayerMask::parse(text, 2).expect("a mask"));
+        let example = |task: usize, noise: f32| {
+            let sign = if task == 0 { 1.0 } else { -1.0 };
+            (vec![vec![sign + noise, noise, 1.0]; 2], &masks[task])
+        };
+        let examples: Vec<_> = (0..8)
+            .map(|index| example(index % 2, 0.1 * index as f32 - 0.4))
+            .collect();
+        let router = fit_routers(&examples, Granularity::Sublayer, 1e-3);
+        for (x, mask) in &examples {
+            let scores: Vec<f32> = (0..4)
+                .map(|index| {
+                    let w = &router.weights[3 * index..][..3];
+                    let dot: f32 = w.iter().zip(&x[index / 2]).map(|(w, x)| w * x).sum();
+                    1.0 / (1.0 + (-dot - router.biases[index]).exp())
+                })
+                .collect();
+            assert_eq!(&router.decision().mask(&scores), *mask, "{scores:?}");
+        }
+    }
+}
