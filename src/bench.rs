@@ -246,19 +246,30 @@ pub fn mean_and_deviation(values: &[f64]) -> Option<(f64, f64)> {
 }
 
 /// Relative change of `b` over `a`, paired by repetition: mean and half the width of its 95 % confidence
-/// interval (Student's t); `None` for fewer than two pairs.
+/// interval; `None` for fewer than two pairs.
 pub fn change(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
+    let ratios: Vec<f64> = a.iter().zip(b).map(|(a, b)| b / a - 1.0).collect();
+    interval(&ratios)
+}
+
+/// Mean difference `b - a` of pairs, and half the width of its 95 % confidence interval.
+pub fn paired_difference(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
+    let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| b - a).collect();
+    interval(&differences)
+}
+
+/// Mean and half the width of its 95 % confidence interval (Student's t).
+fn interval(values: &[f64]) -> Option<(f64, f64)> {
     /// Quantiles of Student's t at 97.5 % for 1 to 10 degrees of freedom.
     const T: [f64; 10] = [
         12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
     ];
-    let ratios: Vec<f64> = a.iter().zip(b).map(|(a, b)| b / a - 1.0).collect();
-    if ratios.len() < 2 {
+    if values.len() < 2 {
         return None;
     }
-    let (mean, deviation) = mean_and_deviation(&ratios)?;
-    let t = T.get(ratios.len() - 2).copied().unwrap_or(2.0);
-    Some((mean, t * deviation / (ratios.len() as f64).sqrt()))
+    let (mean, deviation) = mean_and_deviation(values)?;
+    let t = T.get(values.len() - 2).copied().unwrap_or(2.0);
+    Some((mean, t * deviation / (values.len() as f64).sqrt()))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@
 //! | [`router`] | router files, decisions, controls | `mask` |
 //! | [`engine`] | a prompt through a model under a policy | all of these |
 //! | [`mod@train`] | routers from target masks | `engine` |
-//! | [`check`], [`calibrate`], [`mod@bench`], [`data`], [`pull`] | what the commands do | `engine` |
+//! | [`check`], [`calibrate`], [`eval`], [`mod@bench`], [`data`], [`pull`] | what the commands do | `engine` |
 //! | [`cli`] | parse, call, print | everything |
 //!
 //! `docs/architecture.md` tells why.
@@ -39,6 +39,7 @@ pub mod cli;
 pub mod data;
 pub mod engine;
 pub mod error;
+pub mod eval;
 pub mod gpu;
 pub mod kernels;
 pub mod mask;

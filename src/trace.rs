@@ -289,7 +289,7 @@ pub fn write_whole(
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    let mut file = builder().tempfile_in(folder).map_err(fail)?;
     let mut writer = std::io::BufWriter::new(&mut file);
     fill(&mut writer)
         .and_then(|()| writer.flush())
@@ -298,6 +298,15 @@ pub fn write_whole(
     file.as_file().sync_all().map_err(fail)?;
     file.persist(path).map_err(|error| fail(error.error))?;
     Ok(())
+}
+
+/// Temporary files are the user's alone by default; what they become should be as readable as any file.
+fn builder() -> tempfile::Builder<'static, 'static> {
+    #[allow(unused_mut)]
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder
 }
 
 fn json<T: Serialize>(value: &T) -> String {

@@ -3,12 +3,9 @@
 mod kernels;
 mod scaling;
 
-use super::options::{ModelOptions, PolicyOptions, count_bar, load, synthesise};
+use super::options::{ModelOptions, PolicyOptions, count_bar, load, policy_named, synthesise};
 use crate::bench::{Measured, Plan, Report, change, mean_and_deviation, median, quantile, run};
-use crate::engine::{Engine, Policy};
-use crate::mask::LayerMask;
 use crate::model::synthetic::Synthetic;
-use crate::router::policy::{even, random};
 use crate::trace::{self, Detail};
 use anyhow::Context;
 use std::ops::ControlFlow;
@@ -107,7 +104,7 @@ impl Bench {
         let policies = self
             .masks
             .iter()
-            .map(|name| Ok((name.clone(), self.named(name, &mut engine)?)));
+            .map(|name| Ok((name.clone(), policy_named(name, &self.policy, &mut engine)?)));
         let policies = policies.collect::<anyhow::Result<Vec<_>>>()?;
         let plan = Plan {
             prompt: self.prompt,
@@ -144,36 +141,6 @@ impl Bench {
                 .try_for_each(|mask| serde_json::to_string(mask).map(|line| println!("{line}")))?,
         }
         Ok(ExitCode::SUCCESS)
-    }
-
-    fn named(&self, name: &str, engine: &mut Engine) -> anyhow::Result<Policy> {
-        let layers = engine.model.config.layers;
-        let count = |text: &str| -> anyhow::Result<usize> {
-            let wrong = || format!("`{text}` is neither a number of layers nor a rate like `25%`");
-            Ok(match text.strip_suffix('%') {
-                Some(percent) => (percent.parse::<f64>().with_context(wrong)? / 100.0
-                    * layers as f64)
-                    .round() as usize,
-                None => text.parse().with_context(wrong)?,
-            })
-        };
-        Ok(match name.split_once(':') {
-            None if name == "none" => Policy::Fixed(LayerMask::full(layers)),
-            None if name == "routed" => {
-                let (policy, _) = self.policy.policy(engine)?;
-                anyhow::ensure!(
-                    matches!(policy, Policy::Routed(_)),
-                    "`routed` needs a router; give one with `--router DIR`"
-                );
-                policy
-            }
-            Some(("fixed", mask)) => Policy::Fixed(LayerMask::parse(mask, layers)?),
-            Some(("even", rate)) => Policy::Fixed(even(layers, count(rate)?)?),
-            Some(("random", rate)) => Policy::Fixed(random(layers, count(rate)?, 1)?),
-            _ => anyhow::bail!(
-                "`{name}` is no mask; give `none`, `routed`, `fixed:7-9`, `even:5` or `random:25%`"
-            ),
-        })
     }
 }
 

@@ -4,6 +4,7 @@ mod bench;
 mod calibrate;
 mod check;
 mod devices;
+mod eval;
 mod info;
 mod options;
 mod pull;
@@ -36,6 +37,8 @@ enum Command {
     Bench(Box<bench::Bench>),
     /// Measure how much each layer matters, and write a fixed mask of those that matter least.
     Calibrate(calibrate::Calibrate),
+    /// Measure what skipping costs on held-out answers, under several policies.
+    Eval(Box<eval::Eval>),
     /// Train routers on your data.
     #[command(subcommand)]
     Train(train::Train),
@@ -60,6 +63,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Pull => pull::run(),
         Command::Bench(command) => command.run(),
         Command::Calibrate(command) => command.run(),
+        Command::Eval(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Devices => devices::run(),

@@ -7,8 +7,10 @@ use crate::mask::LayerMask;
 use crate::model::synthetic::Synthetic;
 use crate::pull;
 use crate::router::file::{BaseModel, RouterFile};
+use crate::router::policy::{even, random};
 use crate::router::{Decision, threshold_for};
 use crate::trace::Sampling;
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -239,6 +241,40 @@ impl PolicyOptions {
         }
         Ok((Policy::Routed(decision), "routed".to_owned()))
     }
+}
+
+/// What a mask's name stands for: `none`, `routed`, `fixed:7-9,21`, `even:5` or `random:25%`.
+pub(super) fn policy_named(
+    name: &str,
+    options: &PolicyOptions,
+    engine: &mut Engine,
+) -> anyhow::Result<Policy> {
+    let layers = engine.model.config.layers;
+    let count = |text: &str| -> anyhow::Result<usize> {
+        let wrong = || format!("`{text}` is neither a number of layers nor a rate like `25%`");
+        Ok(match text.strip_suffix('%') {
+            Some(percent) => (percent.parse::<f64>().with_context(wrong)? / 100.0 * layers as f64)
+                .round() as usize,
+            None => text.parse().with_context(wrong)?,
+        })
+    };
+    Ok(match name.split_once(':') {
+        None if name == "none" => Policy::Fixed(LayerMask::full(layers)),
+        None if name == "routed" => {
+            let (policy, _) = options.policy(engine)?;
+            anyhow::ensure!(
+                matches!(policy, Policy::Routed(_)),
+                "`routed` needs a router; give one with `--router DIR`"
+            );
+            policy
+        }
+        Some(("fixed", mask)) => Policy::Fixed(LayerMask::parse(mask, layers)?),
+        Some(("even", rate)) => Policy::Fixed(even(layers, count(rate)?)?),
+        Some(("random", rate)) => Policy::Fixed(random(layers, count(rate)?, 1)?),
+        _ => anyhow::bail!(
+            "`{name}` is no mask; give `none`, `routed`, `fixed:7-9`, `even:5` or `random:25%`"
+        ),
+    })
 }
 
 /// What a router file must have been made for.

@@ -205,7 +205,8 @@ impl App {
                 for index in rows {
                     let run = &self.session.runs[index];
                     let text = format!("{}  {} · {}", index + 1, run.policy, run.prompt);
-                    let row = ui.selectable_label(index == self.selected, text);
+                    let row =
+                        ui.add(egui::Button::selectable(index == self.selected, text).truncate());
                     if row.clicked() {
                         chosen = Some(index);
                     }
