@@ -7,11 +7,14 @@ use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::reference::router_score::{pool, router_score};
 use first_wgpu::router::{Granularity, PrefillReading, Router};
-use first_wgpu::trace::{Detail, Dispatch, Run, Sampling, export};
+use first_wgpu::trace::{Detail, Run, Sampling};
 use libtest_mimic::{Arguments, Trial};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
+
+mod costs;
+mod training;
 
 const LAYERS: usize = 4;
 const PROMPT: &str = "hello there, tell the user about an ant in the sun";
@@ -34,8 +37,12 @@ fn main() {
         ("a_seed_repeats_its_draws", seeds),
         ("breaking_ends_cleanly", breaking),
         ("prompts_that_do_not_fit_are_refused", refused),
-        ("traces_hold_every_dispatch", traces),
-        ("a_token_costs_known_counts", counts),
+        ("traces_hold_every_dispatch", costs::traces),
+        ("a_token_costs_known_counts", costs::counts),
+        (
+            "trained_routers_give_each_prompt_its_mask",
+            training::trained,
+        ),
     ];
     // Without an adapter these are listed as ignored, never as passed.
     let reason = if Gpu::list().is_empty() {
@@ -416,114 +423,4 @@ fn refused() {
                 .is_err()
         );
     });
-}
-
-/// Counts do not swing as times do: what a longer answer costs more is its submissions and 4 bytes each.
-fn counts() {
-    with_engine(|engine| {
-        let mut cost = |max_tokens: usize| {
-            engine.reset();
-            let mut request = request(engine, PROMPT, fixed("1.attn,2"));
-            request.max_tokens = max_tokens;
-            let before = engine.gpu.counters.now();
-            let run = generate(engine, &request);
-            assert_eq!(run.answer_ids.len(), max_tokens);
-            // Embedding, head and sampling, 5 dispatches in a full layer, 2 in an MLP alone.
-            assert_eq!(run.decode_dispatches as usize, 3 + 5 * (LAYERS - 2) + 2);
-            let after = engine.gpu.counters.now();
-            std::array::from_fn(|index| after[index] - before[index])
-        };
-        cost(2);
-        let (short, long): ([u64; 4], [u64; 4]) = (cost(4), cost(24));
-        let [buffers, bind_groups, submissions, bytes]: [u64; 4] =
-            std::array::from_fn(|index| long[index] - short[index]);
-        assert_eq!((buffers, bind_groups), (0, 0), "allocated per token");
-        assert_eq!((submissions, bytes), (20, 80), "per 20 tokens");
-    });
-}
-
-fn traces() {
-    with_engine(|engine| {
-        let mut request = request(engine, PROMPT, fixed("1.attn,2"));
-        request.detail = Detail::Dispatch;
-        let run = generate(engine, &request);
-        assert_eq!(
-            run.submissions
-                .iter()
-                .filter(|submission| submission.token > 0)
-                .count(),
-            run.answer_ids.len() - 1
-        );
-        if !engine.gpu.class.timestamps {
-            return;
-        }
-        let decoded = (run.answer_ids.len() as u32 - 1) * run.decode_dispatches;
-        assert_eq!(
-            run.dispatches.len() as u32,
-            run.prefill_dispatches + decoded
-        );
-        let skipped = |label: &str| label.starts_with("L02.") || label.starts_with("L01.attn");
-        assert!(
-            !run.dispatches
-                .iter()
-                .any(|dispatch| skipped(&dispatch.label)),
-            "a masked sublayer was dispatched"
-        );
-        assert_no_overlaps(&run);
-        request.detail = Detail::Layer;
-        let by_layer = generate(engine, &request);
-        assert_eq!(by_layer.answer_ids, run.answer_ids);
-        // Embedding, layers 0, 1 and 3, head, sampling.
-        let decoded = (run.answer_ids.len() - 1) * 6;
-        let of_decode = |dispatch: &&Dispatch| dispatch.token > 0;
-        assert_eq!(
-            by_layer.dispatches.iter().filter(of_decode).count(),
-            decoded
-        );
-        let cost = |run: &Run| -> (u64, u64) {
-            let costs = run.dispatches.iter().map(|at| (at.weight_bytes, at.flops));
-            costs.fold((0, 0), |sum, cost| (sum.0 + cost.0, sum.1 + cost.1))
-        };
-        assert_eq!(
-            cost(&by_layer),
-            cost(&run),
-            "layers sum up their dispatches"
-        );
-        assert_no_overlaps(&by_layer);
-        // Without timestamps, wall time per submission is what is left.
-        by_layer_without_timestamps(by_layer);
-    });
-}
-
-fn by_layer_without_timestamps(mut run: Run) {
-    run.dispatches.clear();
-    let of_gpu = export::events(&run)
-        .into_iter()
-        .filter(|event| event.track == export::Track::Gpu)
-        .map(|event| event.duration_nanos)
-        .collect::<Vec<_>>();
-    assert_eq!(of_gpu.len(), run.submissions.len());
-    assert!(of_gpu.iter().all(|nanos| *nanos > 0));
-    assert_no_overlaps(&run);
-}
-
-/// Every track of an exported trace is in order and free of overlaps, and both forms can be read.
-fn assert_no_overlaps(run: &Run) {
-    let events = export::events(run);
-    for pair in events.windows(2) {
-        let end = pair[0].start_nanos + pair[0].duration_nanos;
-        assert!(
-            pair[0].track != pair[1].track || end <= pair[1].start_nanos,
-            "{pair:?} overlap"
-        );
-    }
-    let (mut perfetto, mut csv) = (Vec::new(), Vec::new());
-    export::perfetto(std::slice::from_ref(run), &mut perfetto).expect("into memory");
-    export::csv(std::slice::from_ref(run), &mut csv).expect("into memory");
-    let perfetto: serde_json::Value = serde_json::from_slice(&perfetto).expect("JSON");
-    let spans = perfetto["traceEvents"].as_array().expect("a list");
-    let spans = spans.iter().filter(|event| event["ph"] == "X").count();
-    assert_eq!(spans, events.len());
-    let lines = String::from_utf8(csv).expect("UTF-8");
-    assert_eq!(lines.lines().count(), events.len() + 1);
 }

@@ -1,0 +1,61 @@
+//! Routers from target masks, and what skipping costs.
+
+use super::{LAYERS, PROMPT, with_engine};
+use first_wgpu::calibrate::{self, Unit};
+use first_wgpu::data::Tokens;
+use first_wgpu::engine::Policy;
+use first_wgpu::mask::{LayerMask, Sublayer};
+use first_wgpu::router::Granularity;
+use first_wgpu::{eval, train};
+use std::ops::ControlFlow;
+
+/// Routers fitted to a mask each for two prompts give each its own, on the path that the masks make; and a
+/// search finds the mask that costs least.
+pub(super) fn trained() {
+    with_engine(|engine| {
+        let prompts = [PROMPT, "an the on user 0123456789"];
+        let ids = prompts.map(|prompt| engine.prompt_ids(prompt, true).expect("valid"));
+        let masks = ["1.attn,2.mlp", "0.mlp,3"]
+            .map(|mask| LayerMask::parse(mask, LAYERS).expect("a valid mask"));
+        let examples: Vec<_> = ids
+            .iter()
+            .zip(&masks)
+            .map(|(ids, mask)| (train::features(engine, ids, mask).expect("runs"), mask))
+            .collect();
+        let router = train::fit_routers(&examples, Granularity::Sublayer, 1e-5);
+        engine.set_router(&router).expect("fits");
+        for (ids, mask) in ids.iter().zip(&masks) {
+            let found = train::routed_mask(engine, ids, &router.decision()).expect("runs");
+            assert_eq!(&found, mask);
+        }
+        let tokens = vec![Tokens {
+            answer: ids[0].len() / 2,
+            ids: ids[0].clone(),
+        }];
+        let units = Unit::all(LAYERS, true);
+        let mut progress = |_: u64, _: u64| ControlFlow::Continue(());
+        let (mask, [base, loss]) =
+            train::target_mask(engine, &tokens, &units, 1, units.len(), &mut progress)
+                .expect("searches");
+        let full = LayerMask::full(LAYERS);
+        let losses = units.iter().map(|unit| {
+            calibrate::loss(engine, &tokens, &unit.skipped_from(&full)).expect("measures")
+        });
+        assert_eq!(loss, losses.fold(f64::INFINITY, f64::min));
+        assert_eq!(
+            base,
+            calibrate::loss(engine, &tokens, &full).expect("measures")
+        );
+        assert_eq!(
+            mask.skipped(Sublayer::Attn) + mask.skipped(Sublayer::Mlp),
+            1
+        );
+        let policies = [
+            ("full".to_owned(), Policy::Fixed(full)),
+            ("one".to_owned(), Policy::Fixed(mask)),
+        ];
+        let examples = [("task".to_owned(), tokens[0].clone())];
+        let outcomes = eval::run(engine, &examples, &policies, &mut progress).expect("measures");
+        assert_eq!([outcomes[0].loss(), outcomes[1].loss()], [base, loss]);
+    });
+}
