@@ -8,6 +8,7 @@ use crate::worker::{Choice, Job, Progress, Setup, Worker};
 use eframe::egui::{self, RichText, ScrollArea, Ui};
 use first_wgpu::trace::{Detail, Sampling};
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// Prompts of different kinds, to begin with.
 const EXAMPLES: [(&str, &str); 3] = [
@@ -41,6 +42,15 @@ pub struct App {
     path: String,
     message: Option<String>,
     drawn: Option<(Key, Figure)>,
+    frames: Option<Frames>,
+}
+
+/// How long frames take while an answer streams, drawn as fast as they can be.
+#[derive(Default)]
+struct Frames {
+    asked: bool,
+    last: Option<Instant>,
+    millis: Vec<f64>,
 }
 
 /// What a figure depends on: it is drawn anew only when this changes.
@@ -79,7 +89,46 @@ impl App {
             path: "session.json".to_owned(),
             message: None,
             drawn: None,
+            frames: None,
         }
+    }
+
+    /// Runs the prompt as soon as a model is ready, prints how long frames took meanwhile, and closes the
+    /// window.
+    pub fn measure_frames(&mut self) {
+        self.max_tokens = 4096;
+        self.frames = Some(Frames::default());
+    }
+
+    fn measure(&mut self, context: &egui::Context) {
+        let Some(mut frames) = self.frames.take() else {
+            return;
+        };
+        context.request_repaint();
+        let now = Instant::now();
+        if self.progress.busy && self.progress.tokens > 0 {
+            let before = frames.last.replace(now);
+            frames
+                .millis
+                .extend(before.map(|before| 1e3 * (now - before).as_secs_f64()));
+        }
+        if !frames.asked && self.progress.ready {
+            frames.asked = true;
+            self.run(Choice::Full);
+        } else if frames.asked && !self.progress.busy {
+            let times = crate::stats::sorted(frames.millis.iter().copied());
+            let at = |share| crate::stats::quantile(&times, share);
+            println!(
+                "{} frames while answering: p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms",
+                times.len(),
+                at(0.5),
+                at(0.95),
+                at(0.99)
+            );
+            context.send_viewport_cmd(egui::ViewportCommand::Close);
+            return;
+        }
+        self.frames = Some(frames);
     }
 
     /// Opens a panel by its name.
@@ -411,6 +460,7 @@ impl App {
     /// The whole window.
     pub fn show(&mut self, ui: &mut Ui) {
         self.take_news();
+        self.measure(ui.ctx());
         let frame = egui::Frame::central_panel(ui.style()).inner_margin(14.0);
         egui::Panel::left("controls")
             .frame(frame)

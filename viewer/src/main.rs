@@ -30,6 +30,9 @@ struct Arguments {
     /// Only look: load no model.
     #[arg(long)]
     no_model: bool,
+    /// Run a prompt, print how long frames took meanwhile, and close.
+    #[arg(long, conflicts_with = "no_model")]
+    measure_frames: bool,
     /// Write a panel to a file ending in svg, csv or json, and open no window.
     #[arg(long, value_name = "FILE", requires = "session")]
     export: Option<PathBuf>,
@@ -71,6 +74,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let create: eframe::AppCreator<'_> = Box::new(|context| {
         let mut app = App::new(&context.egui_ctx, session, setup);
         app.open_panel(&arguments.panel);
+        if arguments.measure_frames {
+            app.measure_frames();
+        }
         Ok(Box::new(app))
     });
     eframe::run_native("first-wgpu", options, create).map_err(|error| {
