@@ -197,3 +197,12 @@ fn a_rate_finds_its_threshold() {
             && threshold_for(&[], 0.1).is_err()
     );
 }
+
+#[test]
+fn the_shipped_routers_load() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("routers/smollm2-135m");
+    let file = RouterFile::load(&folder).expect("loads");
+    let router = file.router.as_ref().expect("holds routers");
+    assert_eq!((router.layers(), router.hidden()), (30, 576));
+    assert!(threshold_for(file.calibration(), 0.05).is_ok());
+}
