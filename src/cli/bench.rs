@@ -3,15 +3,15 @@
 mod kernels;
 mod scaling;
 
-use super::options::{ModelOptions, PolicyOptions, count_bar, load, policy_named, synthesise};
+use super::options::{
+    ModelOptions, PolicyOptions, count_bar, follow, load, policy_named, synthesise,
+};
 use crate::bench::{Measured, Plan, Report, change, mean_and_deviation, median, quantile, run};
 use crate::model::synthetic::Synthetic;
 use crate::trace::{self, Detail};
 use anyhow::Context;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
 /// Time prefill and decode, full against masked, in turns.
 #[derive(Debug, clap::Args)]
@@ -119,13 +119,7 @@ impl Bench {
         let bar = count_bar("measuring");
         let interrupted = super::run::interrupt()?;
         let (report, traces) = run(&mut engine, &plan, &policies, &mut |done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-            if interrupted.load(Ordering::Relaxed) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            follow(&bar, &interrupted, done, total)
         })?;
         bar.finish_and_clear();
         if let Some(path) = &self.trace {

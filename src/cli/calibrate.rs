@@ -1,17 +1,14 @@
 //! `first calibrate`.
 
-use super::options::{ModelOptions, base_model, count_bar, load};
+use super::options::{ModelOptions, base_model, count_bar, follow, load};
 use crate::calibrate::{Unit, block_influence, greedy, influences};
 use crate::data;
 use crate::mask::LayerMask;
 use crate::router::file::{Kind, RouterConfig, RouterFile, VERSION};
 use anyhow::Context;
-use indicatif::ProgressBar;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
 /// Measure how much each layer matters on some data, and write a fixed mask of those that matter least.
 #[derive(Debug, clap::Args)]
@@ -63,19 +60,10 @@ impl Calibrate {
             .map(|example| example.tokens(&engine, self.tokens))
             .collect::<Result<Vec<_>, _>>()?;
         let interrupted = super::run::interrupt()?;
-        let follow = |bar: &ProgressBar, done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-            if interrupted.load(Ordering::Relaxed) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        };
         let block = block_influence(&engine, &examples)?;
         let measuring = count_bar("measuring each alone");
         let (base, influences) = influences(&engine, &examples, &units, &mut |done, total| {
-            follow(&measuring, done, total)
+            follow(&measuring, &interrupted, done, total)
         })?;
         measuring.finish_and_clear();
         println!(
@@ -103,7 +91,7 @@ impl Calibrate {
             &influences,
             self.skip,
             self.candidates,
-            &mut |done, total| follow(&searching, done, total),
+            &mut |done, total| follow(&searching, &interrupted, done, total),
         )?;
         searching.finish_and_clear();
         let rate = engine.summary.skip_rate(&mask);

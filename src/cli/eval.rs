@@ -1,12 +1,10 @@
 //! `first eval`.
 
-use super::options::{ModelOptions, PolicyOptions, count_bar, load, policy_named};
+use super::options::{ModelOptions, PolicyOptions, count_bar, follow, load, policy_named};
 use crate::data;
 use crate::eval::{Outcome, run};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
 /// Measure what skipping costs on held-out answers, under several policies.
 #[derive(Debug, clap::Args)]
@@ -55,12 +53,7 @@ impl Eval {
         let bar = count_bar("measuring");
         let interrupted = super::run::interrupt()?;
         let outcomes = run(&mut engine, &examples, &policies, &mut |done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-            match interrupted.load(Ordering::Relaxed) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
+            follow(&bar, &interrupted, done, total)
         })?;
         bar.finish_and_clear();
         if self.json {

@@ -12,7 +12,9 @@ use crate::router::{Decision, threshold_for};
 use crate::trace::Sampling;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Which model, on what.
@@ -94,6 +96,20 @@ pub(super) fn count_bar(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(0).with_message(what);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
+}
+
+/// Shows how far long work is; breaks it off after Ctrl-C.
+pub(super) fn follow(
+    bar: &ProgressBar,
+    interrupted: &AtomicBool,
+    done: u64,
+    total: u64,
+) -> ControlFlow<()> {
+    update(bar, done, total);
+    match interrupted.load(Ordering::Relaxed) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    }
 }
 
 fn update(bar: &ProgressBar, done: u64, total: u64) {

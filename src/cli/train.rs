@@ -1,6 +1,6 @@
 //! `first train`.
 
-use super::options::{ModelOptions, base_model, count_bar, load};
+use super::options::{ModelOptions, base_model, count_bar, follow, load};
 use crate::calibrate::Unit;
 use crate::data::{self, Example};
 use crate::engine::Engine;
@@ -9,13 +9,11 @@ use crate::router::file::{Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION
 use crate::router::{Granularity, PrefillReading};
 use crate::train::{by_task, calibration, features, fit_routers, routed_mask, target_mask};
 use anyhow::Context;
-use indicatif::ProgressBar;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// Train what decides which layers run.
 #[derive(Debug, clap::Subcommand)]
@@ -89,15 +87,6 @@ fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Example>> {
         examples.extend(data::read(path)?);
     }
     Ok(examples)
-}
-
-fn follow(bar: &ProgressBar, interrupted: &AtomicBool, done: u64, total: u64) -> ControlFlow<()> {
-    bar.set_length(total);
-    bar.set_position(done);
-    match interrupted.load(Ordering::Relaxed) {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
-    }
 }
 
 impl Routers {

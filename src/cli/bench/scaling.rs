@@ -1,15 +1,13 @@
 //! `first bench scaling`.
 
-use super::super::options::{ModelOptions, count_bar, load, synthesise};
+use super::super::options::{ModelOptions, count_bar, follow, load, synthesise};
 use crate::bench::mean_and_deviation;
 use crate::bench::plot::{Chart, svg};
 use crate::bench::scaling::{Scaling, ScalingPlan, line, medians, run};
 use crate::model::synthetic::Synthetic;
 use crate::trace::write_whole;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
 /// Decode against the context before it, prefill against the length of the prompt.
 #[derive(Debug, clap::Args)]
@@ -70,13 +68,7 @@ impl Lengths {
         let bar = count_bar("measuring");
         let interrupted = super::super::run::interrupt()?;
         let scaling = run(&mut engine, &plan, &mut |done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-            if interrupted.load(Ordering::Relaxed) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            follow(&bar, &interrupted, done, total)
         })?;
         bar.finish_and_clear();
         if let Some(path) = &self.svg {
