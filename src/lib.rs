@@ -11,6 +11,7 @@
 //!
 //! | module | what lives there | knows |
 //! |---|---|---|
+//! | [`mod@file`] | files written whole or not at all | `error` |
 //! | [`error`] | one error type: expected, found, where, remedy | nothing |
 //! | [`mask`] | which sublayers run | nothing |
 //! | [`trace`] | what ran and what it cost; the trace file | `mask` |
@@ -40,6 +41,7 @@ pub mod data;
 pub mod engine;
 pub mod error;
 pub mod eval;
+pub mod file;
 pub mod gpu;
 pub mod kernels;
 pub mod mask;

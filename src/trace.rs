@@ -6,9 +6,10 @@
 pub mod export;
 
 use crate::error::{Error, Result};
+use crate::file::write_whole;
 use crate::mask::{LayerMask, Sublayer};
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::path::Path;
 
 /// The version of the trace format that this build writes and reads.
@@ -277,36 +278,6 @@ pub fn write(path: &Path, runs: &[Run]) -> Result<()> {
         runs.iter()
             .try_for_each(|run| writeln!(file, "{}", json(run)))
     })
-}
-
-/// Writes a file whole or not at all: what is there stays until the new one is complete and on the disk.
-pub fn write_whole(
-    path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> Result<()> {
-    let fail = |error| Error::write(path, error);
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = builder().tempfile_in(folder).map_err(fail)?;
-    let mut writer = std::io::BufWriter::new(&mut file);
-    fill(&mut writer)
-        .and_then(|()| writer.flush())
-        .map_err(fail)?;
-    drop(writer);
-    file.as_file().sync_all().map_err(fail)?;
-    file.persist(path).map_err(|error| fail(error.error))?;
-    Ok(())
-}
-
-/// Temporary files are the user's alone by default; what they become should be as readable as any file.
-fn builder() -> tempfile::Builder<'static, 'static> {
-    #[allow(unused_mut)]
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder
 }
 
 fn json<T: Serialize>(value: &T) -> String {

@@ -1,5 +1,6 @@
 //! `first trace`.
 
+use crate::file::write_whole;
 use crate::trace::{self, export};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,10 +36,10 @@ impl Trace {
             );
         }
         if let Some(path) = &export.perfetto {
-            trace::write_whole(path, |file| export::perfetto(&runs, file))?;
+            write_whole(path, |file| export::perfetto(&runs, file))?;
         }
         if let Some(path) = &export.csv {
-            trace::write_whole(path, |file| export::csv(&runs, file))?;
+            write_whole(path, |file| export::csv(&runs, file))?;
         }
         Ok(ExitCode::SUCCESS)
     }

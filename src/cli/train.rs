@@ -155,10 +155,10 @@ impl Routers {
             "examples",
             format!("{} to search, {} to fit a task", self.search, self.fit),
         );
-        say(
-            "held-out prompts with their task's mask",
-            format!("{right} of {all}"),
-        );
+        if all > 0 {
+            let right = format!("{right} of {all}");
+            say("held-out prompts with their task's mask", right);
+        }
         for (task, mask) in &masks {
             say(&format!("mask of {task}"), mask.to_string());
         }

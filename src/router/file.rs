@@ -5,11 +5,11 @@
 
 use super::{CalibrationPoint, Granularity, PrefillReading, Router};
 use crate::error::{Error, Result};
+use crate::file::write_whole;
 use crate::mask::{LayerMask, Sublayer};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 /// The version of the format that this build writes and reads.
@@ -374,14 +374,5 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |error| Error::write(path, error);
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
-    file.write_all(bytes).map_err(fail)?;
-    file.as_file().sync_all().map_err(fail)?;
-    file.persist(path).map_err(|error| fail(error.error))?;
-    Ok(())
+    write_whole(path, |file| file.write_all(bytes))
 }

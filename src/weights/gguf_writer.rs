@@ -2,8 +2,8 @@
 
 use super::Format;
 use super::gguf::{DEFAULT_ALIGNMENT, Kind, MAGIC};
-use crate::error::{Error, Result};
-use std::io::Write;
+use crate::error::Result;
+use crate::file::write_whole;
 use std::path::Path;
 
 /// Collects keys and tensors, then writes the file at once.
@@ -138,17 +138,7 @@ impl GgufWriter {
 
     /// Writes the file so that a reader sees all of it or nothing: to a temporary file beside it, synced, then renamed.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let fail = |error| Error::write(path, error);
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
-        file.write_all(&self.to_bytes()).map_err(fail)?;
-        file.as_file().sync_all().map_err(fail)?;
-        file.persist(path).map_err(|error| fail(error.error))?;
-        Ok(())
+        write_whole(path.as_ref(), |file| file.write_all(&self.to_bytes()))
     }
 }
 

@@ -8,7 +8,7 @@ use first_viewer::palette::Palette;
 use first_viewer::panels::{PANELS, View};
 use first_viewer::session::Session;
 use first_viewer::worker::Setup;
-use first_wgpu::trace::write_whole;
+use first_wgpu::file::write_whole;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

@@ -1,6 +1,7 @@
 //! A session: the runs that are looked at. `docs/session.md` describes the file.
 
-use first_wgpu::trace::{self, Run, write_whole};
+use first_wgpu::file::write_whole;
+use first_wgpu::trace::{self, Run};
 use first_wgpu::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;

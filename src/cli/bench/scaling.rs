@@ -4,8 +4,8 @@ use super::super::options::{ModelOptions, count_bar, follow, load, synthesise};
 use crate::bench::mean_and_deviation;
 use crate::bench::plot::{Chart, svg};
 use crate::bench::scaling::{Scaling, ScalingPlan, line, medians, run};
+use crate::file::write_whole;
 use crate::model::synthetic::Synthetic;
-use crate::trace::write_whole;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -1,0 +1,35 @@
+//! Writing files so that nothing is lost: whole, or not at all.
+
+use crate::error::{Error, Result};
+use std::io::Write;
+use std::path::Path;
+
+/// Writes a file whole or not at all: what is there stays until the new one is complete and on the disk.
+pub fn write_whole(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
+    let fail = |error| Error::write(path, error);
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = builder().tempfile_in(folder).map_err(fail)?;
+    let mut writer = std::io::BufWriter::new(&mut file);
+    fill(&mut writer)
+        .and_then(|()| writer.flush())
+        .map_err(fail)?;
+    drop(writer);
+    file.as_file().sync_all().map_err(fail)?;
+    file.persist(path).map_err(|error| fail(error.error))?;
+    Ok(())
+}
+
+/// Temporary files are the user's alone by default; what they become should be as readable as any file.
+fn builder() -> tempfile::Builder<'static, 'static> {
+    #[allow(unused_mut)]
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder
+}
