@@ -60,7 +60,7 @@ fn main() -> anyhow::Result<()> {
             options(choice, 24, Detail::None),
         ));
     }
-    let traced = options(Choice::Routed, 6, Detail::Dispatch);
+    let traced = options(Choice::Routed, 4, Detail::Dispatch);
     jobs.push(Job::Prompts(first, traced));
     jobs.push(Job::Controls(
         all,

@@ -15,6 +15,7 @@ use crate::worker::{Outcome, Progress, Setup, Worker};
 use eframe::egui::{self, Rect, RichText, ScrollArea, Ui};
 use files::Files;
 use first_wgpu::router::CalibrationPoint;
+use first_wgpu::trace::Run;
 use frames::Frames;
 use std::time::Duration;
 
@@ -51,6 +52,9 @@ struct Key {
 
 /// Figures are drawn for more than is visible, so that a little scrolling needs no new one.
 const AHEAD: f32 = 400.0;
+
+/// The height of the answer.
+const ANSWER: f32 = 72.0;
 
 /// How often a training log is looked at.
 const FOLLOW: Duration = Duration::from_millis(500);
@@ -104,7 +108,9 @@ impl App {
         }
         self.follower = None;
         self.state.select(self.session.runs.len().saturating_sub(1));
-        self.state.other = 0;
+        // Compared with a run that skips nothing, if there is one.
+        let mut runs = self.session.runs.iter();
+        self.state.other = runs.position(|run| run.mask.is_full()).unwrap_or(0);
         self.revision += 1;
     }
 
@@ -233,67 +239,32 @@ impl App {
         }
     }
 
-    /// What is happening now: progress, the answer, what went wrong.
+    /// What is happening now, or the run that is selected: what, the answer, its times. As high in any case,
+    /// so that nothing below it jumps.
     fn now(&mut self, ui: &mut Ui) {
         let palette = Palette::from_ui(ui);
         for message in [&self.progress.error, &self.message].into_iter().flatten() {
             ui.colored_label(palette.warning, message);
         }
-        if self.progress.doing.is_empty() {
-            self.selected_run(ui);
-            return;
-        }
         let progress = &self.progress;
-        let mut text = progress.doing.clone();
-        if progress.share.1 > 0 {
-            text += &format!(": {} of {}", progress.share.0, progress.share.1);
-        }
-        if progress.tokens > 0 {
-            text += &format!(" · TTFT {:.0} ms", 1e3 * progress.ttft);
-        }
-        if progress.tokens > 1 && progress.seconds > 0.0 {
-            let later = (progress.tokens - 1) as f32;
-            text += &format!(
-                " · TPOT {:.1} ms · {} tokens, {:.1} tokens/s",
-                1e3 * progress.seconds / later,
-                progress.tokens,
-                later / progress.seconds
-            );
-        }
-        ui.label(RichText::new(text).color(palette.muted));
-        if progress.share.1 > 0 {
-            let share = progress.share.0 as f32 / progress.share.1 as f32;
-            ui.add(egui::ProgressBar::new(share).desired_height(6.0));
-        }
-        ScrollArea::vertical()
-            .id_salt("streaming")
-            .max_height(110.0)
-            .stick_to_bottom(true)
-            .show(ui, |ui| ui.label(&progress.answer));
-    }
-
-    /// The run that is selected: prompt, answer, times.
-    fn selected_run(&self, ui: &mut Ui) {
-        let palette = Palette::from_ui(ui);
-        let Some(run) = self.session.runs.get(self.state.selected) else {
-            ui.label("Press Run, open a session, or look at the demo.");
-            return;
+        let run = self.session.runs.get(self.state.selected);
+        let (what, answer, times) = match (progress.doing.is_empty(), run) {
+            (false, _) => (doing(progress), progress.answer.as_str(), live(progress)),
+            (true, Some(run)) => (run.prompt.clone(), run.answer.as_str(), times(run)),
+            (true, None) => {
+                let hint = "Press Run, open a session, or look at the demo.";
+                (hint.to_owned(), "", String::new())
+            }
         };
-        ui.add(egui::Label::new(RichText::new(&run.prompt).strong()).truncate());
+        ui.add(egui::Label::new(RichText::new(what).strong()).truncate());
         ScrollArea::vertical()
             .id_salt("answer")
-            .max_height(110.0)
-            .show(ui, |ui| ui.label(&run.answer));
-        let mut line = format!("TTFT {:.0} ms", run.ttft_nanos as f64 / 1e6);
-        if let Some(tpot) = run.tpot_nanos() {
-            line += &format!(
-                " · TPOT {:.1} ms ({:.1} tokens/s)",
-                tpot as f64 / 1e6,
-                1e9 / tpot as f64
-            );
-        }
-        line += &format!(" · {} · {}", run.model.name, run.adapter.name);
-        ui.label(RichText::new(line).small().color(palette.muted));
+            .max_height(ANSWER)
+            .min_scrolled_height(ANSWER)
+            .auto_shrink([false, false])
+            .stick_to_bottom(!progress.doing.is_empty())
+            .show(ui, |ui| ui.label(answer));
+        ui.label(RichText::new(times).small().color(palette.muted));
     }
 
     /// The panel that is open.
@@ -368,6 +339,7 @@ impl App {
         self.follow(ui.ctx());
         self.measure(ui.ctx());
         let frame = egui::Frame::central_panel(ui.style()).inner_margin(14.0);
+        let frame = frame.fill(egui::Color32::TRANSPARENT);
         egui::Panel::left("controls")
             .frame(frame)
             .default_size(300.0)
@@ -380,8 +352,51 @@ impl App {
     }
 }
 
+/// What the worker does, and how far it is.
+fn doing(progress: &Progress) -> String {
+    match progress.share {
+        (_, 0) => progress.doing.clone(),
+        (done, all) => format!("{done} of {all}: {}", progress.doing),
+    }
+}
+
+/// The times of the answer so far.
+fn live(progress: &Progress) -> String {
+    let mut text = String::new();
+    if progress.tokens > 0 {
+        text += &format!("TTFT {:.0} ms", 1e3 * progress.ttft);
+    }
+    if progress.tokens > 1 && progress.seconds > 0.0 {
+        let later = (progress.tokens - 1) as f32;
+        let (tpot, rate) = (1e3 * progress.seconds / later, later / progress.seconds);
+        let tokens = progress.tokens;
+        text += &format!(" · TPOT {tpot:.1} ms ({rate:.1} tokens/s) · {tokens} tokens");
+    }
+    text
+}
+
+/// The times of an answer, and what gave it.
+fn times(run: &Run) -> String {
+    let mut text = format!("TTFT {:.0} ms", run.ttft_nanos as f64 / 1e6);
+    if let Some(tpot) = run.tpot_nanos() {
+        let (tpot, rate) = (tpot as f64 / 1e6, 1e9 / tpot as f64);
+        text += &format!(" · TPOT {tpot:.1} ms ({rate:.1} tokens/s)");
+    }
+    let tokens = run.answer_ids.len();
+    text + &format!(
+        " · {tokens} tokens · {} · {}",
+        run.model.name, run.adapter.name
+    )
+}
+
 impl eframe::App for App {
     fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
         self.show(ui);
+    }
+
+    /// Panels leave the background to it: clearing costs nothing, where filling a window costs a software
+    /// adapter most of a frame.
+    fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {
+        visuals.panel_fill.to_normalized_gamma_f32()
     }
 }

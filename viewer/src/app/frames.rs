@@ -1,6 +1,7 @@
 //! How long frames take while an answer streams, drawn as fast as they can be.
 
 use super::App;
+use crate::job::Job;
 use crate::stats::{quantile, sorted};
 use eframe::egui;
 use std::time::Instant;
@@ -10,6 +11,26 @@ pub(super) struct Frames {
     asked: bool,
     last: Option<Instant>,
     millis: Vec<f64>,
+}
+
+/// Frames that are enough to tell how long they take.
+const ENOUGH: usize = 600;
+
+impl Frames {
+    fn print(&self, context: &egui::Context) {
+        let times = sorted(self.millis.iter().copied());
+        let at = |share| quantile(&times, share);
+        let size = context.viewport_rect().size() * context.pixels_per_point();
+        println!(
+            "{} frames of {} x {} pixels while answering: p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms",
+            times.len(),
+            size.x,
+            size.y,
+            at(0.5),
+            at(0.95),
+            at(0.99)
+        );
+    }
 }
 
 impl App {
@@ -24,22 +45,16 @@ impl App {
             let took = before.map(|before| 1e3 * (now - before).as_secs_f64());
             frames.millis.extend(took);
         }
-        if !frames.asked && self.progress.ready {
-            frames.asked = true;
-            let job = crate::job::Job::Prompts(vec![self.form.prompt()], self.form.options());
-            self.send(job);
-        } else if frames.asked && !self.progress.busy {
-            let times = sorted(frames.millis.iter().copied());
-            let at = |share| quantile(&times, share);
-            println!(
-                "{} frames while answering: p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms",
-                times.len(),
-                at(0.5),
-                at(0.95),
-                at(0.99)
-            );
+        if frames.millis.len() >= ENOUGH || (frames.asked && !self.progress.ready) {
+            frames.print(context);
             context.send_viewport_cmd(egui::ViewportCommand::Close);
             return;
+        }
+        if !frames.asked && self.progress.ready {
+            frames.asked = true;
+            // Far more than are needed: the window closes first.
+            let prompts = vec![self.form.prompt(); 10 * ENOUGH];
+            self.send(Job::Prompts(prompts, self.form.options()));
         }
         self.frames = Some(frames);
     }

@@ -99,9 +99,9 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
             "counted".to_owned(),
         ),
         row(
-            "KL from full, agreement",
+            "KL, agreement",
             &agreement,
-            "means over the answer, measured".to_owned(),
+            "with the full model, means over the answer, measured".to_owned(),
         ),
     ]
 }

@@ -145,12 +145,13 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
             at,
             format!("{}: {cells}", row.control.name),
         );
+        // Where there is more room.
         let place = plot.place(at.0, at.1);
-        figure.text(
-            place + vec2(8.0, -8.0),
-            palette.text,
-            row.control.name.clone(),
-        );
+        let name = row.control.name.clone();
+        match place.x > rect.center().x {
+            true => figure.text_right(place + vec2(-8.0, -8.0), palette.text, name),
+            false => figure.text(place + vec2(8.0, -8.0), palette.text, name),
+        }
     }
     figure
 }

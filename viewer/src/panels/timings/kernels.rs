@@ -96,7 +96,11 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[K
         figure.text_right(pos2(LEFT - 10.0, y), palette.text, kernel.name.clone());
         for ((_, _, x), number) in COLUMNS.into_iter().zip(kernel.numbers()) {
             let digits = if x == COLUMNS[0].2 { 0 } else { 1 };
-            let text = format!("{number:.digits$}");
+            // Kernels that read no weights have no rate.
+            let text = match number == 0.0 {
+                true => "-".to_owned(),
+                false => format!("{number:.digits$}"),
+            };
             figure.text_right(pos2(LEFT + x, y), palette.text, text);
         }
         bars(figure, kernel, color, bins, y);
