@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 /// What to load.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +68,9 @@ pub struct Progress {
 
 /// A handle to the thread.
 pub struct Worker {
-    jobs: Sender<Job>,
+    /// Taken when the worker is to end.
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     progress: Arc<Mutex<Progress>>,
 }
@@ -83,9 +86,10 @@ impl Worker {
         let stop = Arc::new(AtomicBool::new(false));
         let progress = Arc::new(Mutex::new(Progress::default()));
         let thread = thread::Thread::new(setup, context, stop.clone(), progress.clone());
-        std::thread::spawn(move || thread.run(&queue));
+        let thread = std::thread::spawn(move || thread.run(&queue));
         Self {
-            jobs,
+            jobs: Some(jobs),
+            thread: Some(thread),
             stop,
             progress,
         }
@@ -99,7 +103,11 @@ impl Worker {
         progress.error = None;
         progress.answer.clear();
         progress.tokens = 0;
-        if self.jobs.send(job).is_err() {
+        let sent = self
+            .jobs
+            .as_ref()
+            .is_some_and(|jobs| jobs.send(job).is_ok());
+        if !sent {
             progress.busy = false;
             progress.ready = false;
             progress.error = Some("the engine has ended; restart the viewer".to_owned());
@@ -122,8 +130,16 @@ impl Worker {
     }
 }
 
+/// A driver must not be at work while the program ends. A model that is still being loaded, or fetched, is not
+/// waited for.
 impl Drop for Worker {
     fn drop(&mut self) {
         self.stop();
+        self.jobs = None;
+        let ready = lock(&self.progress).ready;
+        if let Some(thread) = self.thread.take().filter(|_| ready) {
+            // It has caught its panics itself.
+            let _ = thread.join();
+        }
     }
 }

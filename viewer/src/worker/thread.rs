@@ -9,7 +9,7 @@ use first_wgpu::mask::LayerMask;
 use first_wgpu::model::config::Config;
 use first_wgpu::pull;
 use first_wgpu::router::Decision;
-use first_wgpu::router::file::{BaseModel, Kind, RouterFile};
+use first_wgpu::router::file::{BaseModel, RouterFile};
 use first_wgpu::trace::Run;
 use first_wgpu::weights::gguf::Gguf;
 use first_wgpu::{Error, Result};
@@ -228,10 +228,7 @@ impl Thread {
             }
             (mask, _) => mask.map(Policy::Fixed),
         };
-        let calibration = match file.config.kind {
-            Kind::Routed { calibration, .. } => calibration,
-            Kind::Fixed { .. } => Vec::new(),
-        };
+        let calibration = file.calibration().to_vec();
         self.tell(|progress| {
             progress.has_router = true;
             progress.outcomes.push(Outcome::Router(calibration));

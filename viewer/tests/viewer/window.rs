@@ -9,7 +9,9 @@ use first_viewer::panels::PANELS;
 use first_viewer::session::Session;
 use first_viewer::worker::Setup;
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
-use std::path::Path;
+use first_wgpu::router::file::{BaseModel, Kind, Norm, Pooling, RouterConfig, RouterFile};
+use first_wgpu::router::{CalibrationPoint, Granularity, PrefillReading, Router};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 type Window<'a> = Harness<'a, App>;
@@ -205,6 +207,106 @@ pub(crate) fn a_lost_adapter_is_a_message_and_the_next_run_works() {
     let runs = &window.state().session().runs;
     assert_eq!(runs[0].answer_ids, runs[1].answer_ids);
     assert!(window.query_by_label_contains("the GPU was lost").is_none());
+}
+
+/// Routers of the tiny model that skip the attention of layer 2, and at a high threshold all they may.
+fn router(folder: &Path, model: &Path, options: &TinyOptions) -> PathBuf {
+    let count = 2 * options.layers;
+    let score = |index: usize| if index == 4 { -1.0 } else { 1.0 };
+    let router = Router {
+        granularity: Granularity::Sublayer,
+        weights: vec![0.0; count * options.hidden],
+        biases: (0..count).map(score).collect(),
+        thresholds: vec![0.5; count],
+        epsilon: Some(1e-5),
+        prefill: PrefillReading::Masked,
+        protected: (0..options.layers).map(|layer| [layer == 0; 2]).collect(),
+    };
+    let point = |threshold, skip_rate| CalibrationPoint {
+        threshold,
+        skip_rate,
+    };
+    let config = RouterConfig {
+        version: first_wgpu::router::file::VERSION,
+        base_model: BaseModel {
+            sha256: first_wgpu::pull::sha256(model).expect("readable"),
+            name: "tiny".to_owned(),
+            layers: options.layers,
+            hidden: options.hidden,
+        },
+        kind: Kind::Routed {
+            granularity: router.granularity,
+            pooling: Pooling::Mean,
+            norm: Norm::Rms,
+            epsilon: 1e-5,
+            thresholds: router.thresholds.clone(),
+            prefill: router.prefill,
+            protected: "0".to_owned(),
+            calibration: vec![point(0.5, 0.1), point(0.9, 0.75)],
+        },
+        provenance: Default::default(),
+    };
+    let router = Some(router);
+    let path = folder.join("router");
+    RouterFile { config, router }.save(&path).expect("written");
+    path
+}
+
+pub(crate) fn the_router_is_compared_with_controls_and_its_threshold_moved() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut setup = tiny(folder.path(), &options());
+    let model = setup.model.clone().expect("there is one");
+    setup.router = Some(router(folder.path(), &model, &options()));
+    let mut window = window(Session::default(), Some(setup));
+    ready(&mut window);
+    window.get_by_label("let the router decide").click();
+    window.step();
+    click(&mut window, "Run");
+    runs(&mut window, 1);
+    let first = &window.state().session().runs[0];
+    assert_eq!(
+        (first.policy.as_str(), first.mask.to_string().as_str()),
+        ("routed", "2.attn")
+    );
+    click(&mut window, "Threshold");
+    assert_eq!(window.state().session().calibration.len(), 2);
+    fill_number(&mut window, "threshold", "0.9");
+    click(&mut window, "Run at this threshold");
+    runs(&mut window, 2);
+    assert_eq!(window.state().session().runs[1].mask.to_string(), "1-3");
+    click(&mut window, "Controls");
+    click(&mut window, "Compare on the 3 prompts of the set");
+    until(&mut window, "the comparison", |window| {
+        window.state().session().controls.len() == 5
+    });
+    let controls = &window.state().session().controls;
+    assert_eq!(controls[0].masks, ["", "", ""]);
+    assert_eq!(
+        controls[1].masks, controls[2].masks,
+        "one mask for all prompts is a fixed one"
+    );
+    assert_eq!(controls[1].losses, controls[2].losses);
+    for control in &controls[1..] {
+        let rates = [&control.skipped, &controls[1].skipped];
+        assert_eq!(rates[0], rates[1], "{} skips as much", control.name);
+        assert_eq!(control.tpot_nanos.len(), 5);
+    }
+}
+
+/// Types a number into the field beside a slider.
+fn fill_number(window: &mut Window<'_>, label: &str, number: &str) {
+    window
+        .get_by_role_and_label(Role::SpinButton, label)
+        .click();
+    window.step();
+    window.step();
+    window.key_press_modifiers(egui::Modifiers::COMMAND, Key::A);
+    window.step();
+    window.event(egui::Event::Text(number.to_owned()));
+    window.step();
+    window.key_press(Key::Enter);
+    window.step();
+    window.step();
 }
 
 /// The message says what to do, and what was on screen stays.
