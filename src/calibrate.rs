@@ -113,7 +113,7 @@ pub fn block_influence(engine: &Engine, examples: &[Tokens]) -> Result<Vec<f64>>
     Ok(sums.into_iter().map(|sum| sum / tokens as f64).collect())
 }
 
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| {
         a.iter()
             .zip(b)

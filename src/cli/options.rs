@@ -179,7 +179,7 @@ fn not_negative(text: &str) -> Result<f32, String> {
 }
 
 /// A rate such as `25%` or `0.25`.
-fn rate(text: &str) -> Result<f32, String> {
+pub(super) fn rate(text: &str) -> Result<f32, String> {
     match text.strip_suffix('%') {
         Some(percent) => Ok(percent
             .parse::<f32>()
@@ -259,13 +259,8 @@ impl PolicyOptions {
     }
 }
 
-/// What a mask's name stands for: `none`, `routed`, `fixed:7-9,21`, `even:5` or `random:25%`.
-pub(super) fn policy_named(
-    name: &str,
-    options: &PolicyOptions,
-    engine: &mut Engine,
-) -> anyhow::Result<Policy> {
-    let layers = engine.model.config.layers;
+/// What a mask's name stands for: `none`, `fixed:7-9,21`, `even:5` or `random:25%`.
+pub(super) fn mask_named(name: &str, layers: usize) -> anyhow::Result<LayerMask> {
     let count = |text: &str| -> anyhow::Result<usize> {
         let wrong = || format!("`{text}` is neither a number of layers nor a rate like `25%`");
         Ok(match text.strip_suffix('%') {
@@ -275,22 +270,31 @@ pub(super) fn policy_named(
         })
     };
     Ok(match name.split_once(':') {
-        None if name == "none" => Policy::Fixed(LayerMask::full(layers)),
-        None if name == "routed" => {
-            let (policy, _) = options.policy(engine)?;
-            anyhow::ensure!(
-                matches!(policy, Policy::Routed(_)),
-                "`routed` needs a router; give one with `--router DIR`"
-            );
-            policy
-        }
-        Some(("fixed", mask)) => Policy::Fixed(LayerMask::parse(mask, layers)?),
-        Some(("even", rate)) => Policy::Fixed(even(layers, count(rate)?)?),
-        Some(("random", rate)) => Policy::Fixed(random(layers, count(rate)?, 1)?),
+        None if name == "none" => LayerMask::full(layers),
+        Some(("fixed", mask)) => LayerMask::parse(mask, layers)?,
+        Some(("even", rate)) => even(layers, count(rate)?)?,
+        Some(("random", rate)) => random(layers, count(rate)?, 1)?,
         _ => anyhow::bail!(
-            "`{name}` is no mask; give `none`, `routed`, `fixed:7-9`, `even:5` or `random:25%`"
+            "`{name}` is no mask; give `none`, `fixed:7-9`, `even:5` or `random:25%`, or a router with `--router DIR`"
         ),
     })
+}
+
+/// What a policy's name stands for: that of a mask, or `routed`.
+pub(super) fn policy_named(
+    name: &str,
+    options: &PolicyOptions,
+    engine: &mut Engine,
+) -> anyhow::Result<Policy> {
+    if name != "routed" {
+        return Ok(Policy::Fixed(mask_named(name, engine.model.config.layers)?));
+    }
+    let (policy, _) = options.policy(engine)?;
+    anyhow::ensure!(
+        matches!(policy, Policy::Routed(_)),
+        "`routed` needs a router; give one with `--router DIR`"
+    );
+    Ok(policy)
 }
 
 /// What a router file must have been made for.

@@ -3,10 +3,9 @@
 use super::{LAYERS, PROMPT, with_engine};
 use first_wgpu::calibrate::{self, Unit};
 use first_wgpu::data::Tokens;
-use first_wgpu::engine::Policy;
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::router::Granularity;
-use first_wgpu::{eval, train};
+use first_wgpu::train;
 use std::ops::ControlFlow;
 
 /// Routers fitted to a mask each for two prompts give each its own, on the path that the masks make; and a
@@ -50,12 +49,5 @@ pub(super) fn trained() {
             mask.skipped(Sublayer::Attn) + mask.skipped(Sublayer::Mlp),
             1
         );
-        let policies = [
-            ("full".to_owned(), Policy::Fixed(full)),
-            ("one".to_owned(), Policy::Fixed(mask)),
-        ];
-        let examples = [("task".to_owned(), tokens[0].clone())];
-        let outcomes = eval::run(engine, &examples, &policies, &mut progress).expect("measures");
-        assert_eq!([outcomes[0].loss(), outcomes[1].loss()], [base, loss]);
     });
 }
