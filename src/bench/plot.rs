@@ -254,6 +254,6 @@ mod tests {
         };
         assert!(svg(&[chart(true)]).contains(">0.5<"));
         let near = svg(&[chart(false)]);
-        assert!(near.contains(">2.02<") && !near.contains(">0.5<") && !near.contains("NaN"));
+        assert!(near.contains(">2.05<") && !near.contains(">0.5<") && !near.contains("NaN"));
     }
 }
