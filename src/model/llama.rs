@@ -238,8 +238,8 @@ impl Llama {
                     &label(part),
                     linear,
                     input,
-                    tokens,
-                    position,
+                    [tokens, position],
+                    None,
                     epilogue,
                 )?);
                 Ok(())
@@ -262,8 +262,8 @@ impl Llama {
                         &label("attn.o"),
                         &layer.o_proj,
                         &prefill.attended,
-                        tokens,
-                        position,
+                        [tokens, position],
+                        None,
                         Epilogue::Residual { y: &x },
                     )?;
                     steps.extend(o_proj);
@@ -313,6 +313,7 @@ impl Llama {
             self.head(),
             &decode.x,
             Some(norm),
+            None,
             Epilogue::Store { y: &decode.logits },
         )
     }
@@ -350,8 +351,8 @@ impl Llama {
                 "head",
                 self.head(),
                 &x,
-                tokens,
-                0,
+                [tokens, 0],
+                None,
                 Epilogue::Store { y: &logits },
             )?);
             steps.push(kernels::cross_entropy::step(
@@ -402,7 +403,7 @@ impl Llama {
                            input: &Buffer,
                            norm: Option<Norm<'_>>,
                            epilogue: Epilogue<'_>| {
-                kernels::matvec::steps(gpu, &label(part), linear, input, norm, epilogue)
+                kernels::matvec::steps(gpu, &label(part), linear, input, norm, None, epilogue)
             };
             if mask.runs(index, Sublayer::Attn) {
                 let rope = self.rope(cache, index, &decode.state, &decode.queries);

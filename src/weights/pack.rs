@@ -194,6 +194,12 @@ impl Linear {
         })
     }
 
+    /// Rows of all its tiles, padding included.
+    pub fn slots(&self) -> usize {
+        let end = self.slices.last().map_or(0, |slice| slice.tiles.end);
+        end as usize * TILE
+    }
+
     /// Bytes a product with the whole matrix reads.
     pub fn bytes(&self) -> u64 {
         self.slices.iter().map(|slice| slice.bytes).sum()
