@@ -23,7 +23,7 @@ struct Params {
 @group(0) @binding(21) var<storage, read_write> rows: array<vec2<f32>>;
 override HEADS: u32;
 override KV_HEADS: u32;
-override FOURS: u32; // D / 4, a multiple of 8, at most 32
+override FOURS: u32; // D / 4, at most 32; vectors are zero past D
 #import spread
 
 fn load(source: u32, index: u32) -> vec4<f32> {

@@ -23,7 +23,7 @@ struct Params {
 @group(0) @binding(21) var<storage, read_write> dv: array<vec4<f32>>;
 override HEADS: u32;
 override KV_HEADS: u32;
-override FOURS: u32; // D / 4, a multiple of 8, at most 32
+override FOURS: u32; // D / 4, at most 32; vectors are zero past D
 #import spread
 
 const QUERIES: u32 = 0u;

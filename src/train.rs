@@ -6,6 +6,10 @@
 //! layer learns from what it will see.
 
 pub mod logistic;
+mod network;
+pub mod parameters;
+pub mod trainer;
+mod workspace;
 
 use crate::calibrate::{Progress, Unit, greedy, influences};
 use crate::data::{Example, Tokens};

@@ -25,13 +25,13 @@ use crate::trace::Sampling;
 use crate::weights::pack::{Linear, Order};
 
 /// One layer's weights.
-struct Layer {
-    input_layernorm: Buffer,
-    qkv_proj: Linear,
-    o_proj: Linear,
-    post_attention_layernorm: Buffer,
-    gate_up_proj: Linear,
-    down_proj: Linear,
+pub(crate) struct Layer {
+    pub(crate) input_layernorm: Buffer,
+    pub(crate) qkv_proj: Linear,
+    pub(crate) o_proj: Linear,
+    pub(crate) post_attention_layernorm: Buffer,
+    pub(crate) gate_up_proj: Linear,
+    pub(crate) down_proj: Linear,
 }
 
 /// A model on the GPU.
@@ -40,13 +40,13 @@ pub struct Llama {
     pub config: Config,
     /// The most prompt tokens that go through a layer at once: bounds the memory of a prefill.
     pub chunk: usize,
-    embed_tokens: Linear,
-    layers: Vec<Layer>,
-    norm: Buffer,
+    pub(crate) embed_tokens: Linear,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) norm: Buffer,
     /// `None` where the embedding is also the head.
     lm_head: Option<Linear>,
     /// `[C, D / 2]` pairs of cos and sin.
-    rotations: Buffer,
+    pub(crate) rotations: Buffer,
 }
 
 impl Llama {
@@ -106,7 +106,7 @@ impl Llama {
         })
     }
 
-    fn head(&self) -> &Linear {
+    pub(crate) fn head(&self) -> &Linear {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
