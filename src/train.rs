@@ -5,9 +5,13 @@
 //! stream that enters its layer *on the path that the target mask makes* ([`features`]), so that a later
 //! layer learns from what it will see.
 
+pub mod checkpoint;
+pub mod log;
 pub mod logistic;
 mod network;
 pub mod parameters;
+pub mod run;
+pub mod schedule;
 pub mod trainer;
 mod workspace;
 

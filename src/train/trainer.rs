@@ -168,6 +168,11 @@ impl<'a> Trainer<'a> {
         1.0 - open / self.total_cost()
     }
 
+    /// Share of the layers' weight bytes that a mask skips.
+    pub fn skip_rate(&self, mask: &LayerMask) -> f64 {
+        self.engine.summary.skip_rate(mask)
+    }
+
     fn total_cost(&self) -> f64 {
         self.costs.iter().map(|cost| f64::from(*cost)).sum()
     }
