@@ -7,6 +7,7 @@
 //! else. `docs/adapter-file.md` says what of PEFT's options is understood.
 
 mod file;
+pub mod joint;
 
 use crate::mask::Sublayer;
 use crate::model::config::Config;

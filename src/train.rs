@@ -5,7 +5,15 @@
 //! stream that enters its layer *on the path that the target mask makes* ([`features`]), so that a later
 //! layer learns from what it will see.
 
+pub mod checkpoint;
+pub mod log;
 pub mod logistic;
+mod network;
+pub mod parameters;
+pub mod run;
+pub mod schedule;
+pub mod trainer;
+mod workspace;
 
 use crate::calibrate::{Progress, Unit, greedy, influences};
 use crate::data::{Example, Tokens};

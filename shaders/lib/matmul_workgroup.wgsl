@@ -35,6 +35,11 @@ fn multiply(first_block: u32, tile: u32, first_token: u32, local: vec3<u32>) {
         }
     }
     for (var token = 0u; token < 8u; token++) {
+        let own = min(first_token + group * 8u + token, params.tokens - 1u);
+        for (var i = 0u; i < adapter_fours(); i++) {
+            a[token] += dot(adapter_b(tile * 32u + lane, i), adapter_h(own, i));
+            b[token] += dot(adapter_b(tile * 32u + lane + 16u, i), adapter_h(own, i));
+        }
         let row = first_token + group * 8u + token;
         if (row < params.tokens) {
             finish(row, tile, lane, a[token], b[token]);

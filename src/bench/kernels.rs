@@ -294,9 +294,9 @@ impl Bench<'_> {
             Order::Plain => Epilogue::Residual { y: &y },
         };
         match tokens {
-            None => kernels::matvec::steps(gpu, &linear.name, linear, x, norm, epilogue),
+            None => kernels::matvec::steps(gpu, &linear.name, linear, x, norm, None, epilogue),
             Some(tokens) => {
-                kernels::matmul::steps(gpu, &linear.name, linear, x, tokens, 0, epilogue)
+                kernels::matmul::steps(gpu, &linear.name, linear, x, [tokens, 0], None, epilogue)
             }
         }
     }
@@ -457,6 +457,7 @@ impl Bench<'_> {
                 &linear,
                 &x,
                 Some(norm),
+                None,
                 Epilogue::Store { y: &y },
             )
         };

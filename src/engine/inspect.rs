@@ -153,7 +153,7 @@ impl Engine {
     }
 
     /// Runs steps in submissions that stay within the adapter's budget.
-    fn run_paced(&self, steps: Vec<Step>) -> Result<()> {
+    pub(crate) fn run_paced(&self, steps: Vec<Step>) -> Result<()> {
         for steps in super::paced(&self.gpu, steps) {
             Plan::new(&self.gpu, steps)?.submit(&self.gpu, None);
         }

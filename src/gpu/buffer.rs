@@ -130,6 +130,13 @@ impl Buffer {
         gpu.queue.write_buffer(&self.raw, self.offset, bytes);
     }
 
+    /// Fills the range with zeros, after whatever was submitted before.
+    pub fn clear(&self, gpu: &Gpu) {
+        let mut encoder = gpu.encoder();
+        encoder.clear_buffer(&self.raw, self.offset, Some(self.size));
+        gpu.submit(encoder);
+    }
+
     /// Copies the range to the start of another buffer, after whatever was submitted before.
     pub fn copy_to(&self, gpu: &Gpu, target: &Self) {
         assert!(

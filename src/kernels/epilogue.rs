@@ -17,6 +17,18 @@ pub enum Epilogue<'a> {
         /// `[tokens, rows]`.
         y: &'a Buffer,
     },
+    /// `y[token, row] += gate * product`: into the residual stream, as far as the sublayer's gate is open.
+    Gated {
+        /// `[tokens, rows]`.
+        y: &'a Buffer,
+        /// `[1]`.
+        gate: &'a Buffer,
+    },
+    /// `y[token, slot] = product`, whatever the row order: what backward passes read.
+    Slots {
+        /// `[tokens, slots]`.
+        y: &'a Buffer,
+    },
     /// `y[token, row] = silu(gate) * up` of a joint gate and up product.
     SiluMul {
         /// `[tokens, rows / 2]`.
@@ -51,7 +63,8 @@ impl Epilogue<'_> {
     /// Composes the kernel with this epilogue.
     pub(super) fn apply(&self, variant: Variant, linear: &Linear) -> Variant {
         let order = match self {
-            Self::Store { .. } | Self::Residual { .. } => Order::Plain,
+            Self::Store { .. } | Self::Residual { .. } | Self::Gated { .. } => Order::Plain,
+            Self::Slots { .. } => linear.order,
             Self::SiluMul { .. } => Order::Halves,
             Self::Rope(_) => Order::Pairs,
         };
@@ -64,6 +77,12 @@ impl Epilogue<'_> {
             Self::Residual { .. } => variant
                 .import("epilogue", "epilogue/residual")
                 .set("ROWS", rows),
+            Self::Gated { .. } => variant
+                .import("epilogue", "epilogue/gated")
+                .set("ROWS", rows),
+            Self::Slots { .. } => variant
+                .import("epilogue", "epilogue/store")
+                .set("ROWS", linear.slots() as u32),
             Self::SiluMul { .. } => variant
                 .import("epilogue", "epilogue/silu_mul")
                 .set("ROWS", rows / 2),
@@ -78,7 +97,10 @@ impl Epilogue<'_> {
 
     pub(super) fn bindings(&self) -> Vec<(&'static str, &Buffer)> {
         match self {
-            Self::Store { y } | Self::Residual { y } | Self::SiluMul { y } => vec![("y", y)],
+            Self::Store { y } | Self::Slots { y } | Self::Residual { y } | Self::SiluMul { y } => {
+                vec![("y", y)]
+            }
+            Self::Gated { y, gate } => vec![("y", y), ("gate", gate)],
             Self::Rope(rope) => vec![
                 ("rotations", rope.rotations),
                 ("state", rope.state),
@@ -107,6 +129,11 @@ pub(super) fn example_variants() -> Vec<fn(Variant) -> Variant> {
         |variant| {
             variant
                 .import("epilogue", "epilogue/residual")
+                .set("ROWS", 576)
+        },
+        |variant| {
+            variant
+                .import("epilogue", "epilogue/gated")
                 .set("ROWS", 576)
         },
         |variant| {

@@ -1,6 +1,8 @@
 //! `Y = epilogue(X W^T)` for many tokens: prefill. See `shaders/matmul.wgsl`.
 
-use super::{Epilogue, by_class, op, weight_bindings, weights_module, workgroups};
+use super::{
+    Adapter, Epilogue, adapter, by_class, op, weight_bindings, weights_module, workgroups,
+};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 use crate::weights::Format;
@@ -32,26 +34,24 @@ pub(super) fn variant(class: &Class, format: Format) -> Variant {
         )
 }
 
-/// Steps of the product, one per slice of the matrix. `x` is `[tokens, columns]`.
+/// Steps of the product, one per slice of the matrix. `x` is `[tokens, columns]`, its first token at `position`.
 pub fn steps(
     gpu: &Gpu,
     label: &str,
     linear: &Linear,
     x: &Buffer,
-    tokens: usize,
-    position: usize,
+    [tokens, position]: [usize; 2],
+    adapter: Option<Adapter<'_>>,
     epilogue: Epilogue<'_>,
 ) -> Result<Vec<Step>> {
     super::assert_holds(label, x, tokens * linear.columns);
     let step = |slice: &crate::weights::pack::Slice| {
         let mut bindings = vec![("x", x)];
         bindings.extend(weight_bindings(slice));
+        bindings.extend(adapter::bindings(adapter));
         bindings.extend(epilogue.bindings());
-        let op = op::<Params>(
-            gpu,
-            epilogue.apply(variant(&gpu.class, slice.format), linear),
-            &bindings,
-        )?;
+        let variant = adapter::apply(adapter, variant(&gpu.class, slice.format));
+        let op = op::<Params>(gpu, epilogue.apply(variant, linear), &bindings)?;
         let params = Params {
             blocks: linear.columns as u32 / 32,
             first_tile: slice.tiles.start,

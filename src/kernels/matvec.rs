@@ -1,6 +1,8 @@
 //! `y = epilogue(W prologue(x))` for one vector: decode. See `shaders/matvec.wgsl`.
 
-use super::{Epilogue, by_class, op, weight_bindings, weights_module, workgroups};
+use super::{
+    Adapter, Epilogue, adapter, by_class, op, weight_bindings, weights_module, workgroups,
+};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 use crate::weights::Format;
@@ -51,15 +53,22 @@ pub fn steps(
     linear: &Linear,
     x: &Buffer,
     norm: Option<Norm<'_>>,
+    adapter: Option<Adapter<'_>>,
     epilogue: Epilogue<'_>,
 ) -> Result<Vec<Step>> {
     super::assert_holds(label, x, linear.columns);
+    assert!(
+        norm.is_none() || adapter.is_none(),
+        "{label}: norm and adapter together would bind more buffers than WebGPU guarantees"
+    );
     let step = |slice: &crate::weights::pack::Slice| {
         let variant = variant(&gpu.class, slice.format, norm.map(|norm| norm.epsilon));
         let mut bindings = vec![("x", x)];
         bindings.extend(norm.map(|norm| ("gamma", norm.gamma)));
         bindings.extend(weight_bindings(slice));
+        bindings.extend(adapter::bindings(adapter));
         bindings.extend(epilogue.bindings());
+        let variant = adapter::apply(adapter, variant);
         let op = op::<Params>(gpu, epilogue.apply(variant, linear), &bindings)?;
         let params = Params {
             blocks: linear.columns as u32 / 32,

@@ -2,20 +2,37 @@
 //! sizes into [`Step`](crate::gpu::Step)s; shapes are asserted here, since a wrong one is a defect of the plan, not of the
 //! user's files.
 
+pub mod adamw;
+pub mod adapter;
 pub mod argmax;
 pub mod attention;
+pub mod attention_backward;
 pub mod attention_decode;
+pub mod attention_keys_backward;
 pub mod copy;
 pub mod cross_entropy;
+pub mod cross_entropy_backward;
+pub mod dot;
 pub mod embed;
 pub mod epilogue;
 pub mod fma;
+pub mod gate;
+pub mod gate_backward;
+pub mod lora_down;
+pub mod lora_down_backward;
 pub mod matmul;
+pub mod matmul_backward;
 pub mod matvec;
 pub mod rms_norm;
+pub mod rms_norm_backward;
+pub mod rope_backward;
 pub mod router_score;
+pub mod router_score_backward;
+pub mod router_weights_backward;
 pub mod sample;
+pub mod silu_mul_backward;
 
+pub use adapter::Adapter;
 pub use epilogue::{Epilogue, Rope};
 
 use crate::gpu::{Buffer, Class, Gpu, Variant};
@@ -97,17 +114,38 @@ pub fn all_variants() -> Vec<Variant> {
         let reduce = reduce(&class);
         for format in Format::ALL {
             variants.push(embed::variant(format));
-            for epilogue in epilogue::example_variants() {
-                for norm in [None, Some(1e-5)] {
-                    variants.push(epilogue(matvec::variant(&class, format, norm)));
+            for adapter in adapter::example_variants() {
+                for epilogue in epilogue::example_variants() {
+                    variants.push(epilogue(adapter(matvec::variant(&class, format, None))));
+                    variants.push(epilogue(adapter(matmul::variant(&class, format))));
                 }
-                variants.push(epilogue(matmul::variant(&class, format)));
+                variants.push(adapter(matmul_backward::variant(&class, format)));
+            }
+            for epilogue in epilogue::example_variants() {
+                let normed = matvec::variant(&class, format, Some(1e-5));
+                variants.push(epilogue(adapter::apply(None, normed)));
             }
         }
         for kv in [KvFormat::F32, KvFormat::F16] {
             variants.push(attention::variant(&class, kv, 9, 3, 64));
             variants.push(attention_decode::variant(&class, kv, 9, 3, 64));
+            variants.push(attention_backward::variant(&class, kv, 9, 3, 64));
+            variants.push(attention_keys_backward::variant(&class, kv, 9, 3, 64));
         }
+        variants.extend([
+            adamw::variant(),
+            cross_entropy_backward::variant(&class),
+            dot::variant(&class),
+            gate::variant(&class),
+            gate_backward::variant(&class),
+            lora_down::variant(&class),
+            lora_down_backward::variant(&class),
+            rms_norm_backward::variant(&class, 1e-5),
+            rope_backward::variant(576, 192, 64),
+            router_score_backward::variant(&class, 1e-5),
+            router_weights_backward::variant(),
+            silu_mul_backward::variant(1536),
+        ]);
         variants.push(rms_norm::variant(&class, 1e-5));
         variants.push(router_score::variant(&class, Some(1e-5)));
         let alone = ["argmax", "cross_entropy"];

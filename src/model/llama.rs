@@ -25,13 +25,13 @@ use crate::trace::Sampling;
 use crate::weights::pack::{Linear, Order};
 
 /// One layer's weights.
-struct Layer {
-    input_layernorm: Buffer,
-    qkv_proj: Linear,
-    o_proj: Linear,
-    post_attention_layernorm: Buffer,
-    gate_up_proj: Linear,
-    down_proj: Linear,
+pub(crate) struct Layer {
+    pub(crate) input_layernorm: Buffer,
+    pub(crate) qkv_proj: Linear,
+    pub(crate) o_proj: Linear,
+    pub(crate) post_attention_layernorm: Buffer,
+    pub(crate) gate_up_proj: Linear,
+    pub(crate) down_proj: Linear,
 }
 
 /// A model on the GPU.
@@ -40,13 +40,13 @@ pub struct Llama {
     pub config: Config,
     /// The most prompt tokens that go through a layer at once: bounds the memory of a prefill.
     pub chunk: usize,
-    embed_tokens: Linear,
-    layers: Vec<Layer>,
-    norm: Buffer,
+    pub(crate) embed_tokens: Linear,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) norm: Buffer,
     /// `None` where the embedding is also the head.
     lm_head: Option<Linear>,
     /// `[C, D / 2]` pairs of cos and sin.
-    rotations: Buffer,
+    pub(crate) rotations: Buffer,
 }
 
 impl Llama {
@@ -106,7 +106,7 @@ impl Llama {
         })
     }
 
-    fn head(&self) -> &Linear {
+    pub(crate) fn head(&self) -> &Linear {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
@@ -238,8 +238,8 @@ impl Llama {
                     &label(part),
                     linear,
                     input,
-                    tokens,
-                    position,
+                    [tokens, position],
+                    None,
                     epilogue,
                 )?);
                 Ok(())
@@ -262,8 +262,8 @@ impl Llama {
                         &label("attn.o"),
                         &layer.o_proj,
                         &prefill.attended,
-                        tokens,
-                        position,
+                        [tokens, position],
+                        None,
                         Epilogue::Residual { y: &x },
                     )?;
                     steps.extend(o_proj);
@@ -313,6 +313,7 @@ impl Llama {
             self.head(),
             &decode.x,
             Some(norm),
+            None,
             Epilogue::Store { y: &decode.logits },
         )
     }
@@ -350,8 +351,8 @@ impl Llama {
                 "head",
                 self.head(),
                 &x,
-                tokens,
-                0,
+                [tokens, 0],
+                None,
                 Epilogue::Store { y: &logits },
             )?);
             steps.push(kernels::cross_entropy::step(
@@ -402,7 +403,7 @@ impl Llama {
                            input: &Buffer,
                            norm: Option<Norm<'_>>,
                            epilogue: Epilogue<'_>| {
-                kernels::matvec::steps(gpu, &label(part), linear, input, norm, epilogue)
+                kernels::matvec::steps(gpu, &label(part), linear, input, norm, None, epilogue)
             };
             if mask.runs(index, Sublayer::Attn) {
                 let rope = self.rope(cache, index, &decode.state, &decode.queries);

@@ -31,6 +31,19 @@ pub enum Order {
     Halves,
 }
 
+impl Order {
+    /// The slot, a row counted through all tiles, of row `row` of matrix `part`, which is row `joint` of all
+    /// matrices one below the other.
+    pub fn slot(self, part: usize, joint: usize, row: usize) -> usize {
+        let within = joint % TILE;
+        match self {
+            Self::Plain => joint,
+            Self::Pairs => joint - within + within / 2 + (within % 2) * TILE / 2,
+            Self::Halves => row / (TILE / 2) * TILE + part * TILE / 2 + row % (TILE / 2),
+        }
+    }
+}
+
 /// Tiles of one format in one binding.
 #[derive(Clone, Debug)]
 pub struct Slice {
@@ -192,6 +205,12 @@ impl Linear {
             order,
             slices: (0..tiles).step_by(room).map(slice).collect::<Result<_>>()?,
         })
+    }
+
+    /// Rows of all its tiles, padding included.
+    pub fn slots(&self) -> usize {
+        let end = self.slices.last().map_or(0, |slice| slice.tiles.end);
+        end as usize * TILE
     }
 
     /// Bytes a product with the whole matrix reads.

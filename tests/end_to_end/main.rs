@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
 mod costs;
+mod gradients;
 mod training;
 
 const LAYERS: usize = 4;
@@ -43,6 +44,12 @@ fn main() {
             "trained_routers_give_each_prompt_its_mask",
             training::trained,
         ),
+        (
+            "training_reads_a_text_as_the_engine_does",
+            gradients::forward,
+        ),
+        ("gradients_are_slopes_of_the_loss", gradients::slopes),
+        ("a_run_goes_on_bit_for_bit", gradients::resumed),
     ];
     // Without an adapter these are listed as ignored, never as passed.
     let reason = if Gpu::list().is_empty() {

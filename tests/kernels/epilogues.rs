@@ -35,8 +35,16 @@ fn steps(
 ) -> Vec<Step> {
     let (tokens, x) = (x.len() / COLUMNS, upload(gpu, x));
     let steps = match tokens {
-        1 => matvec::steps(gpu, "product", linear, &x, None, epilogue),
-        _ => matmul::steps(gpu, "product", linear, &x, tokens, position, epilogue),
+        1 => matvec::steps(gpu, "product", linear, &x, None, None, epilogue),
+        _ => matmul::steps(
+            gpu,
+            "product",
+            linear,
+            &x,
+            [tokens, position],
+            None,
+            epilogue,
+        ),
     };
     steps.expect("valid")
 }

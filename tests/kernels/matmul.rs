@@ -38,8 +38,8 @@ pub(crate) fn test(gpu: &Gpu) {
                 "product",
                 &linear,
                 &upload(gpu, &x),
-                *tokens,
-                0,
+                [*tokens, 0],
+                None,
                 Epilogue::Store { y: &y },
             );
             Plan::new(gpu, steps.expect("valid"))

@@ -35,6 +35,7 @@ pub(crate) fn test(gpu: &Gpu) {
                 &linear,
                 &upload(gpu, &x),
                 folded,
+                None,
                 Epilogue::Store { y: &y },
             );
             Plan::new(gpu, steps.expect("valid"))
