@@ -8,6 +8,7 @@
 
 mod file;
 pub mod joint;
+pub mod merged;
 
 use crate::mask::Sublayer;
 use crate::model::config::Config;

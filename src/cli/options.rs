@@ -1,6 +1,6 @@
 //! Options that several commands share, and what they stand for.
 
-use crate::engine::{Engine, LoadOptions, Policy};
+use crate::engine::{AdapterMode, Engine, LoadOptions, Policy};
 use crate::error::{Error, Result};
 use crate::kernels::KvFormat;
 use crate::mask::LayerMask;
@@ -49,8 +49,26 @@ impl ModelOptions {
             model,
             kv: self.kv,
             context: self.context,
+            ..LoadOptions::default()
         }
     }
+}
+
+/// What is added to the model's weights.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct AdapterOptions {
+    /// A LoRA adapter in PEFT's format: the folder (see docs/adapter-file.md).
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// How it is applied.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        default_value_t,
+        requires = "adapter"
+    )]
+    adapter_mode: AdapterMode,
 }
 
 /// Fetches the default model with a progress bar, if it is not there yet.
@@ -63,7 +81,14 @@ pub(super) fn fetch() -> Result<PathBuf> {
 
 /// Loads a model with a progress bar.
 pub(super) fn load(options: &ModelOptions) -> Result<Engine> {
-    let options = options.load_options(options.path()?);
+    load_with(options, &AdapterOptions::default())
+}
+
+/// Loads a model and an adapter with a progress bar.
+pub(super) fn load_with(options: &ModelOptions, adapter: &AdapterOptions) -> Result<Engine> {
+    let mut options = options.load_options(options.path()?);
+    options.adapter = adapter.adapter.clone();
+    options.adapter_mode = adapter.adapter_mode;
     let bar = byte_bar("loading");
     let engine = Engine::load(&options, &mut |done, total| update(&bar, done, total))?;
     bar.finish_and_clear();

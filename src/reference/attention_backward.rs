@@ -21,10 +21,11 @@ pub fn attention_backward(
             let kv = sizes.kv_column(head);
             let (p, log) = softmax(&queries[own..own + size], &keys[kv..], token, key_rows);
             let along = |key: usize| dot(&dy[own..own + size], &values[key * key_rows + kv..]);
-            let delta: f64 = (0..=token).map(|key| p[key] * along(key)).sum();
+            let along: Vec<f64> = (0..=token).map(along).collect();
+            let delta: f64 = p.iter().zip(&along).map(|(p, along)| p * along).sum();
             for i in 0..size {
                 let key = |key: usize| {
-                    p[key] * (along(key) - delta) * f64::from(keys[key * key_rows + kv + i])
+                    p[key] * (along[key] - delta) * f64::from(keys[key * key_rows + kv + i])
                 };
                 dq[own + i] = ((0..=token).map(key).sum::<f64>() / (size as f64).sqrt()) as f32;
             }

@@ -20,9 +20,10 @@ pub fn attention_keys_backward(
             let kv = sizes.kv_column(head);
             let (p, _) = softmax(&queries[own..own + size], &keys[kv..], token, key_rows);
             let along = |key: usize| dot(&dy[own..own + size], &values[key * key_rows + kv..]);
-            let delta: f64 = (0..=token).map(|key| p[key] * along(key)).sum();
+            let along: Vec<f64> = (0..=token).map(along).collect();
+            let delta: f64 = p.iter().zip(&along).map(|(p, along)| p * along).sum();
             for key in 0..=token {
-                let ds = p[key] * (along(key) - delta) / (size as f64).sqrt();
+                let ds = p[key] * (along[key] - delta) / (size as f64).sqrt();
                 for i in 0..size {
                     dk[key * key_rows + kv + i] += ds * f64::from(queries[own + i]);
                     dv[key * key_rows + kv + i] += p[key] * f64::from(dy[own + i]);

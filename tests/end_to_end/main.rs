@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
+mod adapters;
 mod costs;
 mod gradients;
 mod training;
@@ -38,6 +39,15 @@ fn main() {
         ("a_seed_repeats_its_draws", seeds),
         ("breaking_ends_cleanly", breaking),
         ("prompts_that_do_not_fit_are_refused", refused),
+        (
+            "goldens_with_a_lora_adapter_agree_both_ways",
+            adapters::goldens,
+        ),
+        ("both_ways_to_apply_an_adapter_agree", adapters::modes_agree),
+        (
+            "masked_sublayers_have_no_update",
+            adapters::masked_sublayers_have_no_update,
+        ),
         ("traces_hold_every_dispatch", costs::traces),
         ("a_token_costs_known_counts", costs::counts),
         (
