@@ -484,6 +484,11 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
+    /// Forgets the gradients of the texts since the last update.
+    pub fn clear_gradients(&mut self) {
+        self.network.parameters.clear_gradients(&self.engine.gpu);
+    }
+
     /// The gradients of the routers, as [`Trainer::router`] lays them out, and of the low-rank updates, as
     /// [`LoraAdapter`] does: for tests.
     pub fn gradients(&self) -> Result<(Vec<f32>, Vec<f32>, LoraAdapter)> {
