@@ -13,7 +13,7 @@ pub(crate) fn test(gpu: &Gpu) {
     for (index, format) in Format::ALL.into_iter().enumerate() {
         // Of the ranks 8, 16 and 24, each with some formats: a pipeline takes long to make.
         let some_rank = 8 * (1 + index % 3);
-        let rows = prop_oneof![Just(1usize), Just(31), Just(32), Just(33), 1..100usize];
+        let rows = prop_oneof![Just(1usize), 31..34usize, 33..100usize, 60..100usize];
         let sizes = (
             rows,
             tokens(),
@@ -23,7 +23,7 @@ pub(crate) fn test(gpu: &Gpu) {
             prop_oneof![Just(1u64 << 27), Just(50_000)],
         );
         for_cases(
-            16,
+            24,
             sizes,
             |(rows, tokens, blocks, adapted, seed, most_bytes)| {
                 let (columns, rank) = (32 * blocks, some_rank * usize::from(*adapted));
