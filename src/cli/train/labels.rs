@@ -1,13 +1,12 @@
 //! `first train labels`.
 
-use super::super::options::{ModelOptions, base_model, count_bar, follow, load};
-use super::read;
+use super::super::options::{ModelOptions, count_bar, follow, load};
+use super::{THRESHOLDS, read, router_file};
 use crate::calibrate::Unit;
 use crate::data::Example;
 use crate::engine::Engine;
 use crate::mask::{LayerMask, Sublayer};
-use crate::router::file::{Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
-use crate::router::{Granularity, PrefillReading};
+use crate::router::Granularity;
 use crate::train::{by_task, calibration, features, fit_routers, routed_mask, target_mask};
 use anyhow::Context;
 use std::collections::BTreeMap;
@@ -66,9 +65,6 @@ pub(crate) struct Labels {
     #[command(flatten)]
     model: ModelOptions,
 }
-
-/// Thresholds of the calibration.
-const THRESHOLDS: [f32; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
 
 impl Labels {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
@@ -144,25 +140,7 @@ impl Labels {
         for (task, mask) in &masks {
             say(&format!("mask of {task}"), mask.to_string());
         }
-        let config = RouterConfig {
-            version: VERSION,
-            base_model: base_model(&engine)?,
-            kind: Kind::Routed {
-                granularity: router.granularity,
-                pooling: Pooling::Mean,
-                norm: Norm::Rms,
-                epsilon: router.epsilon.unwrap_or_default(),
-                thresholds: router.thresholds.clone(),
-                prefill: PrefillReading::Masked,
-                protected: String::new(),
-                calibration: points,
-            },
-            provenance,
-        };
-        let file = RouterFile {
-            config,
-            router: Some(router),
-        };
+        let file = router_file(&engine, router, points, provenance)?;
         file.save(&self.out)
             .context("the routers were trained but not written")?;
         let out = self.out.display();
