@@ -2,7 +2,7 @@
 
 use super::super::options::{ModelOptions, count_bar, follow, load};
 use super::{THRESHOLDS, read, router_file};
-use crate::calibrate::Unit;
+use crate::calibrate::{Budget, Unit};
 use crate::data::Example;
 use crate::engine::Engine;
 use crate::mask::{LayerMask, Sublayer};
@@ -44,9 +44,12 @@ pub(crate) struct Labels {
     /// What may be skipped on its own.
     #[arg(long, value_enum, default_value_t = What::Sublayers)]
     units: What,
-    /// How many of them each task skips.
+    /// How many of them each task skips, at most.
     #[arg(long, value_name = "N", default_value_t = 5)]
     skip: usize,
+    /// The most that skipping may raise a task's loss, in nats a token.
+    #[arg(long, value_name = "X", default_value_t = f64::INFINITY)]
+    tolerate: f64,
     /// Examples of a task to search on.
     #[arg(long, value_name = "N", default_value_t = 8)]
     search: usize,
@@ -166,8 +169,11 @@ impl Labels {
             engine,
             &tokens,
             units,
-            self.skip,
-            self.candidates,
+            Budget {
+                units: self.skip,
+                loss: self.tolerate,
+                candidates: self.candidates,
+            },
             &mut |done, total| follow(&bar, interrupted, done, total),
         )?;
         bar.finish_and_clear();
