@@ -15,7 +15,7 @@ pub(crate) struct Case {
     pub(crate) sizes: Heads,
     pub(crate) tokens: usize,
     pub(crate) kv_format: KvFormat,
-    /// Of the scores' tolerance: large scores make the softmax all but hard.
+    /// Of the queries: large ones make the softmax all but hard.
     pub(crate) size: f32,
     pub(crate) queries: Vec<f32>,
     pub(crate) keys: Vec<f32>,
