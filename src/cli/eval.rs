@@ -1,14 +1,17 @@
 //! `first eval`.
 
-use super::options::{ModelOptions, base_model, count_bar, follow, load, mask_named, rate};
+use super::options::{
+    AdapterOptions, ModelOptions, base_model, count_bar, follow, load, load_with, mask_named, rate,
+};
 use crate::data;
+use crate::engine::AdapterMode;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::eval::controls::Control;
-use crate::eval::journal::Journal;
+use crate::eval::journal::{Journal, digest};
 use crate::eval::meter::Meter;
 use crate::eval::report::Report;
-use crate::eval::{Candidate, Item, Masks, Plan, adapters_of, run};
+use crate::eval::{Adapter, Candidate, Item, Masks, Plan, adapters_of, run};
 use crate::file::write_whole;
 use crate::mask::LayerMask;
 use crate::pull;
@@ -32,6 +35,19 @@ pub(super) struct Eval {
     /// A router file or a fixed mask, and what tables call it; may be given several times.
     #[arg(long = "router", value_name = "[NAME=]DIR")]
     routers: Vec<String>,
+    /// A LoRA adapter, and the policy that it was trained for: without a name every policy is measured with it,
+    /// and always every policy without; may be given several times.
+    #[arg(long = "adapter", value_name = "[NAME=]DIR")]
+    adapters: Vec<String>,
+    /// How adapters are applied.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        default_value_t,
+        requires = "adapters"
+    )]
+    adapter_mode: AdapterMode,
     /// Move the routers' thresholds to skip about this share of the layers' weights, by their calibration;
     /// may be given several times.
     #[arg(long, value_name = "RATE", requires = "routers", value_parser = rate)]
@@ -98,6 +114,10 @@ impl Eval {
         }
         let files = self.routers.iter().map(|text| router(text));
         let files = files.collect::<Result<Vec<_>>>()?;
+        let folders = self.adapters.iter().map(|text| adapter(text));
+        let (adapters, folders): (Vec<_>, Vec<_>) =
+            folders.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        let controls = self.controls()?;
         let engine = load(&self.model)?;
         let sha256 = pull::sha256(engine.path())?;
         let items = |examples: &[data::Example]| {
@@ -110,13 +130,13 @@ impl Eval {
             };
             examples.iter().map(item).collect::<Result<Vec<_>>>()
         };
-        let (candidates, leads) = self.candidates(&files, &engine)?;
+        let (candidates, leads) = self.candidates(&files, &adapters, &controls, &engine)?;
         let plan = Plan {
             items: items(&examples)?,
             calibration: items(&calibration)?,
             candidates,
             leads,
-            controls: self.controls()?,
+            controls,
             seeds: self.seeds,
             answer_tokens: self.scores.then_some(self.max_tokens),
         };
@@ -130,8 +150,12 @@ impl Eval {
         let (model, device) = (engine.summary.clone(), engine.gpu.adapter.clone());
         let (searching, measuring) = (count_bar("searching controls"), count_bar("measuring"));
         let interrupted = super::run::interrupt()?;
-        let mut reload = |_| load(&self.model).map_err(Into::into);
-        let mut meter = Meter::new(engine, &mut reload, &[], journal);
+        let mut reload = |adapter: Option<usize>| {
+            let folder = adapter.map(|index| folders[index].clone());
+            let options = folder.map(|folder| AdapterOptions::of(folder, self.adapter_mode));
+            load_with(&self.model, &options.unwrap_or_default())
+        };
+        let mut meter = Meter::new(engine, &mut reload, &adapters, journal);
         let rows = run(
             &mut meter,
             &plan,
@@ -185,6 +209,8 @@ impl Eval {
     fn candidates(
         &self,
         files: &[(String, RouterFile)],
+        adapters: &[Adapter],
+        controls: &[Control],
         engine: &Engine,
     ) -> anyhow::Result<(Vec<Candidate>, Vec<usize>)> {
         let layers = engine.model.config.layers;
@@ -228,22 +254,46 @@ impl Eval {
         let (mut candidates, mut own_leads) = (Vec::new(), Vec::new());
         for (index, (name, masks)) in policies.into_iter().enumerate() {
             let plain = name.split('@').next().unwrap_or_default().to_owned();
-            if leads.contains(&index) {
-                own_leads.push(candidates.len());
-            }
-            candidates.extend(adapters_of(&plain, &[]).map(|adapter| Candidate {
+            let first = candidates.len();
+            candidates.extend(adapters_of(&plain, adapters).map(|adapter| Candidate {
                 policy: name.clone(),
                 masks: masks.clone(),
                 adapter,
             }));
+            if leads.contains(&index) {
+                // Routers trained with an adapter decide as they do with it.
+                let own = |candidate: &Candidate| {
+                    let adapter = candidate.adapter.map(|index| &adapters[index]);
+                    adapter.is_some_and(|adapter| adapter.policy.is_some())
+                };
+                let with = candidates[first..].iter().position(own);
+                own_leads.push(first + with.unwrap_or(0));
+            }
         }
-        let mut names: Vec<&str> = candidates.iter().map(|one| one.policy.as_str()).collect();
+        let plain = |candidate: &&Candidate| candidate.adapter.is_none();
+        let mut names: Vec<&str> = candidates
+            .iter()
+            .filter(plain)
+            .map(|one| one.policy.as_str())
+            .collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             anyhow::bail!(
                 "two policies are called `{}`; name routers like `--router NAME=DIR`",
                 pair[0]
             );
+        }
+        let policies = || candidates.iter().map(|one| one.policy.split('@').next());
+        let control = |name: &str| controls.iter().any(|control| control.name() == name);
+        for name in adapters
+            .iter()
+            .filter_map(|adapter| adapter.policy.as_deref())
+        {
+            if !control(name) && !policies().any(|policy| policy == Some(name)) {
+                anyhow::bail!(
+                    "`--adapter {name}=...` is for a policy that is not measured; name one with `--router {name}=DIR`, or leave the name out"
+                );
+            }
         }
         Ok((candidates, own_leads))
     }
@@ -268,6 +318,23 @@ fn router(text: &str) -> Result<(String, RouterFile)> {
         "fixed"
     };
     Ok((name.unwrap_or(own).to_owned(), file))
+}
+
+/// `NAME=DIR`, or a folder alone, and what the journal knows it by.
+fn adapter(text: &str) -> Result<(Adapter, PathBuf)> {
+    let (policy, folder) = named(text);
+    let hash = |file: &str| pull::sha256(&folder.join(file));
+    let hashes = hash("adapter_config.json")? + &hash("adapter_model.safetensors")?;
+    let adapter = Adapter {
+        name: folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        digest: digest(hashes.as_bytes()),
+        policy: policy.map(str::to_owned),
+    };
+    Ok((adapter, folder.to_owned()))
 }
 
 /// A name and a folder; a folder that is there is no name, even if there is a `=` in it.

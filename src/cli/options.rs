@@ -34,6 +34,16 @@ pub(super) struct ModelOptions {
     context: Option<usize>,
 }
 
+impl AdapterOptions {
+    /// The adapter of a folder.
+    pub(super) fn of(folder: PathBuf, mode: AdapterMode) -> Self {
+        Self {
+            adapter: Some(folder),
+            adapter_mode: mode,
+        }
+    }
+}
+
 impl ModelOptions {
     /// The model file, fetched if it is the default one and not there yet.
     pub(super) fn path(&self) -> Result<PathBuf> {

@@ -16,6 +16,7 @@ use std::sync::{Mutex, OnceLock};
 mod adapters;
 mod costs;
 mod gradient_goldens;
+mod evaluation;
 mod gradients;
 mod training;
 
@@ -48,6 +49,14 @@ fn main() {
         (
             "masked_sublayers_have_no_update",
             adapters::masked_sublayers_have_no_update,
+        ),
+        (
+            "controls_are_measured_once_at_the_routers_rate",
+            evaluation::measured_once_at_one_rate,
+        ),
+        (
+            "a_fixed_mask_is_the_smaller_model",
+            evaluation::a_fixed_mask_is_the_smaller_model,
         ),
         ("traces_hold_every_dispatch", costs::traces),
         ("a_token_costs_known_counts", costs::counts),
