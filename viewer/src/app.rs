@@ -96,6 +96,18 @@ impl App {
         self.panel = found.unwrap_or(self.panel);
     }
 
+    /// Looks at a run, and compares it with another; both are places in the session.
+    pub fn select(&mut self, run: usize, other: usize) {
+        self.state.select(run);
+        self.state.other = other;
+    }
+
+    /// Loses the adapter, as a driver that resets does; for tests.
+    #[doc(hidden)]
+    pub fn lose_adapter(&self) {
+        self.send(Job::LoseAdapter);
+    }
+
     /// What is looked at.
     pub fn session(&self) -> &Session {
         &self.session
@@ -108,9 +120,7 @@ impl App {
         }
         self.follower = None;
         self.state.select(self.session.runs.len().saturating_sub(1));
-        // Compared with a run that skips nothing, if there is one.
-        let mut runs = self.session.runs.iter();
-        self.state.other = runs.position(|run| run.mask.is_full()).unwrap_or(0);
+        self.state.other = self.session.full_run();
         self.revision += 1;
     }
 
@@ -122,7 +132,10 @@ impl App {
             match outcome {
                 Outcome::Run(run) => {
                     self.session.runs.push(*run);
-                    self.state.select(self.session.runs.len() - 1);
+                    // Of a set, what is looked at stays.
+                    if self.progress.share.1 == 0 || self.session.runs.len() == 1 {
+                        self.state.select(self.session.runs.len() - 1);
+                    }
                 }
                 Outcome::Agreement(agreement) => self.session.agreements.push(agreement),
                 Outcome::Controls(controls) => self.session.controls = controls,

@@ -96,7 +96,7 @@ const TEXT: f32 = 12.0;
 pub const MONO_ADVANCE: f32 = 7.225;
 
 /// Boxes narrower than this have no room for round corners, and are drawn as one mesh.
-const SMALL: f32 = 8.0;
+const SMALL: f32 = 9.0;
 
 impl Figure {
     /// A figure that says why there is nothing to see.

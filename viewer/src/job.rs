@@ -41,4 +41,7 @@ pub enum Job {
     Controls(Vec<Prompt>, Options),
     /// Compare a run, the session's so-manieth, with the full model token by token.
     Agreement(usize, Box<Run>),
+    /// Lose the adapter, as a driver that resets does; for tests.
+    #[doc(hidden)]
+    LoseAdapter,
 }

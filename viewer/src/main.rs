@@ -39,11 +39,11 @@ struct Arguments {
     /// The panel to open, or to write; by default the one that the exported file is named after.
     #[arg(long, value_name = "NAME", value_parser = PANELS.map(|panel| panel.name))]
     panel: Option<String>,
-    /// The run to write a panel of, counted from 1; the last by default.
-    #[arg(long, value_name = "N", requires = "export")]
+    /// The run to look at, counted from 1; the last by default.
+    #[arg(long, value_name = "N", requires = "session")]
     run: Option<usize>,
-    /// The run to compare it with; the first by default.
-    #[arg(long, value_name = "N", requires = "export")]
+    /// The run to compare it with; the first of the full model by default.
+    #[arg(long, value_name = "N", requires = "session")]
     other: Option<usize>,
     /// Write light on dark.
     #[arg(long, requires = "export")]
@@ -68,6 +68,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(path) = &arguments.export {
         return write(&session, &arguments, path);
     }
+    let (selected, other) = runs(&session, &arguments)?;
     let setup = (!arguments.no_model).then(|| Setup {
         model: arguments.model.clone(),
         router: arguments.router.clone(),
@@ -84,6 +85,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         if let Some(panel) = &arguments.panel {
             app.open_panel(panel);
         }
+        app.select(selected, other);
         if arguments.measure_frames {
             app.measure_frames();
         }
@@ -92,6 +94,22 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     eframe::run_native("first-wgpu", options, create).map_err(|error| {
         anyhow::anyhow!("no window could be opened ({error}); on a machine without a display use `--export FILE`")
     })
+}
+
+/// Which run is looked at, and which it is compared with.
+fn runs(session: &Session, arguments: &Arguments) -> anyhow::Result<(usize, usize)> {
+    let count = session.runs.len();
+    let place = |run: Option<usize>, default: usize| match run {
+        None => Ok(default),
+        Some(run) if (1..=count).contains(&run) => Ok(run - 1),
+        Some(run) => Err(anyhow::anyhow!(
+            "run {run} of a session of {count} runs; count runs from 1"
+        )),
+    };
+    Ok((
+        place(arguments.run, count.saturating_sub(1))?,
+        place(arguments.other, session.full_run())?,
+    ))
 }
 
 fn write(session: &Session, arguments: &Arguments, path: &Path) -> anyhow::Result<()> {
@@ -105,17 +123,10 @@ fn write(session: &Session, arguments: &Arguments, path: &Path) -> anyhow::Resul
             path.display()
         )
     })?;
-    let count = session.runs.len();
-    let place = |run: Option<usize>, default: usize| match run {
-        None => Ok(default),
-        Some(run) if (1..=count).contains(&run) => Ok(run - 1),
-        Some(run) => Err(anyhow::anyhow!(
-            "run {run} of a session of {count} runs; count runs from 1"
-        )),
-    };
+    let (run, other) = runs(session, arguments)?;
     let mut state = State::default();
-    state.select(place(arguments.run, count.saturating_sub(1))?);
-    state.other = place(arguments.other, 0)?;
+    state.select(run);
+    state.other = other;
     let view = View {
         session,
         state: &state,

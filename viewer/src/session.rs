@@ -156,6 +156,12 @@ impl Session {
         Ok(self)
     }
 
+    /// The first run that skips nothing, for others to be compared with; the first of all if there is none.
+    pub fn full_run(&self) -> usize {
+        let full = self.runs.iter().position(|run| run.mask.is_full());
+        full.unwrap_or(0)
+    }
+
     /// What was measured of a run against the full model.
     pub fn agreement(&self, run: usize) -> Option<&Agreement> {
         self.agreements

@@ -41,9 +41,9 @@ pub struct Step {
     pub step: u64,
     /// Loss on the batch, in nats a token.
     pub loss: Option<f64>,
-    /// Tokens seen since the start.
+    /// Tokens that went through the model.
     pub tokens: Option<u64>,
-    /// Seconds since the start.
+    /// How long it took.
     pub seconds: Option<f64>,
     /// Share of weights skipped by soft gates.
     pub skip_soft: Option<f64>,

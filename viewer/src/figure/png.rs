@@ -5,8 +5,10 @@ use super::Figure;
 use crate::palette::{self, Palette};
 use eframe::egui::epaint::{ImageDelta, Primitive, Vertex};
 use eframe::egui::{self, Color32, ColorImage, ImageData, Pos2, Rect, Vec2, vec2};
+use egui_system_font_provider::SystemFontProvider;
 use first_wgpu::{Error, Result};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Pixels to a point: pictures are for screens of high density too.
 const SCALE: f32 = 2.0;
@@ -57,6 +59,8 @@ impl Figure {
     fn raster(&self, palette: &Palette, size: Vec2) -> ColorImage {
         let context = egui::Context::default();
         palette::style(&context);
+        // Prompts are in all scripts, of which egui's own fonts have a few.
+        context.add_font_provider(Arc::new(SystemFontProvider::new()));
         let theme = match palette.dark {
             true => egui::Theme::Dark,
             false => egui::Theme::Light,

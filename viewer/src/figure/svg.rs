@@ -63,7 +63,10 @@ impl Figure {
 }
 
 fn hex(color: Color32) -> String {
-    format!("#{:02x}{:02x}{:02x}", color.r(), color.g(), color.b())
+    match color {
+        Color32::TRANSPARENT => "none".to_owned(),
+        _ => format!("#{:02x}{:02x}{:02x}", color.r(), color.g(), color.b()),
+    }
 }
 
 /// Text as XML may hold it: prompts hold anything.

@@ -4,6 +4,7 @@
 mod compare;
 mod controls;
 mod masks;
+mod runs;
 mod strip;
 mod threshold;
 mod timings;
@@ -135,7 +136,7 @@ fn deaf(_: &Session, _: &mut State, _: Heard) -> Option<Action> {
 }
 
 /// Every panel, in the order of the tabs.
-pub const PANELS: [Panel; 8] = [
+pub const PANELS: [Panel; 9] = [
     Panel {
         name: "layers",
         title: "Layers",
@@ -144,6 +145,15 @@ pub const PANELS: [Panel; 8] = [
         table: strip::table,
         controls: strip::controls,
         heard: strip::heard,
+    },
+    Panel {
+        name: "runs",
+        title: "Runs",
+        about: "What ran, what it answered, what it cost. Click a run to open it.",
+        figure: runs::figure,
+        table: runs::table,
+        controls: no_controls,
+        heard: runs::heard,
     },
     Panel {
         name: "masks",

@@ -1,6 +1,6 @@
 //! The curves of a training.
 
-use super::{Action, Controls, LEFT, View, path_field};
+use super::{Action, Controls, LEFT, View, path_field, short};
 use crate::figure::{Figure, Table, area};
 use crate::palette::heat;
 use crate::plot::Plot;
@@ -96,7 +96,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         points.map(|(step, share)| (step, 100.0 * share)).collect()
     };
     let curves = [
-        ("soft gates", 2, percent(|step| step.skip_soft)),
+        ("soft gates", 3, percent(|step| step.skip_soft)),
         ("hard gates", 0, percent(|step| step.skip_hard)),
         ("held out", 1, percent(|step| step.heldout_skip)),
     ];
@@ -110,19 +110,19 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
 }
 
 fn summary(log: &Log) -> String {
-    let mut parts = vec![log.header.command.clone(), log.header.model.clone()];
+    let header = &log.header;
+    let mut parts = vec![short(&header.command, 48), header.model.clone()];
     if let Some(last) = log.steps.last() {
-        let of = log
-            .header
+        let of = header
             .steps
             .map_or(String::new(), |steps| format!(" of {steps}"));
         parts.push(format!("step {}{of}", last.step));
     }
-    let last = |of: fn(&Step) -> Option<f64>| log.steps.iter().rev().find_map(of);
-    if let Some(seconds) = last(|step| step.seconds) {
+    let seconds: f64 = log.steps.iter().filter_map(|step| step.seconds).sum();
+    if seconds > 0.0 {
         parts.push(format!("{:.0} min", seconds / 60.0));
     }
-    if let Some(tau) = last(|step| step.tau) {
+    if let Some(tau) = log.steps.iter().rev().find_map(|step| step.tau) {
         parts.push(format!("gates at temperature {tau:.3}"));
     }
     parts.retain(|part| !part.is_empty());

@@ -14,6 +14,7 @@ use first_wgpu::trace::Run;
 use first_wgpu::weights::gguf::Gguf;
 use first_wgpu::{Error, Result};
 use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -132,16 +133,11 @@ impl Thread {
     /// Takes jobs until the window is closed. A GPU that was lost takes the engine with it; the next job
     /// loads the model anew.
     pub(super) fn run(&self, jobs: &Receiver<Job>) {
-        let mut loaded = self.loaded();
+        let mut loaded = None;
+        let result = guarded(|| self.ensure(&mut loaded).map(|_| ()));
+        self.rest(result.err());
         while let Ok(job) = jobs.recv() {
-            if loaded.is_none() {
-                loaded = self.loaded();
-            }
-            let result = match &mut loaded {
-                Some(loaded) => self.work(loaded, job),
-                // Why is on the screen already.
-                None => Err(Error::Cancelled),
-            };
+            let result = guarded(|| self.work(self.ensure(&mut loaded)?, job));
             if matches!(result, Err(Error::Gpu { .. })) {
                 loaded = None;
             }
@@ -149,17 +145,13 @@ impl Thread {
         }
     }
 
-    /// Loads the model, or says why not.
-    fn loaded(&self) -> Option<Loaded> {
-        let loaded = self.load();
-        let (loaded, error) = match loaded {
-            Ok(loaded) => (Some(loaded), None),
-            Err(error) => (None, Some(error)),
-        };
-        let retry = matches!(error, Some(Error::Gpu { .. }));
-        self.tell(|progress| progress.ready = loaded.is_some() || (retry && progress.ready));
-        self.rest(error);
-        loaded
+    /// Loads the model unless it is loaded. Once that has worked it may be tried again, whatever happens.
+    fn ensure<'a>(&self, loaded: &'a mut Option<Loaded>) -> Result<&'a mut Loaded> {
+        if loaded.is_none() {
+            *loaded = Some(self.load()?);
+            self.tell(|progress| progress.ready = true);
+        }
+        Ok(loaded.as_mut().expect("it was just loaded"))
     }
 
     fn rest(&self, error: Option<Error>) {
@@ -189,6 +181,10 @@ impl Thread {
             Job::Controls(prompts, options) => {
                 let controls = self.controls(loaded, &prompts, &options)?;
                 self.tell(|progress| progress.outcomes.push(Outcome::Controls(controls)));
+                Ok(())
+            }
+            Job::LoseAdapter => {
+                loaded.engine.gpu.lose();
                 Ok(())
             }
             Job::Agreement(index, run) => {
@@ -276,6 +272,19 @@ impl Thread {
     }
 }
 
+/// Does what may panic deep in a driver's bindings: the window would wait for ever.
+fn guarded(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let what = text.unwrap_or("for no reason given");
+        Err(Error::gpu(
+            format!("the engine broke off: {what}"),
+            "try again, which loads the model anew; if it stays, use another adapter (`--device`)",
+        ))
+    })
+}
+
 /// A router that fits the model, checked before any of it is on the GPU.
 fn router(folder: &Path, model: &Path) -> Result<RouterFile> {
     let file = RouterFile::load(folder)?;
@@ -287,4 +296,18 @@ fn router(folder: &Path, model: &Path) -> Result<RouterFile> {
         hidden: config.hidden,
     })?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_message() {
+        let error = guarded(|| panic!("layer {} is on fire", 3)).expect_err("it broke off");
+        let text = error.to_string();
+        assert!(text.contains("layer 3 is on fire") && text.contains("try again"));
+        assert!(matches!(error, Error::Gpu { .. }), "the engine is dropped");
+        assert!(guarded(|| Ok(())).is_ok());
+    }
 }

@@ -99,7 +99,7 @@ fn training() -> Log {
     let step = |index: u64| Step {
         step: 10 * index,
         loss: Some(2.0 + 2.0 / (1.0 + index as f64) + 0.05 * (index % 3) as f64),
-        seconds: Some(6.0 * index as f64),
+        seconds: Some(6.0),
         skip_soft: Some(0.15 * index as f64 / 20.0),
         skip_hard: Some(0.15 * (index / 4) as f64 / 5.0),
         tau: Some(1.0 / (1.0 + index as f64)),

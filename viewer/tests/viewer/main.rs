@@ -35,6 +35,7 @@ fn main() {
         window::a_layer_is_switched_off_and_the_answer_changes,
         window::a_set_runs_is_cancelled_saved_and_comes_back,
         window::a_run_is_compared_with_the_full_model,
+        window::a_lost_adapter_is_a_message_and_the_next_run_works,
     ];
     // Without an adapter these are listed as ignored, never as passed.
     let ignored = Gpu::list().is_empty();

@@ -185,6 +185,28 @@ pub(crate) fn a_run_is_compared_with_the_full_model() {
     assert!(agreement.agrees.iter().all(|agrees| *agrees));
 }
 
+pub(crate) fn a_lost_adapter_is_a_message_and_the_next_run_works() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut window = window(Session::default(), Some(tiny(folder.path(), &options())));
+    ready(&mut window);
+    click(&mut window, "Run");
+    runs(&mut window, 1);
+    window.state().lose_adapter();
+    window.step();
+    until(&mut window, "losing it", |window| enabled(window, "Run"));
+    click(&mut window, "Run");
+    until(&mut window, "the message", |window| {
+        window.query_by_label_contains("the GPU was lost").is_some()
+    });
+    window.get_by_label_contains("try again");
+    runs(&mut window, 1);
+    click(&mut window, "Run");
+    runs(&mut window, 2);
+    let runs = &window.state().session().runs;
+    assert_eq!(runs[0].answer_ids, runs[1].answer_ids);
+    assert!(window.query_by_label_contains("the GPU was lost").is_none());
+}
+
 /// The message says what to do, and what was on screen stays.
 fn complains(setup: Setup, needles: &[&str]) {
     let mut window = window(fixed(), Some(setup));
