@@ -10,6 +10,7 @@ pub mod log;
 pub mod logistic;
 mod network;
 pub mod parameters;
+mod random;
 pub mod run;
 pub mod schedule;
 pub mod trainer;

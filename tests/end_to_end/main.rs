@@ -15,8 +15,8 @@ use std::sync::{Mutex, OnceLock};
 
 mod adapters;
 mod costs;
-mod gradient_goldens;
 mod evaluation;
+mod gradient_goldens;
 mod gradients;
 mod training;
 
