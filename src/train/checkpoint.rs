@@ -6,11 +6,21 @@ use crate::error::{Error, Result};
 use crate::file::write_whole;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
 
 /// Its name in the folder of a run.
 pub const FILE: &str = "checkpoint.safetensors";
+
+/// The entry of the file's metadata that says how far the run is.
+const PROGRESS: &str = "first-wgpu run";
+
+#[derive(Serialize, Deserialize)]
+struct Progress {
+    step: u32,
+    options: RunOptions,
+}
 
 /// A run between two steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,11 +52,13 @@ impl Checkpoint {
             let tensor = TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes);
             (*name, tensor.expect("four bytes a number"))
         });
-        let options = serde_json::to_string(&self.options).expect("options are plain data");
-        let metadata = HashMap::from([
-            ("step".to_owned(), self.step.to_string()),
-            ("options".to_owned(), options),
-        ]);
+        // In one entry: several have no order, and equal checkpoints should be equal files.
+        let progress = Progress {
+            step: self.step,
+            options: self.options.clone(),
+        };
+        let text = serde_json::to_string(&progress).expect("options are plain data");
+        let metadata = HashMap::from([(PROGRESS.to_owned(), text)]);
         let bytes = safetensors::serialize(tensors, Some(metadata))
             .map_err(|error| Error::write(&path, std::io::Error::other(error)))?;
         write_whole(&path, |file| file.write_all(&bytes))
@@ -69,14 +81,10 @@ impl Checkpoint {
         let (_, header) = SafeTensors::read_metadata(&bytes)
             .map_err(|error| wrong(format!("no checkpoint: {error}")))?;
         let metadata = header.metadata().clone().unwrap_or_default();
-        let text = |key: &str| {
-            let value = metadata.get(key).cloned();
-            value.ok_or_else(|| wrong(format!("a checkpoint without `{key}`")))
-        };
-        let step = text("step")?
-            .parse()
-            .map_err(|_| wrong("a checkpoint whose `step` is no number".to_owned()))?;
-        let options: RunOptions = serde_json::from_str(&text("options")?)
+        let text = metadata
+            .get(PROGRESS)
+            .ok_or_else(|| wrong("no checkpoint of a run of training".to_owned()))?;
+        let Progress { step, options } = serde_json::from_str(text)
             .map_err(|error| wrong(format!("a checkpoint with unknown options: {error}")))?;
         let tensors = SafeTensors::deserialize(&bytes)
             .map_err(|error| wrong(format!("no checkpoint: {error}")))?;

@@ -267,7 +267,9 @@ impl RunArguments {
             ]);
             router_file(&engine, router, points, provenance)?.save(&self.out)?;
         }
-        println!("{last}");
+        if !last.is_empty() {
+            println!("{last}");
+        }
         println!("written to {}", self.out.display());
         Ok(ExitCode::SUCCESS)
     }
