@@ -25,9 +25,10 @@ struct Params {
 
 fn mean_gradient(router: u32) -> f32 {
     let s = gates[router * 64u + 1u];
-    let g = 1.0 / (1.0 + exp(-log(s / (1.0 - s)) / params.temperature));
-    let ds = gates[router * 64u + 2u] * g * (1.0 - g) / (params.temperature * s * (1.0 - s));
-    return ds / f32(params.tokens);
+    // g (1 - g) without a difference, which would cancel where the gate is all but open
+    let e = exp(-abs(log(s / (1.0 - s))) / params.temperature);
+    let slope = e / ((1.0 + e) * (1.0 + e));
+    return gates[router * 64u + 2u] * slope / (params.temperature * s * (1.0 - s) * f32(params.tokens));
 }
 
 @compute @workgroup_size(LANES)

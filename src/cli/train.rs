@@ -3,9 +3,17 @@
 mod labels;
 mod run;
 
+use super::options::base_model;
 use crate::data::{self, Example};
+use crate::engine::Engine;
+use crate::router::file::{Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
+use crate::router::{CalibrationPoint, PrefillReading, Router};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// Thresholds of a calibration.
+const THRESHOLDS: [f32; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
 
 /// Train what decides which layers run.
 #[derive(Debug, clap::Subcommand)]
@@ -45,4 +53,32 @@ fn read(paths: &[PathBuf], skip_bad: bool) -> anyhow::Result<Vec<Example>> {
         examples.extend(found);
     }
     Ok(examples)
+}
+
+/// The file of trained routers.
+fn router_file(
+    engine: &Engine,
+    router: Router,
+    calibration: Vec<CalibrationPoint>,
+    provenance: BTreeMap<String, String>,
+) -> anyhow::Result<RouterFile> {
+    let config = RouterConfig {
+        version: VERSION,
+        base_model: base_model(engine)?,
+        kind: Kind::Routed {
+            granularity: router.granularity,
+            pooling: Pooling::Mean,
+            norm: Norm::Rms,
+            epsilon: router.epsilon.unwrap_or_default(),
+            thresholds: router.thresholds.clone(),
+            prefill: PrefillReading::Masked,
+            protected: String::new(),
+            calibration,
+        },
+        provenance,
+    };
+    Ok(RouterFile {
+        config,
+        router: Some(router),
+    })
 }

@@ -314,6 +314,13 @@ impl Gpu {
         )
     }
 
+    /// Loses the device, as a driver that resets does; for tests.
+    #[doc(hidden)]
+    pub fn lose(&self) {
+        self.device.destroy();
+        lock(&self.failure).get_or_insert("the GPU was lost: destroyed for a test".to_owned());
+    }
+
     /// An error if the device was lost or refused something.
     pub fn check_lost(&self) -> Result<()> {
         match lock(&self.failure).clone() {

@@ -10,24 +10,24 @@
 //! computed once more. A gate's gradient is the product of what the inner matrix took and its gradient,
 //! since `dx . (W y) = (W^T dx) . y`: the inner product itself is not needed again.
 
+mod head;
+mod routers;
+
+pub(crate) use routers::ROUTER_EPSILON;
+
 use super::parameters::Parameters;
-use super::workspace::{LOGITS, Workspace};
+use super::workspace::Workspace;
 use crate::adapter::Target;
 use crate::adapter::joint::{Joint, Product};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Step};
 use crate::kernels::attention::Attention;
-use crate::kernels::gate::Gating;
 use crate::kernels::rope_backward::RopeBackward;
-use crate::kernels::router_score::Routers;
 use crate::kernels::silu_mul_backward::SiluMulBackward;
 use crate::kernels::{self, Adapter, Epilogue, KvFormat, Rope};
 use crate::mask::Sublayer;
 use crate::model::llama::Llama;
 use crate::weights::pack::Linear;
-
-/// What the routers' norm adds to the mean of squares.
-pub(crate) const ROUTER_EPSILON: f32 = 1e-5;
 
 /// Where a layer's parameters are among all.
 #[derive(Clone, Debug)]
@@ -305,35 +305,6 @@ impl Network<'_> {
         Ok(steps)
     }
 
-    /// The steps that score the prompt for a layer and set its gates.
-    pub(super) fn gate(&self, layer: usize, pass: Pass, gating: Gating) -> Result<Vec<Step>> {
-        let (gpu, work) = (self.gpu, &self.work);
-        let [weights, biases] = self.layers[layer]
-            .router
-            .map(|index| self.parameters.value(index));
-        let routers = Routers {
-            weights: &weights,
-            biases: &biases,
-            count: 2,
-            epsilon: Some(ROUTER_EPSILON),
-            scores: &work.scores[layer],
-            stride: work.tokens,
-        };
-        let label = format!("L{layer:02}.router");
-        let shape = [pass.prompt, self.model.config.hidden];
-        let gates = work.layer_gates(layer);
-        Ok(vec![
-            kernels::router_score::step(gpu, &label, routers, &work.x, shape, 0)?,
-            kernels::gate::step(
-                gpu,
-                &label,
-                [&work.scores[layer], &gates],
-                [pass.prompt, work.tokens],
-                gating,
-            )?,
-        ])
-    }
-
     /// The steps of one sublayer, its result multiplied by `gate`.
     pub(super) fn forward(
         &self,
@@ -458,108 +429,5 @@ impl Network<'_> {
             kernels::attention_keys_backward::step(gpu, &label, attention, keys, tokens)?,
             kernels::rope_backward::step(gpu, &label, rope, tokens)?,
         ])
-    }
-
-    /// The steps from the gradients of a layer's gates to those of its routers and of the stream.
-    pub(super) fn gate_backward(
-        &self,
-        layer: usize,
-        pass: Pass,
-        temperature: f32,
-    ) -> Result<Vec<Step>> {
-        let (gpu, work) = (self.gpu, &self.work);
-        let label = format!("L{layer:02}.router.backward");
-        let [w, b] = self.layers[layer].router;
-        let (w, dw, db) = (
-            self.parameters.value(w),
-            self.parameters.gradient(w),
-            self.parameters.gradient(b),
-        );
-        let (x, gates) = (&work.saved[layer][0], work.layer_gates(layer));
-        let shape = [pass.prompt, self.model.config.hidden, work.tokens];
-        let scored = [pass.prompt, work.tokens];
-        let buffers = [&work.scores[layer], &gates, &work.dz, &db];
-        Ok(vec![
-            kernels::gate_backward::step(gpu, &label, buffers, scored, temperature)?,
-            kernels::router_score_backward::step(
-                gpu,
-                &label,
-                [x, &w, &work.dx, &work.dz],
-                shape,
-                ROUTER_EPSILON,
-            )?,
-            kernels::router_weights_backward::step(gpu, &label, [x, &work.dz, &dw], shape)?,
-        ])
-    }
-
-    /// The steps from the stream to the losses of the tokens from `first` on, and, if a token's loss weighs anything,
-    /// to the gradient of the stream, whose rows must be zero.
-    pub(super) fn head(&self, first: usize, pass: Pass, weight: Option<f32>) -> Result<Vec<Step>> {
-        let (gpu, config, work) = (self.gpu, &self.model.config, &self.work);
-        let (hidden, vocab) = (config.hidden, config.vocab);
-        let epsilon = config.rms_norm_epsilon;
-        let mut steps = Vec::new();
-        for start in (first..pass.tokens).step_by(LOGITS) {
-            let tokens = LOGITS.min(pass.tokens - start);
-            let rows = |buffer: &Buffer| {
-                buffer.slice(4 * (start * hidden) as u64, 4 * (tokens * hidden) as u64)
-            };
-            let column =
-                |buffer: &Buffer| buffer.slice(4 * (start - first) as u64, 4 * tokens as u64);
-            let (x, dx, normed, dnormed) = (
-                rows(&work.x),
-                rows(&work.dx),
-                rows(&work.normed),
-                rows(&work.dnormed),
-            );
-            let (targets, losses) = (column(&work.targets), column(&work.losses));
-            let norm = [&x, &self.model.norm, &normed];
-            steps.push(kernels::rms_norm::step(
-                gpu,
-                "norm",
-                norm,
-                [tokens, hidden],
-                epsilon,
-            )?);
-            let epilogue = Epilogue::Slots { y: &work.logits };
-            steps.extend(kernels::matmul::steps(
-                gpu,
-                "head",
-                self.model.head(),
-                &normed,
-                [tokens, 0],
-                None,
-                epilogue,
-            )?);
-            steps.push(kernels::cross_entropy::step(
-                gpu,
-                [&work.logits, &targets, &losses],
-                [tokens, vocab],
-            )?);
-            let Some(weight) = weight else { continue };
-            steps.push(kernels::cross_entropy_backward::step(
-                gpu,
-                [&work.logits, &targets],
-                [tokens, vocab],
-                weight,
-            )?);
-            steps.extend(kernels::matmul_backward::steps(
-                gpu,
-                "head.backward",
-                self.model.head(),
-                [&work.logits, &dnormed],
-                tokens,
-                None,
-            )?);
-            let buffers = [&x, &self.model.norm, &dnormed, &dx];
-            steps.push(kernels::rms_norm_backward::step(
-                gpu,
-                "norm.backward",
-                buffers,
-                [tokens, hidden],
-                epsilon,
-            )?);
-        }
-        Ok(steps)
     }
 }

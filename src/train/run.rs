@@ -2,8 +2,9 @@
 
 use super::checkpoint::Checkpoint;
 use super::log::{EvaluationLine, Header, Log, StepLine, VERSION};
+use super::random::Random;
 use super::schedule::RunOptions;
-use super::trainer::{Path as TextPath, Random, Trainer};
+use super::trainer::{Path as TextPath, Trainer};
 use crate::adapter::LoraAdapter;
 use crate::data::Tokens;
 use crate::engine::Engine;

@@ -1,17 +1,19 @@
 //! Gradients of texts and steps of the optimiser.
 
-use super::network::{JointLora, LayerParameters, Network, Pass, ROUTER_EPSILON};
-use super::parameters::{Group, Parameters, Snapshot};
+mod exchange;
+
+use super::network::{JointLora, LayerParameters, Network, Pass};
+use super::parameters::{Group, Parameters};
+use super::random::Random;
 use super::workspace::Workspace;
+use crate::adapter::Target;
 use crate::adapter::joint::{Joint, Product};
-use crate::adapter::{LoraAdapter, Target};
 use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Step};
 use crate::kernels::gate::{Gating, STRIDE};
 use crate::mask::{LayerMask, Sublayer};
-use crate::router::{Granularity, PrefillReading, Router};
 
 /// The low-rank updates that are trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -376,175 +378,5 @@ impl<'a> Trainer<'a> {
             .parameters
             .update(gpu, step, scale as f32, rates)?;
         Ok(norm)
-    }
-
-    /// Everything that training goes on from.
-    pub fn snapshot(&self) -> Result<Snapshot> {
-        self.network.parameters.snapshot(&self.engine.gpu)
-    }
-
-    /// Goes back to a snapshot; an error if it is of other parameters.
-    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
-        let (expected, found) = (self.network.parameters.count(), snapshot.values.len());
-        if expected != found {
-            return Err(Error::mismatch(
-                format!("the checkpoint has {found} numbers, this run {expected}"),
-                "go on with the model, rank and targets that it was begun with",
-            ));
-        }
-        self.network.parameters.restore(&self.engine.gpu, snapshot);
-        Ok(())
-    }
-
-    /// The routers as they are.
-    pub fn router(&self) -> Result<Router> {
-        let values = self.network.parameters.values(&self.engine.gpu)?;
-        let layers = &self.network.layers;
-        let gather = |which: usize| -> Vec<f32> {
-            let part = |layer: &LayerParameters| {
-                self.network
-                    .parameters
-                    .part(&values, layer.router[which])
-                    .to_vec()
-            };
-            layers.iter().flat_map(part).collect()
-        };
-        Ok(Router {
-            granularity: Granularity::Sublayer,
-            weights: gather(0),
-            biases: gather(1),
-            thresholds: vec![0.5; 2 * layers.len()],
-            epsilon: Some(ROUTER_EPSILON),
-            prefill: PrefillReading::Masked,
-            protected: vec![[false; 2]; layers.len()],
-        })
-    }
-
-    /// The low-rank updates as they are.
-    pub fn adapter(&self, base_model: &str) -> Result<LoraAdapter> {
-        let values = self.network.parameters.values(&self.engine.gpu)?;
-        let config = &self.engine.model.config;
-        let lora = |layer: usize, target: Target| {
-            let product = Product::ALL
-                .into_iter()
-                .find(|product| product.parts().contains(&target));
-            let index = product.map_or(0, |product| product as usize);
-            let parts = self.network.layers[layer].lora[index].expect("a target has parameters");
-            let both = parts.map(|index| self.network.parameters.part(&values, index));
-            self.network.joints[index].layout.unpack(target, both)
-        };
-        let LoraOptions {
-            rank,
-            alpha,
-            targets,
-        } = &self.lora;
-        Ok(LoraAdapter::new(
-            base_model, config, *rank, *alpha, targets, lora,
-        ))
-    }
-
-    /// Begins with routers and low-rank updates from elsewhere; what is `None` stays.
-    pub fn begin_with(
-        &mut self,
-        router: Option<&Router>,
-        adapter: Option<&LoraAdapter>,
-    ) -> Result<()> {
-        let gpu = &self.engine.gpu;
-        let network = &self.network;
-        if let Some(router) = router {
-            if router.granularity != Granularity::Sublayer || router.epsilon != Some(ROUTER_EPSILON)
-            {
-                return Err(Error::mismatch(
-                    "training goes on with routers of sublayers with the RMS norm only",
-                    "give a router file of granularity `sublayer` whose norm has epsilon 1e-5",
-                ));
-            }
-            for (index, layer) in network.layers.iter().enumerate() {
-                let size = router.weights.len() / network.layers.len();
-                network
-                    .parameters
-                    .value(layer.router[0])
-                    .write(gpu, &router.weights[index * size..][..size]);
-                network
-                    .parameters
-                    .value(layer.router[1])
-                    .write(gpu, &router.biases[2 * index..][..2]);
-            }
-        }
-        if let Some(adapter) = adapter {
-            for (index, layer) in network.layers.iter().enumerate() {
-                for (joint, parts) in network.joints.iter().zip(layer.lora) {
-                    let Some([a, b]) = parts else { continue };
-                    let packed = joint.layout.pack(|target| adapter.lora(index, target));
-                    network.parameters.value(a).write(gpu, &packed[0]);
-                    network.parameters.value(b).write(gpu, &packed[1]);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The gradients of the routers, as [`Trainer::router`] lays them out, and of the low-rank updates, as
-    /// [`LoraAdapter`] does: for tests.
-    pub fn gradients(&self) -> Result<(Vec<f32>, Vec<f32>, LoraAdapter)> {
-        let all = self.network.parameters.gradients(&self.engine.gpu)?;
-        let part = |index: usize| self.network.parameters.part(&all, index).to_vec();
-        let layers = &self.network.layers;
-        let weights = layers
-            .iter()
-            .flat_map(|layer| part(layer.router[0]))
-            .collect();
-        let biases = layers
-            .iter()
-            .flat_map(|layer| part(layer.router[1]))
-            .collect();
-        let lora = |layer: usize, target: Target| {
-            let index = Product::ALL
-                .iter()
-                .position(|product| product.parts().contains(&target))
-                .unwrap_or(0);
-            let parts = layers[layer].lora[index].expect("a target has parameters");
-            self.network.joints[index].layout.unpack(
-                target,
-                parts.map(|at| self.network.parameters.part(&all, at)),
-            )
-        };
-        let LoraOptions {
-            rank,
-            alpha,
-            targets,
-        } = &self.lora;
-        let adapter = LoraAdapter::new(
-            "gradients",
-            &self.engine.model.config,
-            *rank,
-            *alpha,
-            targets,
-            lora,
-        );
-        Ok((weights, biases, adapter))
-    }
-}
-
-/// SplitMix64 (doi 10.1145/2714064.2660195).
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number from -1 to 1.
-    fn symmetric(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-
-    /// A number below `end`.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
     }
 }

@@ -16,6 +16,7 @@ use std::sync::{Mutex, OnceLock};
 mod adapters;
 mod costs;
 mod evaluation;
+mod gradient_goldens;
 mod gradients;
 mod training;
 
@@ -66,6 +67,10 @@ fn main() {
         (
             "training_reads_a_text_as_the_engine_does",
             gradients::forward,
+        ),
+        (
+            "gradients_and_steps_equal_those_of_pytorch",
+            gradient_goldens::agree,
         ),
         ("gradients_are_slopes_of_the_loss", gradients::slopes),
         ("a_run_goes_on_bit_for_bit", gradients::resumed),

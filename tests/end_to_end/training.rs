@@ -1,7 +1,7 @@
 //! Routers from target masks, and what skipping costs.
 
 use super::{LAYERS, PROMPT, with_engine};
-use first_wgpu::calibrate::{self, Unit};
+use first_wgpu::calibrate::{self, Budget, Unit};
 use first_wgpu::data::Tokens;
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::router::Granularity;
@@ -33,9 +33,13 @@ pub(super) fn trained() {
         }];
         let units = Unit::all(LAYERS, true);
         let mut progress = |_: u64, _: u64| ControlFlow::Continue(());
+        let budget = Budget {
+            units: 1,
+            loss: f64::INFINITY,
+            candidates: units.len(),
+        };
         let (mask, [base, loss]) =
-            train::target_mask(engine, &tokens, &units, 1, units.len(), &mut progress)
-                .expect("searches");
+            train::target_mask(engine, &tokens, &units, budget, &mut progress).expect("searches");
         let full = LayerMask::full(LAYERS);
         let losses = units.iter().map(|unit| {
             calibrate::loss(engine, &tokens, &unit.skipped_from(&full)).expect("measures")

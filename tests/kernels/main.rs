@@ -1,22 +1,38 @@
 //! Every kernel against its CPU reference: every weight format, both families of shader modules, and both
 //! ways of passing run-time values.
 
+mod adamw;
 mod argmax;
 mod attention;
+mod attention_backward;
 mod attention_decode;
+mod attention_keys_backward;
 mod copy;
 mod cross_entropy;
+mod cross_entropy_backward;
+mod dot;
 mod embed;
 mod epilogues;
 mod fma;
+mod gate;
+mod gate_backward;
+mod lora_down;
+mod lora_down_backward;
 mod matmul;
+mod matmul_backward;
 mod matvec;
 mod rms_norm;
+mod rms_norm_backward;
+mod rope_backward;
 mod router_score;
+mod router_score_backward;
+mod router_weights_backward;
 mod sample;
+mod silu_mul_backward;
 mod tolerance;
 
-use first_wgpu::gpu::{Buffer, Gpu};
+use first_wgpu::gpu::{Buffer, Gpu, Plan, Step};
+use first_wgpu::weights::pack::{Linear, Order};
 use first_wgpu::weights::{Format, TensorView};
 use libtest_mimic::{Arguments, Trial};
 use proptest::strategy::Strategy;
@@ -31,19 +47,34 @@ type Test = fn(&Gpu);
 
 fn main() {
     let tests: &[(&str, Test)] = &[
+        ("adamw", adamw::test),
         ("argmax", argmax::test),
         ("attention", attention::test),
+        ("attention_backward", attention_backward::test),
         ("attention_decode", attention_decode::test),
+        ("attention_keys_backward", attention_keys_backward::test),
         ("copy", copy::test),
         ("cross_entropy", cross_entropy::test),
+        ("cross_entropy_backward", cross_entropy_backward::test),
+        ("dot", dot::test),
         ("embed", embed::test),
         ("epilogues", epilogues::test),
         ("fma", fma::test),
+        ("gate", gate::test),
+        ("gate_backward", gate_backward::test),
+        ("lora_down", lora_down::test),
+        ("lora_down_backward", lora_down_backward::test),
         ("matmul", matmul::test),
+        ("matmul_backward", matmul_backward::test),
         ("matvec", matvec::test),
         ("rms_norm", rms_norm::test),
+        ("rms_norm_backward", rms_norm_backward::test),
+        ("rope_backward", rope_backward::test),
         ("router_score", router_score::test),
+        ("router_score_backward", router_score_backward::test),
+        ("router_weights_backward", router_weights_backward::test),
         ("sample", sample::test),
+        ("silu_mul_backward", silu_mul_backward::test),
     ];
     // Without an adapter these are listed as ignored, never as passed.
     let ignored = Gpu::list().is_empty();
@@ -104,6 +135,12 @@ where
     }
 }
 
+/// Numbers of tokens around the sizes of workgroups.
+fn tokens() -> impl Strategy<Value = usize> {
+    let edges = [1usize, 7, 8, 9, 31, 32, 33, 127, 128, 129];
+    proptest::prop_oneof![proptest::sample::select(edges.to_vec()), 1..100usize]
+}
+
 /// Pseudo-random numbers of about unit size.
 fn numbers(seed: u64, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -116,6 +153,13 @@ fn numbers(seed: u64, count: usize) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
+/// Runs steps and waits.
+fn run(gpu: &Gpu, steps: Vec<Step>) {
+    Plan::new(gpu, steps)
+        .and_then(|plan| plan.run(gpu))
+        .expect("runs");
+}
+
 fn upload(gpu: &Gpu, values: &[f32]) -> Buffer {
     Buffer::from_slice(gpu, "input", values).expect("fits")
 }
@@ -123,6 +167,10 @@ fn upload(gpu: &Gpu, values: &[f32]) -> Buffer {
 /// A buffer that shows what was not written.
 fn output(gpu: &Gpu, count: usize) -> Buffer {
     Buffer::from_slice(gpu, "output", &vec![f32::NAN; count]).expect("fits")
+}
+
+fn read(gpu: &Gpu, buffer: &Buffer, count: usize) -> Vec<f32> {
+    buffer.read_back(gpu, count).expect("reads")
 }
 
 /// A weight matrix encoded in a format, and the values that it decodes to.
@@ -156,12 +204,43 @@ impl Matrix {
     }
 }
 
+/// The rows of `b [rows, rank]`, and the NaNs of those that a tile is padded with.
+fn pad(linear: &Linear, b: &[f32]) -> Vec<f32> {
+    let mut padded = b.to_vec();
+    padded.resize(b.len() / linear.rows * linear.slots(), f32::NAN);
+    padded
+}
+
+/// The values of `[tokens, rows]` where a tile has them, of matrices that lie in `order`; zeros elsewhere.
+fn to_slots(linear: &Linear, values: &[f32]) -> Vec<f32> {
+    let (rows, slots) = (linear.rows, linear.slots());
+    let slot = |row: usize| match linear.order {
+        Order::Plain => row,
+        Order::Pairs => row / 32 * 32 + row % 2 * 16 + row % 32 / 2,
+        Order::Halves => {
+            let (part, row) = (row / (rows / 2), row % (rows / 2));
+            row / 16 * 32 + part * 16 + row % 16
+        }
+    };
+    let mut result = vec![0.0; values.len() / rows * slots];
+    for (index, value) in values.iter().enumerate() {
+        result[index / rows * slots + slot(index % rows)] = *value;
+    }
+    result
+}
+
 /// Asserts that all values are close: `tolerance` times the largest expected size, at least 1e-30.
 fn assert_close(what: &str, expected: &[f32], found: &[f32], tolerance: f32) {
+    assert_close_to(what, expected, found, tolerance, 0.0);
+}
+
+/// The same where errors follow the size of what is summed, not that of a sum that may cancel: `tolerance` times
+/// `scale`, or the largest expected size if that is more.
+fn assert_close_to(what: &str, expected: &[f32], found: &[f32], tolerance: f32, scale: f32) {
     assert_eq!(expected.len(), found.len(), "{what}: lengths");
     let scale = expected
         .iter()
-        .fold(1e-30f32, |scale, value| scale.max(value.abs()));
+        .fold(scale.max(1e-30), |scale, value| scale.max(value.abs()));
     for (index, (expected, found)) in expected.iter().zip(found).enumerate() {
         // A NaN is close to nothing.
         let close = (expected - found).abs() <= tolerance * scale;

@@ -1,134 +1,93 @@
 //! The window: what to run on the left, what came of it on the right.
 
-use crate::figure::Figure;
-use crate::palette::{self, Palette};
-use crate::panels::{Force, PANELS, View, forced};
-use crate::session::Session;
-use crate::worker::{Choice, Job, Progress, Setup, Worker};
-use eframe::egui::{self, RichText, ScrollArea, Ui};
-use first_wgpu::trace::{Detail, Sampling};
-use std::path::PathBuf;
-use std::time::Instant;
+mod files;
+mod frames;
 
-/// Prompts of different kinds, to begin with.
-const EXAMPLES: [(&str, &str); 3] = [
-    ("a question", "What is the capital of France?"),
-    (
-        "a sum",
-        "Tom has 3 boxes with 12 pencils each. He gives away 7 pencils. How many are left?",
-    ),
-    (
-        "a translation",
-        "Translate into French: The weather is nice and we are going to the beach.",
-    ),
-];
+use crate::figure::Figure;
+use crate::form::{Asked, Form};
+use crate::job::Job;
+use crate::palette::{self, Palette};
+use crate::panels::{Action, Controls, PANELS, State, View};
+use crate::prompts::{self, Prompt};
+use crate::session::Session;
+use crate::training::{Follower, Log};
+use crate::worker::{Outcome, Progress, Setup, Worker};
+use eframe::egui::{self, Rect, RichText, ScrollArea, Ui};
+use files::Files;
+use first_wgpu::router::CalibrationPoint;
+use first_wgpu::trace::Run;
+use frames::Frames;
+use std::time::Duration;
 
 /// Everything the window remembers.
 pub struct App {
     session: Session,
+    /// Counts the changes of the session.
+    revision: u64,
     worker: Option<Worker>,
     progress: Progress,
-    prompt: String,
-    chat: bool,
-    routed: bool,
-    traced: bool,
-    max_tokens: usize,
-    sampling: Sampling,
-    selected: usize,
-    other: usize,
+    form: Form,
+    prompts: Vec<Prompt>,
+    state: State,
     panel: usize,
-    forces: Vec<Force>,
-    undo: Vec<Vec<Force>>,
-    path: String,
+    files: Files,
     message: Option<String>,
     drawn: Option<(Key, Figure)>,
+    follower: Option<Follower>,
+    /// Of the router that is loaded.
+    calibration: Vec<CalibrationPoint>,
     frames: Option<Frames>,
-}
-
-/// How long frames take while an answer streams, drawn as fast as they can be.
-#[derive(Default)]
-struct Frames {
-    asked: bool,
-    last: Option<Instant>,
-    millis: Vec<f64>,
 }
 
 /// What a figure depends on: it is drawn anew only when this changes.
 #[derive(Clone, Debug, PartialEq)]
 struct Key {
     panel: usize,
-    runs: usize,
-    selected: usize,
-    other: usize,
-    forces: Vec<Force>,
+    revision: u64,
+    state: State,
     width: f32,
+    visible: Rect,
     dark: bool,
 }
+
+/// Figures are drawn for more than is visible, so that a little scrolling needs no new one.
+const AHEAD: f32 = 400.0;
+
+/// The height of the answer.
+const ANSWER: f32 = 72.0;
+
+/// How often a training log is looked at.
+const FOLLOW: Duration = Duration::from_millis(500);
 
 impl App {
     /// A window on a session, with an engine behind it if there is a setup.
     pub fn new(context: &egui::Context, session: Session, setup: Option<Setup>) -> Self {
         palette::style(context);
-        let worker = setup.map(|setup| Worker::start(setup, context.clone()));
-        let selected = session.runs.len().saturating_sub(1);
-        Self {
-            session,
-            worker,
+        let mut app = Self {
+            session: Session::default(),
+            revision: 0,
+            worker: setup.map(|setup| Worker::start(setup, context.clone())),
             progress: Progress::default(),
-            prompt: EXAMPLES[0].1.to_owned(),
-            chat: true,
-            routed: false,
-            traced: false,
-            max_tokens: 64,
-            sampling: Sampling::default(),
-            selected,
-            other: 0,
+            form: Form::default(),
+            prompts: prompts::examples(),
+            state: State::default(),
             panel: 0,
-            forces: Vec::new(),
-            undo: Vec::new(),
-            path: "session.json".to_owned(),
+            files: Files::default(),
             message: None,
             drawn: None,
+            follower: None,
+            calibration: Vec::new(),
             frames: None,
-        }
+        };
+        app.look_at(session);
+        app
     }
 
     /// Runs the prompt as soon as a model is ready, prints how long frames took meanwhile, and closes the
     /// window.
     pub fn measure_frames(&mut self) {
-        self.max_tokens = 4096;
+        self.form.max_tokens = 4096;
         self.frames = Some(Frames::default());
-    }
-
-    fn measure(&mut self, context: &egui::Context) {
-        let Some(mut frames) = self.frames.take() else {
-            return;
-        };
-        context.request_repaint();
-        let now = Instant::now();
-        if self.progress.busy && self.progress.tokens > 0 {
-            let before = frames.last.replace(now);
-            frames
-                .millis
-                .extend(before.map(|before| 1e3 * (now - before).as_secs_f64()));
-        }
-        if !frames.asked && self.progress.ready {
-            frames.asked = true;
-            self.run(Choice::Full);
-        } else if frames.asked && !self.progress.busy {
-            let times = crate::stats::sorted(frames.millis.iter().copied());
-            let at = |share| crate::stats::quantile(&times, share);
-            println!(
-                "{} frames while answering: p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms",
-                times.len(),
-                at(0.5),
-                at(0.95),
-                at(0.99)
-            );
-            context.send_viewport_cmd(egui::ViewportCommand::Close);
-            return;
-        }
-        self.frames = Some(frames);
     }
 
     /// Opens a panel by its name.
@@ -137,200 +96,188 @@ impl App {
         self.panel = found.unwrap_or(self.panel);
     }
 
+    /// Looks at a run, and compares it with another; both are places in the session.
+    pub fn select(&mut self, run: usize, other: usize) {
+        self.state.select(run);
+        self.state.other = other;
+    }
+
+    /// Loses the adapter, as a driver that resets does; for tests.
+    #[doc(hidden)]
+    pub fn lose_adapter(&self) {
+        self.send(Job::LoseAdapter);
+    }
+
     /// What is looked at.
     pub fn session(&self) -> &Session {
         &self.session
     }
 
+    fn look_at(&mut self, session: Session) {
+        self.session = session;
+        if self.session.calibration.is_empty() {
+            self.session.calibration.clone_from(&self.calibration);
+        }
+        self.follower = None;
+        self.state.select(self.session.runs.len().saturating_sub(1));
+        self.state.other = self.session.full_run();
+        self.revision += 1;
+    }
+
     fn take_news(&mut self) {
         let Some(worker) = &self.worker else { return };
         self.progress = worker.progress();
-        for run in std::mem::take(&mut self.progress.finished) {
-            self.other = self.selected.min(self.session.runs.len());
-            self.session.runs.push(run);
-            self.select(self.session.runs.len() - 1);
+        for outcome in std::mem::take(&mut self.progress.outcomes) {
+            self.revision += 1;
+            match outcome {
+                Outcome::Run(run) => {
+                    self.session.runs.push(*run);
+                    // Of a set, what is looked at stays.
+                    if self.progress.share.1 == 0 || self.session.runs.len() == 1 {
+                        self.state.select(self.session.runs.len() - 1);
+                    }
+                }
+                Outcome::Agreement(agreement) => self.session.agreements.push(agreement),
+                Outcome::Controls(controls) => self.session.controls = controls,
+                Outcome::Router(calibration) => {
+                    self.session.calibration.clone_from(&calibration);
+                    self.calibration = calibration;
+                }
+            }
         }
     }
 
-    fn select(&mut self, run: usize) {
-        self.selected = run;
-        self.forces.clear();
-        self.undo.clear();
+    /// Takes what was added to a training log.
+    fn follow(&mut self, context: &egui::Context) {
+        let Some(follower) = &mut self.follower else {
+            return;
+        };
+        context.request_repaint_after(FOLLOW);
+        let log = self.session.training.get_or_insert_with(Log::default);
+        match follower.follow(log) {
+            Ok(true) => self.revision += 1,
+            Ok(false) => {}
+            Err(error) => {
+                self.message = Some(error.to_string());
+                self.follower = None;
+            }
+        }
     }
 
-    fn run(&self, choice: Choice) {
-        let Some(worker) = &self.worker else { return };
-        worker.send(Job {
-            prompt: self.prompt.clone(),
-            chat: self.chat,
-            choice,
-            max_tokens: self.max_tokens,
-            sampling: self.sampling.clone(),
-            detail: if self.traced {
-                Detail::Dispatch
-            } else {
-                Detail::None
+    fn send(&self, job: Job) {
+        if let Some(worker) = &self.worker {
+            worker.send(job);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let selected = self.session.runs.get(self.state.selected);
+        match action {
+            Action::Open(run) => self.state.select(run),
+            Action::Again(choice) => {
+                let mut prompt = self.form.prompt();
+                if let Some(run) = selected {
+                    prompt.text.clone_from(&run.prompt);
+                    prompt.tag.clone_from(&run.tag);
+                }
+                let options = self.form.options_with(choice);
+                self.send(Job::Prompts(vec![prompt], options));
+            }
+            Action::Load(path) => match prompts::load(&path) {
+                Ok(prompts) => {
+                    self.message = None;
+                    self.prompts = prompts;
+                }
+                Err(error) => self.message = Some(error.to_string()),
             },
-        });
-    }
-
-    /// The left side: prompt, options, runs.
-    fn controls(&mut self, ui: &mut Ui) {
-        ui.heading("first-wgpu");
-        ui.horizontal_wrapped(|ui| {
-            ui.label("Try");
-            for (name, prompt) in EXAMPLES {
-                if ui.button(name).clicked() {
-                    self.prompt = prompt.to_owned();
+            Action::RunSet => {
+                self.send(Job::Prompts(self.prompts.clone(), self.form.options()));
+            }
+            Action::Controls => {
+                self.send(Job::Controls(self.prompts.clone(), self.form.options()));
+            }
+            Action::Agreement => {
+                if let Some(run) = selected {
+                    self.send(Job::Agreement(self.state.selected, Box::new(run.clone())));
                 }
             }
-        });
-        let label = ui.label("Prompt");
-        ui.add(
-            egui::TextEdit::multiline(&mut self.prompt)
-                .desired_rows(4)
-                .desired_width(f32::INFINITY),
-        )
-        .labelled_by(label.id);
-        ui.horizontal(|ui| {
-            let ready = self.progress.ready && !self.progress.busy;
-            let run = egui::Button::new(RichText::new("Run").strong());
-            if ui
-                .add_enabled(ready, run)
-                .on_disabled_hover_text("no model is ready")
-                .clicked()
-            {
-                let choice = if self.routed {
-                    Choice::Routed
-                } else {
-                    Choice::Full
-                };
-                self.run(choice);
+            Action::Follow(path) => {
+                self.message = None;
+                self.follower = Some(Follower::new(&path));
             }
-            if ui
-                .add_enabled(self.progress.busy, egui::Button::new("Stop"))
-                .clicked()
-                && let Some(worker) = &self.worker
-            {
-                worker.stop();
+        }
+    }
+
+    /// The left side: prompt, options, files, runs.
+    fn left(&mut self, ui: &mut Ui) {
+        ui.heading("first-wgpu");
+        match self.form.ui(ui, &self.progress) {
+            Some(Asked::Run(prompt, options)) => self.send(Job::Prompts(vec![prompt], options)),
+            Some(Asked::Stop) => {
+                if let Some(worker) = &self.worker {
+                    worker.stop();
+                }
             }
-            if self.progress.busy {
-                ui.spinner();
-            }
-        });
-        ui.checkbox(&mut self.chat, "chat template");
-        ui.add_enabled_ui(self.progress.has_router, |ui| {
-            let checkbox = ui.checkbox(&mut self.routed, "let the router decide");
-            checkbox.on_disabled_hover_text("start with `--router DIR`");
-        });
-        ui.checkbox(&mut self.traced, "time every dispatch")
-            .on_hover_text("with GPU timestamps; slows the run down");
-        egui::Grid::new("options").num_columns(2).show(ui, |ui| {
-            let label = ui.label("Tokens at most");
-            ui.add(egui::DragValue::new(&mut self.max_tokens).range(1..=4096))
-                .labelled_by(label.id);
-            ui.end_row();
-            let label = ui.label("Temperature");
-            let drag = egui::DragValue::new(&mut self.sampling.temperature)
-                .range(0.0..=2.0)
-                .speed(0.01);
-            ui.add(drag).labelled_by(label.id);
-            ui.end_row();
-            let label = ui.label("Seed");
-            ui.add(egui::DragValue::new(&mut self.sampling.seed))
-                .labelled_by(label.id);
-            ui.end_row();
-        });
+            None => {}
+        }
         ui.separator();
         self.files(ui);
         ui.separator();
-        ui.label(RichText::new(format!("Runs ({})", self.session.runs.len())).strong());
-        let height = ui.text_style_height(&egui::TextStyle::Body) + 8.0;
-        let runs = self.session.runs.len();
+        self.runs(ui);
+    }
+
+    fn runs(&mut self, ui: &mut Ui) {
+        let runs = &self.session.runs;
+        ui.label(RichText::new(format!("Runs ({})", runs.len())).strong());
+        let height = ui.spacing().interact_size.y;
         let mut chosen = None;
         ScrollArea::vertical()
             .auto_shrink([false, false])
-            .show_rows(ui, height, runs, |ui, rows| {
+            .show_rows(ui, height, runs.len(), |ui, rows| {
                 for index in rows {
-                    let run = &self.session.runs[index];
+                    let run = &runs[index];
                     let text = format!("{}  {} · {}", index + 1, run.policy, run.prompt);
-                    let row =
-                        ui.add(egui::Button::selectable(index == self.selected, text).truncate());
-                    if row.clicked() {
+                    // A prompt may have thousands of lines; a row has one.
+                    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+                    let line: String = line.chars().take(80).collect();
+                    let selected = index == self.state.selected;
+                    let row = egui::Button::selectable(selected, line).truncate();
+                    if ui.add_sized([ui.available_width(), height], row).clicked() {
                         chosen = Some(index);
                     }
                 }
             });
         if let Some(index) = chosen {
-            self.other = self.selected;
-            self.select(index);
+            self.state.select(index);
         }
     }
 
-    /// Loading and saving.
-    fn files(&mut self, ui: &mut Ui) {
-        let label = ui.label("Session file");
-        ui.add(egui::TextEdit::singleline(&mut self.path).desired_width(f32::INFINITY))
-            .labelled_by(label.id);
-        ui.horizontal(|ui| {
-            if ui.button("Save").clicked() {
-                let path = PathBuf::from(&self.path);
-                self.message = Some(match self.session.save(&path) {
-                    Ok(()) => format!("saved to {}", path.display()),
-                    Err(error) => error.to_string(),
-                });
-            }
-            if ui.button("Open").clicked() {
-                // What is on screen stays if the file is bad.
-                match Session::load(&PathBuf::from(&self.path)) {
-                    Ok(session) => {
-                        self.select(session.runs.len().saturating_sub(1));
-                        self.other = 0;
-                        self.session = session;
-                        self.drawn = None;
-                        self.message = None;
-                    }
-                    Err(error) => self.message = Some(error.to_string()),
-                }
-            }
-        });
-    }
-
-    /// What is happening now: progress, the answer, what went wrong.
+    /// What is happening now, or the run that is selected: what, the answer, its times. As high in any case,
+    /// so that nothing below it jumps.
     fn now(&mut self, ui: &mut Ui) {
         let palette = Palette::from_ui(ui);
         for message in [&self.progress.error, &self.message].into_iter().flatten() {
             ui.colored_label(palette.warning, message);
         }
-        if !self.progress.doing.is_empty() {
-            let mut text = self.progress.doing.clone();
-            if self.progress.tokens > 1 && self.progress.seconds > 0.0 {
-                let rate = (self.progress.tokens - 1) as f32 / self.progress.seconds;
-                text += &format!(": {} tokens, {rate:.1} tokens/s", self.progress.tokens);
+        let progress = &self.progress;
+        let run = self.session.runs.get(self.state.selected);
+        let (what, answer, times) = match (progress.doing.is_empty(), run) {
+            (false, _) => (doing(progress), progress.answer.as_str(), live(progress)),
+            (true, Some(run)) => (run.prompt.clone(), run.answer.as_str(), times(run)),
+            (true, None) => {
+                let hint = "Press Run, open a session, or look at the demo.";
+                (hint.to_owned(), "", String::new())
             }
-            ui.label(RichText::new(text).color(palette.muted));
-            ui.label(&self.progress.answer);
-            return;
-        }
-        let Some(run) = self.session.runs.get(self.selected) else {
-            ui.label("Press Run, or open a session.");
-            return;
         };
-        ui.label(RichText::new(&run.prompt).strong());
+        ui.add(egui::Label::new(RichText::new(what).strong()).truncate());
         ScrollArea::vertical()
             .id_salt("answer")
-            .max_height(110.0)
-            .show(ui, |ui| ui.label(&run.answer));
-        let mut line = format!("TTFT {:.0} ms", run.ttft_nanos as f64 / 1e6);
-        if let Some(tpot) = run.tpot_nanos() {
-            line += &format!(
-                " · TPOT {:.1} ms ({:.1} tokens/s)",
-                tpot as f64 / 1e6,
-                1e9 / tpot as f64
-            );
-        }
-        line += &format!(" · {} · {}", run.model.name, run.adapter.name);
-        ui.label(RichText::new(line).small().color(palette.muted));
+            .max_height(ANSWER)
+            .min_scrolled_height(ANSWER)
+            .auto_shrink([false, false])
+            .stick_to_bottom(!progress.doing.is_empty())
+            .show(ui, |ui| ui.label(answer));
+        ui.label(RichText::new(times).small().color(palette.muted));
     }
 
     /// The panel that is open.
@@ -342,130 +289,74 @@ impl App {
         });
         let panel = &PANELS[self.panel];
         ui.label(RichText::new(panel.about).color(Palette::from_ui(ui).muted));
-        if self.session.runs.is_empty() {
-            return;
-        }
-        self.selected = self.selected.min(self.session.runs.len() - 1);
-        self.other = self.other.min(self.session.runs.len() - 1);
-        if panel.name == "layers" {
-            self.masking(ui);
-        }
-        if panel.name == "compare" {
-            self.choose_other(ui);
-        }
-        let view = View {
-            runs: &self.session.runs,
-            selected: self.selected,
-            other: self.other,
-            forces: &self.forces,
-            width: ui.available_width().floor(),
-            palette: Palette::from_ui(ui),
+        let last = self.session.runs.len().saturating_sub(1);
+        self.state.selected = self.state.selected.min(last);
+        self.state.other = self.state.other.min(last);
+        let mut controls = Controls {
+            session: &self.session,
+            state: &mut self.state,
+            ready: self.progress.ready && !self.progress.busy,
+            has_router: self.progress.has_router,
+            prompts: self.prompts.len(),
         };
-        let key = Key {
-            panel: self.panel,
-            runs: self.session.runs.len(),
-            selected: self.selected,
-            other: self.other,
-            forces: self.forces.clone(),
-            width: view.width,
-            dark: view.palette.dark,
-        };
-        if self.drawn.as_ref().is_none_or(|(drawn, _)| *drawn != key) {
-            self.drawn = Some((key, (panel.figure)(&view)));
+        if let Some(action) = (panel.controls)(ui, &mut controls) {
+            self.act(action);
         }
-        let Some((_, figure)) = &self.drawn else {
-            return;
-        };
-        let clicked = ScrollArea::both()
+        let area = ScrollArea::both()
             .id_salt(panel.name)
             .auto_shrink([false, false]);
-        let clicked = clicked.show(ui, |ui| figure.show(ui, panel.title)).inner;
-        match clicked {
-            Some(sublayer) if panel.name == "layers" => self.cycle(sublayer),
-            Some(run) if panel.name == "masks" => {
-                self.other = self.selected;
-                self.select(run);
-            }
-            _ => {}
-        }
+        area.show_viewport(ui, |ui, viewport| self.figure(ui, viewport));
     }
 
-    fn cycle(&mut self, sublayer: usize) {
-        let layers = self.session.runs[self.selected].mask.layers();
-        self.undo.push(self.forces.clone());
-        self.forces.resize(2 * layers, Force::Policy);
-        self.forces[sublayer] = self.forces[sublayer].next();
-    }
-
-    /// Buttons of the layer strip.
-    fn masking(&mut self, ui: &mut Ui) {
-        ui.horizontal(|ui| {
-            let ready = self.progress.ready && !self.progress.busy;
-            if ui
-                .add_enabled(ready, egui::Button::new("Run with this mask"))
-                .clicked()
-            {
-                let run = &self.session.runs[self.selected];
-                let mask = forced(&run.mask, &self.forces);
-                self.prompt.clone_from(&run.prompt);
-                self.run(Choice::Mask(mask));
-            }
-            if ui
-                .add_enabled(!self.undo.is_empty(), egui::Button::new("Undo"))
-                .clicked()
-            {
-                self.forces = self.undo.pop().unwrap_or_default();
-            }
-            // For the keyboard: what a click on a cell does.
-            let layers = self.session.runs[self.selected].mask.layers();
-            egui::ComboBox::from_label("force a sublayer")
-                .selected_text("choose")
-                .show_ui(ui, |ui| {
-                    for sublayer in 0..2 * layers {
-                        let part = if sublayer % 2 == 0 { "attn" } else { "mlp" };
-                        let force = self.forces.get(sublayer).copied().unwrap_or_default();
-                        let state = match force {
-                            Force::Policy => "as decided",
-                            Force::On => "forced on",
-                            Force::Off => "forced off",
-                        };
-                        if ui
-                            .selectable_label(
-                                false,
-                                format!("L{:02} {part}: {state}", sublayer / 2),
-                            )
-                            .clicked()
-                        {
-                            self.cycle(sublayer);
-                        }
-                    }
-                });
-        });
-    }
-
-    fn choose_other(&mut self, ui: &mut Ui) {
-        let name = |index: usize| {
-            let run = &self.session.runs[index];
-            format!("{} {}", index + 1, run.policy)
+    /// The figure of the open panel, drawn anew where something changed.
+    fn figure(&mut self, ui: &mut Ui, viewport: Rect) {
+        let panel = &PANELS[self.panel];
+        let palette = Palette::from_ui(ui);
+        let snap = |value: f32| (value / AHEAD).round() * AHEAD;
+        let key = Key {
+            panel: self.panel,
+            revision: self.revision,
+            state: self.state.clone(),
+            width: ui.available_width().floor(),
+            visible: Rect::from_min_max(
+                egui::pos2(snap(viewport.min.x), snap(viewport.min.y)),
+                egui::pos2(snap(viewport.max.x), snap(viewport.max.y)),
+            )
+            .expand(AHEAD),
+            dark: palette.dark,
         };
-        egui::ComboBox::from_label("compare with run")
-            .selected_text(name(self.other))
-            .show_ui(ui, |ui| {
-                for index in 0..self.session.runs.len() {
-                    ui.selectable_value(&mut self.other, index, name(index));
-                }
-            });
+        if self.drawn.as_ref().is_none_or(|(drawn, _)| *drawn != key) {
+            let view = View {
+                session: &self.session,
+                state: &self.state,
+                width: key.width,
+                visible: key.visible,
+                palette,
+            };
+            self.drawn = Some((key, (panel.figure)(&view)));
+        }
+        let Some((key, figure)) = &self.drawn else {
+            return;
+        };
+        let mut heard = figure.show(ui, panel.title);
+        heard.width = key.width;
+        let action = (panel.heard)(&self.session, &mut self.state, heard);
+        if let Some(action) = action {
+            self.act(action);
+        }
     }
 
     /// The whole window.
     pub fn show(&mut self, ui: &mut Ui) {
         self.take_news();
+        self.follow(ui.ctx());
         self.measure(ui.ctx());
         let frame = egui::Frame::central_panel(ui.style()).inner_margin(14.0);
+        let frame = frame.fill(egui::Color32::TRANSPARENT);
         egui::Panel::left("controls")
             .frame(frame)
             .default_size(300.0)
-            .show(ui, |ui| self.controls(ui));
+            .show(ui, |ui| self.left(ui));
         egui::CentralPanel::default().frame(frame).show(ui, |ui| {
             self.now(ui);
             ui.separator();
@@ -474,8 +365,51 @@ impl App {
     }
 }
 
+/// What the worker does, and how far it is.
+fn doing(progress: &Progress) -> String {
+    match progress.share {
+        (_, 0) => progress.doing.clone(),
+        (done, all) => format!("{done} of {all}: {}", progress.doing),
+    }
+}
+
+/// The times of the answer so far.
+fn live(progress: &Progress) -> String {
+    let mut text = String::new();
+    if progress.tokens > 0 {
+        text += &format!("TTFT {:.0} ms", 1e3 * progress.ttft);
+    }
+    if progress.tokens > 1 && progress.seconds > 0.0 {
+        let later = (progress.tokens - 1) as f32;
+        let (tpot, rate) = (1e3 * progress.seconds / later, later / progress.seconds);
+        let tokens = progress.tokens;
+        text += &format!(" · TPOT {tpot:.1} ms ({rate:.1} tokens/s) · {tokens} tokens");
+    }
+    text
+}
+
+/// The times of an answer, and what gave it.
+fn times(run: &Run) -> String {
+    let mut text = format!("TTFT {:.0} ms", run.ttft_nanos as f64 / 1e6);
+    if let Some(tpot) = run.tpot_nanos() {
+        let (tpot, rate) = (tpot as f64 / 1e6, 1e9 / tpot as f64);
+        text += &format!(" · TPOT {tpot:.1} ms ({rate:.1} tokens/s)");
+    }
+    let tokens = run.answer_ids.len();
+    text + &format!(
+        " · {tokens} tokens · {} · {}",
+        run.model.name, run.adapter.name
+    )
+}
+
 impl eframe::App for App {
     fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
         self.show(ui);
+    }
+
+    /// Panels leave the background to it: clearing costs nothing, where filling a window costs a software
+    /// adapter most of a frame.
+    fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {
+        visuals.panel_fill.to_normalized_gamma_f32()
     }
 }

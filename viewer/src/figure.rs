@@ -1,8 +1,15 @@
-//! A figure: shapes in points. Drawn once by a panel, shown by egui or written as SVG.
+//! A figure: shapes in points. Drawn once by a panel, then shown by egui or written as SVG or PNG.
+
+mod png;
+mod svg;
+mod table;
+
+pub use table::Table;
 
 use crate::palette::Palette;
-use eframe::egui::{self, Align2, Color32, FontId, Pos2, Rect, Sense, Stroke, Vec2, pos2, vec2};
-use std::fmt::Write;
+use eframe::egui::{
+    self, Align2, Color32, FontId, Key, Mesh, Pos2, Rect, Sense, Shape, Stroke, Vec2, pos2, vec2,
+};
 
 /// A box of one colour.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,23 +18,47 @@ pub struct Cell {
     pub rect: Rect,
     /// Its colour.
     pub fill: Color32,
-    /// What a pointer that rests on it is told.
+    /// What a pointer that rests on it is told, and who steps there by keyboard.
     pub tip: String,
-    /// What a click on it means to the panel's owner.
+    /// What a click on it means to the panel.
     pub id: Option<usize>,
+}
+
+/// Where the place of a text is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// The text begins there.
+    Left,
+    /// Its middle is there.
+    Middle,
+    /// It ends there.
+    Right,
 }
 
 /// A line of text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Label {
-    /// The middle of the left, or right, edge.
+    /// Where, at half its height.
     pub at: Pos2,
-    /// Whether `at` is the right edge.
-    pub right: bool,
+    /// What of it is there.
+    pub anchor: Anchor,
     /// Its colour.
     pub color: Color32,
     /// What it says.
     pub text: String,
+    /// Whether all letters are [`MONO_ADVANCE`] wide.
+    pub mono: bool,
+}
+
+/// A line through points.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Its points.
+    pub points: Vec<Pos2>,
+    /// Its colour.
+    pub color: Color32,
+    /// How thick it is.
+    pub width: f32,
 }
 
 /// Shapes in points, from the top left.
@@ -35,16 +66,46 @@ pub struct Label {
 pub struct Figure {
     /// Boxes, drawn first.
     pub cells: Vec<Cell>,
-    /// Text, drawn over them.
+    /// Lines, drawn over them.
+    pub lines: Vec<Line>,
+    /// Text, drawn last.
     pub labels: Vec<Label>,
     /// Width and height.
     pub size: Vec2,
 }
 
+/// What was done to a figure.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Heard {
+    /// The box that was clicked.
+    pub clicked: Option<usize>,
+    /// How far it was dragged to the right, in points.
+    pub drag: f32,
+    /// By how much it was zoomed; 1 for not at all.
+    pub zoom: f32,
+    /// Where the pointer is, from the left.
+    pub at: f32,
+    /// The width that the figure was drawn for.
+    pub width: f32,
+}
+
 /// The height of text.
 const TEXT: f32 = 12.0;
 
+/// The width of a letter of the fixed-width font, in points.
+pub const MONO_ADVANCE: f32 = 7.225;
+
+/// Boxes narrower than this have no room for round corners, and are drawn as one mesh.
+const SMALL: f32 = 9.0;
+
 impl Figure {
+    /// A figure that says why there is nothing to see.
+    pub fn note(palette: &Palette, text: &str) -> Self {
+        let mut figure = Self::default();
+        figure.text(pos2(8.0, 20.0), palette.muted, text);
+        figure
+    }
+
     /// Adds a box.
     pub fn cell(&mut self, rect: Rect, fill: Color32, tip: String, id: Option<usize>) {
         self.size = self.size.max(rect.max.to_vec2());
@@ -57,114 +118,177 @@ impl Figure {
         self.cells.push(cell);
     }
 
+    /// Adds a line.
+    pub fn line(&mut self, points: Vec<Pos2>, color: Color32, width: f32) {
+        for point in &points {
+            self.size = self.size.max(point.to_vec2());
+        }
+        self.lines.push(Line {
+            points,
+            color,
+            width,
+        });
+    }
+
     /// Adds text that begins at `at`.
     pub fn text(&mut self, at: Pos2, color: Color32, text: impl Into<String>) {
-        self.label(at, false, color, text.into());
+        self.label(at, Anchor::Left, color, text.into(), false);
     }
 
     /// Adds text that ends at `at`.
     pub fn text_right(&mut self, at: Pos2, color: Color32, text: impl Into<String>) {
-        self.label(at, true, color, text.into());
+        self.label(at, Anchor::Right, color, text.into(), false);
     }
 
-    fn label(&mut self, at: Pos2, right: bool, color: Color32, text: String) {
+    /// Adds text around `at`.
+    pub fn text_middle(&mut self, at: Pos2, color: Color32, text: impl Into<String>) {
+        self.label(at, Anchor::Middle, color, text.into(), false);
+    }
+
+    /// Adds text of fixed width that begins at `at`.
+    pub fn mono(&mut self, at: Pos2, color: Color32, text: impl Into<String>) {
+        self.label(at, Anchor::Left, color, text.into(), true);
+    }
+
+    fn label(&mut self, at: Pos2, anchor: Anchor, color: Color32, text: String, mono: bool) {
         self.size = self.size.max(vec2(at.x, at.y + TEXT));
         self.labels.push(Label {
             at,
-            right,
+            anchor,
             color,
             text,
+            mono,
         });
     }
 
-    /// Draws what is visible, and says which box was clicked. `name` is what screen readers hear.
-    pub fn show(&self, ui: &mut egui::Ui, name: &str) -> Option<usize> {
-        let (response, painter) = ui.allocate_painter(self.size, Sense::click());
-        response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, name));
+    /// Draws what is visible, and says what was done to it. `name` is what screen readers hear; arrow keys
+    /// step from box to box, Enter clicks.
+    pub fn show(&self, ui: &mut egui::Ui, name: &str) -> Heard {
+        let (response, painter) = ui.allocate_painter(self.size, Sense::click_and_drag());
         let origin = response.rect.min.to_vec2();
-        let visible = painter.clip_rect().translate(-origin);
-        for cell in self
-            .cells
-            .iter()
-            .filter(|cell| cell.rect.intersects(visible))
-        {
-            painter.rect_filled(cell.rect.translate(origin), 2.0, cell.fill);
+        self.paint(&painter, origin);
+        let cursor = self.step(ui, &response, origin);
+        let pointed = response.hover_pos().map(|at| at - origin);
+        let hit = pointed
+            .or(cursor)
+            .and_then(|at| self.cells.iter().rev().find(|cell| cell.rect.contains(at)));
+        let said = hit.map(|cell| cell.tip.clone());
+        response.widget_info(|| {
+            let mut info = egui::WidgetInfo::labeled(egui::Role::Image, true, name);
+            info.current_text_value.clone_from(&said);
+            info
+        });
+        let mut heard = Heard {
+            drag: response.drag_delta().x,
+            zoom: 1.0,
+            at: pointed.map_or(0.0, |at| at.x),
+            ..Heard::default()
+        };
+        if pointed.is_some() {
+            heard.zoom = ui.input(egui::InputState::zoom_delta);
         }
-        let margin = visible.expand(TEXT);
-        for label in self
-            .labels
-            .iter()
-            .filter(|label| margin.y_range().contains(label.at.y))
-        {
-            let align = if label.right {
-                Align2::RIGHT_CENTER
-            } else {
-                Align2::LEFT_CENTER
-            };
-            let font = FontId::proportional(TEXT);
-            painter.text(label.at + origin, align, &label.text, font, label.color);
-        }
-        let under = response.hover_pos().map(|at| at - origin);
-        let hit = under.and_then(|at| self.cells.iter().rev().find(|cell| cell.rect.contains(at)));
-        let hit = hit?;
+        let Some(hit) = hit else { return heard };
         let stroke = Stroke::new(1.5, Palette::from_ui(ui).text);
         let outline = hit.rect.translate(origin);
         painter.rect_stroke(outline, 2.0, stroke, egui::StrokeKind::Inside);
-        let clicked = response.clicked();
-        if !hit.tip.is_empty() {
+        heard.clicked = hit.id.filter(|_| response.clicked());
+        if !hit.tip.is_empty() && pointed.is_some() {
             response.on_hover_text_at_pointer(&hit.tip);
+        } else if !hit.tip.is_empty() {
+            response.show_tooltip_text(&hit.tip);
         }
-        hit.id.filter(|_| clicked)
+        heard
     }
 
-    /// The figure as an SVG file.
-    pub fn svg(&self, palette: &Palette) -> String {
-        let (width, height) = (self.size.x + 8.0, self.size.y + 8.0);
-        let mut out = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
-             font-family=\"system-ui, sans-serif\" font-size=\"{TEXT}\">\n\
-             <rect width=\"100%\" height=\"100%\" fill=\"{}\"/>\n",
-            hex(palette.background)
-        );
-        for Cell {
-            rect, fill, tip, ..
-        } in &self.cells
-        {
-            let (x, y, width, height) = (rect.min.x, rect.min.y, rect.width(), rect.height());
-            let _ = writeln!(
-                out,
-                "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{}\"><title>{}</title></rect>",
-                hex(*fill),
-                escape(tip)
-            );
+    /// Where the keyboard is, if it is here, after this frame's arrow keys.
+    fn step(&self, ui: &egui::Ui, response: &egui::Response, origin: Vec2) -> Option<Pos2> {
+        if !response.has_focus() {
+            return None;
         }
+        let filter = egui::EventFilter {
+            horizontal_arrows: true,
+            vertical_arrows: true,
+            ..Default::default()
+        };
+        ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
+        let at: Option<Pos2> = ui.data(|data| data.get_temp(response.id));
+        let mut at = at.or_else(|| Some(self.stops().next()?.rect.center()))?;
+        for (key, way) in [
+            (Key::ArrowLeft, vec2(-1.0, 0.0)),
+            (Key::ArrowRight, vec2(1.0, 0.0)),
+            (Key::ArrowUp, vec2(0.0, -1.0)),
+            (Key::ArrowDown, vec2(0.0, 1.0)),
+        ] {
+            if ui.input(|input| input.key_pressed(key)) {
+                at = self.next(at, way).unwrap_or(at);
+                ui.scroll_to_rect(Rect::from_center_size(at + origin, Vec2::splat(24.0)), None);
+            }
+        }
+        ui.data_mut(|data| data.insert_temp(response.id, at));
+        Some(at)
+    }
+
+    /// The boxes that say something.
+    fn stops(&self) -> impl Iterator<Item = &Cell> {
+        self.cells.iter().filter(|cell| !cell.tip.is_empty())
+    }
+
+    /// The middle of the nearest box from `at` in the direction of `way`.
+    fn next(&self, at: Pos2, way: Vec2) -> Option<Pos2> {
+        let distance = |to: Pos2| {
+            let (along, across) = ((to - at).dot(way), (to - at).dot(way.rot90()).abs());
+            (along > 0.5).then_some(along + 4.0 * across)
+        };
+        let near = self.stops().filter_map(|cell| {
+            let to = cell.rect.center();
+            distance(to).map(|distance| (distance, to))
+        });
+        let nearest = near.min_by(|a, b| a.0.total_cmp(&b.0));
+        nearest.map(|(_, to)| to)
+    }
+
+    /// Draws what lies within the painter's clip.
+    fn paint(&self, painter: &egui::Painter, origin: Vec2) {
+        let visible = painter.clip_rect().translate(-origin);
+        let scale = painter.pixels_per_point();
+        let snap = |value: f32| (value * scale).round() / scale;
+        let mut mesh = Mesh::default();
+        for cell in &self.cells {
+            if !cell.rect.intersects(visible) {
+                continue;
+            }
+            let rect = cell.rect.translate(origin);
+            if rect.width().min(rect.height()) >= SMALL {
+                painter.rect_filled(rect, 2.0, cell.fill);
+                continue;
+            }
+            // On whole pixels, so that gaps are even; never narrower than one.
+            let min = pos2(snap(rect.min.x), snap(rect.min.y));
+            let max = pos2(snap(rect.max.x), snap(rect.max.y)).max(min + Vec2::splat(1.0 / scale));
+            mesh.add_colored_rect(Rect::from_min_max(min, max), cell.fill);
+        }
+        painter.add(Shape::mesh(mesh));
+        for line in &self.lines {
+            let points = line.points.iter().map(|point| *point + origin).collect();
+            painter.line(points, Stroke::new(line.width, line.color));
+        }
+        let margin = visible.expand(TEXT);
         for label in &self.labels {
-            let anchor = if label.right { "end" } else { "start" };
-            let _ = writeln!(
-                out,
-                "<text x=\"{:.1}\" y=\"{:.1}\" dominant-baseline=\"central\" text-anchor=\"{anchor}\" fill=\"{}\">{}</text>",
-                label.at.x,
-                label.at.y,
-                hex(label.color),
-                escape(&label.text)
-            );
+            if !margin.y_range().contains(label.at.y) {
+                continue;
+            }
+            let align = match label.anchor {
+                Anchor::Left => Align2::LEFT_CENTER,
+                Anchor::Middle => Align2::CENTER_CENTER,
+                Anchor::Right => Align2::RIGHT_CENTER,
+            };
+            let font = match label.mono {
+                true => FontId::monospace(TEXT),
+                false => FontId::proportional(TEXT),
+            };
+            painter.text(label.at + origin, align, &label.text, font, label.color);
         }
-        out.push_str("</svg>\n");
-        out
     }
-}
-
-fn hex(color: Color32) -> String {
-    format!("#{:02x}{:02x}{:02x}", color.r(), color.g(), color.b())
-}
-
-/// Text as XML may hold it: prompts hold anything.
-fn escape(text: &str) -> String {
-    let allowed = |symbol: &char| !symbol.is_control() || *symbol == '\n';
-    let text: String = text.chars().filter(allowed).collect();
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 /// A rectangle from its corner and size.
@@ -172,79 +296,22 @@ pub fn area(x: f32, y: f32, width: f32, height: f32) -> Rect {
     Rect::from_min_size(pos2(x, y), vec2(width, height))
 }
 
-/// The same data as rows.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Table {
-    /// Names of the columns.
-    pub columns: Vec<&'static str>,
-    /// Cells, as many to a row as there are columns.
-    pub rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// A table without rows.
-    pub fn new(columns: &[&'static str]) -> Self {
-        let columns = columns.to_vec();
-        Self {
-            columns,
-            rows: Vec::new(),
-        }
-    }
-
-    /// Comma-separated, quoted where needed (RFC 4180).
-    pub fn csv(&self) -> String {
-        let quote = |cell: &str| match cell.contains([',', '"', '\n', '\r']) {
-            true => format!("\"{}\"", cell.replace('"', "\"\"")),
-            false => cell.to_owned(),
-        };
-        let mut out = self.columns.join(",") + "\n";
-        for row in &self.rows {
-            out += &row
-                .iter()
-                .map(|cell| quote(cell))
-                .collect::<Vec<_>>()
-                .join(",");
-            out.push('\n');
-        }
-        out
-    }
-
-    /// A list of objects; cells that are numbers are numbers.
-    pub fn json(&self) -> String {
-        let value = |cell: &String| match cell.parse::<f64>() {
-            Ok(number) if number.is_finite() => serde_json::json!(number),
-            _ => serde_json::json!(cell),
-        };
-        let row = |row: &Vec<String>| -> serde_json::Map<String, serde_json::Value> {
-            let names = self.columns.iter().map(|name| (*name).to_owned());
-            names.zip(row.iter().map(value)).collect()
-        };
-        let rows: Vec<_> = self.rows.iter().map(row).collect();
-        let text = serde_json::to_string_pretty(&rows);
-        text.expect("strings and numbers always have a JSON form") + "\n"
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn hostile_text_stays_text() {
+    fn arrows_go_to_the_nearest_box_that_says_something() {
         let mut figure = Figure::default();
-        let tip = "</title><script>&\u{0}".to_owned();
-        figure.cell(area(0.0, 0.0, 4.0, 4.0), Color32::RED, tip, None);
-        let svg = figure.svg(&Palette::LIGHT);
-        assert!(
-            svg.contains("&lt;script&gt;&amp;<") && !svg.contains('\u{0}'),
-            "{svg}"
-        );
-        let mut table = Table::new(&["prompt", "score"]);
-        table
-            .rows
-            .push(vec!["a, \"b\"\nc".to_owned(), "0.5".to_owned()]);
-        assert_eq!(table.csv(), "prompt,score\n\"a, \"\"b\"\"\nc\",0.5\n");
-        let json: serde_json::Value = serde_json::from_str(&table.json()).expect("JSON");
-        assert_eq!(json[0]["score"], 0.5);
+        for (column, tip) in ["a", "", "c"].into_iter().enumerate() {
+            for row in 0..2 {
+                let rect = area(20.0 * column as f32, 20.0 * row as f32, 10.0, 10.0);
+                figure.cell(rect, Color32::RED, tip.to_owned(), None);
+            }
+        }
+        let start = pos2(5.0, 5.0);
+        assert_eq!(figure.next(start, vec2(1.0, 0.0)), Some(pos2(45.0, 5.0)));
+        assert_eq!(figure.next(start, vec2(0.0, 1.0)), Some(pos2(5.0, 25.0)));
+        assert_eq!(figure.next(start, vec2(-1.0, 0.0)), None);
     }
 }

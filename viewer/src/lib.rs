@@ -5,9 +5,15 @@
 //! one. [`worker`] runs the engine on a thread of its own; [`app`] is the window around all of it.
 
 pub mod app;
+pub mod export;
 pub mod figure;
+mod form;
+pub mod job;
 pub mod palette;
 pub mod panels;
+pub mod plot;
+pub mod prompts;
 pub mod session;
 pub mod stats;
+pub mod training;
 pub mod worker;

@@ -4,11 +4,11 @@ use anyhow::Context;
 use clap::Parser;
 use eframe::egui;
 use first_viewer::app::App;
+use first_viewer::export::export;
 use first_viewer::palette::Palette;
-use first_viewer::panels::{PANELS, View};
+use first_viewer::panels::{PANELS, State, View};
 use first_viewer::session::Session;
 use first_viewer::worker::Setup;
-use first_wgpu::file::write_whole;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "first-viewer", version)]
 struct Arguments {
-    /// A saved session, or a trace of `first run --trace`.
+    /// A saved session, a trace of `first run --trace`, or a training log.
     session: Option<PathBuf>,
     /// A GGUF file; without it, SmolLM2-135M-Instruct, fetched on first use.
     #[arg(short, long, value_name = "FILE")]
@@ -30,18 +30,24 @@ struct Arguments {
     /// Only look: load no model.
     #[arg(long)]
     no_model: bool,
-    /// Run a prompt, print how long frames took meanwhile, and close.
+    /// Run the prompt until hundreds of frames were drawn meanwhile, print how long they took, and close.
     #[arg(long, conflicts_with = "no_model")]
     measure_frames: bool,
-    /// Write a panel to a file ending in svg, csv or json, and open no window.
+    /// Write a panel to a file ending in png, svg, csv or json, and open no window.
     #[arg(long, value_name = "FILE", requires = "session")]
     export: Option<PathBuf>,
-    /// The panel to open, or to write.
-    #[arg(long, value_name = "NAME", default_value = "layers", value_parser = PANELS.map(|panel| panel.name))]
-    panel: String,
-    /// The run to write a panel of, counted from 1; the last by default.
-    #[arg(long, value_name = "N")]
+    /// The panel to open, or to write; by default the one that the exported file is named after.
+    #[arg(long, value_name = "NAME", value_parser = PANELS.map(|panel| panel.name))]
+    panel: Option<String>,
+    /// The run to look at, counted from 1; the last by default.
+    #[arg(long, value_name = "N", requires = "session")]
     run: Option<usize>,
+    /// The run to compare it with; the first of the full model by default.
+    #[arg(long, value_name = "N", requires = "session")]
+    other: Option<usize>,
+    /// Write light on dark.
+    #[arg(long, requires = "export")]
+    dark: bool,
 }
 
 fn main() -> ExitCode {
@@ -60,8 +66,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         None => Session::default(),
     };
     if let Some(path) = &arguments.export {
-        return export(&session, &arguments, path);
+        return write(&session, &arguments, path);
     }
+    let (selected, other) = runs(&session, &arguments)?;
     let setup = (!arguments.no_model).then(|| Setup {
         model: arguments.model.clone(),
         router: arguments.router.clone(),
@@ -69,11 +76,16 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     });
     let options = eframe::NativeOptions {
         viewport: egui::ViewportBuilder::default().with_inner_size([1240.0, 800.0]),
+        // Nothing here has gradients; on a software adapter it costs milliseconds a frame.
+        dithering: false,
         ..Default::default()
     };
     let create: eframe::AppCreator<'_> = Box::new(|context| {
         let mut app = App::new(&context.egui_ctx, session, setup);
-        app.open_panel(&arguments.panel);
+        if let Some(panel) = &arguments.panel {
+            app.open_panel(panel);
+        }
+        app.select(selected, other);
         if arguments.measure_frames {
             app.measure_frames();
         }
@@ -84,31 +96,43 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     })
 }
 
-fn export(session: &Session, arguments: &Arguments, path: &Path) -> anyhow::Result<()> {
+/// Which run is looked at, and which it is compared with.
+fn runs(session: &Session, arguments: &Arguments) -> anyhow::Result<(usize, usize)> {
     let count = session.runs.len();
-    let selected = arguments.run.unwrap_or(count);
-    anyhow::ensure!(
-        (1..=count).contains(&selected),
-        "run {selected} of a session of {count} runs; give `--run` from 1 to {count}"
-    );
-    let panel = PANELS.iter().find(|panel| panel.name == arguments.panel);
-    let panel = panel.context("the command line knows the panels' names")?;
-    let view = View {
-        runs: &session.runs,
-        selected: selected - 1,
-        other: 0,
-        forces: &[],
-        width: 1000.0,
-        palette: Palette::LIGHT,
+    let place = |run: Option<usize>, default: usize| match run {
+        None => Ok(default),
+        Some(run) if (1..=count).contains(&run) => Ok(run - 1),
+        Some(run) => Err(anyhow::anyhow!(
+            "run {run} of a session of {count} runs; count runs from 1"
+        )),
     };
-    let text = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("svg") => (panel.figure)(&view).svg(&view.palette),
-        Some("csv") => (panel.table)(&view).csv(),
-        Some("json") => (panel.table)(&view).json(),
-        _ => anyhow::bail!(
-            "{}: expected a name that ends in .svg, .csv or .json; rename it",
+    Ok((
+        place(arguments.run, count.saturating_sub(1))?,
+        place(arguments.other, session.full_run())?,
+    ))
+}
+
+fn write(session: &Session, arguments: &Arguments, path: &Path) -> anyhow::Result<()> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let named = |name: Option<&str>| PANELS.iter().find(|panel| Some(panel.name) == name);
+    let panel = named(arguments.panel.as_deref()).or_else(|| named(stem));
+    let panel = panel.with_context(|| {
+        let names = PANELS.map(|panel| panel.name).join(", ");
+        format!(
+            "{}: which panel? give `--panel` one of {names}",
             path.display()
-        ),
+        )
+    })?;
+    let (run, other) = runs(session, arguments)?;
+    let mut state = State::default();
+    state.select(run);
+    state.other = other;
+    let view = View {
+        session,
+        state: &state,
+        width: 1000.0,
+        visible: egui::Rect::EVERYTHING,
+        palette: Palette::of(arguments.dark),
     };
-    Ok(write_whole(path, |file| file.write_all(text.as_bytes()))?)
+    Ok(export(panel, &view, path)?)
 }

@@ -67,9 +67,15 @@ impl Palette {
         Self::of(ui.visuals().dark_mode)
     }
 
-    /// The colours of up to four series, told apart by lightness too.
+    /// The colours of up to five series, told apart by lightness too.
     pub fn series(&self, index: usize) -> Color32 {
-        [self.accent, self.warning, self.second, self.muted][index % 4]
+        [
+            self.accent,
+            self.warning,
+            self.second,
+            self.muted,
+            self.text,
+        ][index % 5]
     }
 
     /// The theme of egui's own widgets.

@@ -1,6 +1,8 @@
-//! A session: the runs that are looked at. `docs/session.md` describes the file.
+//! A session: all that is looked at. `docs/session.md` describes the file.
 
+use crate::training::Log;
 use first_wgpu::file::write_whole;
+use first_wgpu::router::CalibrationPoint;
 use first_wgpu::trace::{self, Run};
 use first_wgpu::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -11,18 +13,60 @@ pub const VERSION: u32 = 1;
 
 const FORMAT: &str = "first-session";
 
-/// Runs in the order in which they were made.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A few runs of the default model, to look at without a model and without a GPU.
+const DEMO: &str = include_str!("../demo.json");
+
+/// What was run and what was measured of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Session {
-    /// What ran.
+    /// What ran, in the order in which it did.
     pub runs: Vec<Run>,
+    /// What the router's thresholds skip on held-out prompts, from its file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calibration: Vec<CalibrationPoint>,
+    /// Runs compared with the full model, token by token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agreements: Vec<Agreement>,
+    /// Policies compared at the same rate; the first skips nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controls: Vec<Control>,
+    /// A training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Log>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct File<T> {
-    format: String,
+/// How the next-token distributions of a run differ from the full model's, given the same answer so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Which run of the session.
+    pub run: usize,
+    /// Kullback-Leibler divergence from the full model at each answer token, in nats.
+    pub kl: Vec<f32>,
+    /// Whether both find the same token likeliest.
+    pub agrees: Vec<bool>,
+}
+
+/// What one policy costs and saves on a set of prompts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Control {
+    /// `none`, `routed`, `fixed`, `random` or `even`.
+    pub name: String,
+    /// What it skips on each prompt.
+    pub masks: Vec<String>,
+    /// The share of the layers' weights that is.
+    pub skipped: Vec<f64>,
+    /// Mean loss of each answer's tokens, in nats.
+    pub losses: Vec<f64>,
+    /// Median time per output token of each repetition, in nanoseconds.
+    pub tpot_nanos: Vec<f64>,
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    format: &'a str,
     version: u32,
-    runs: T,
+    #[serde(flatten)]
+    session: &'a Session,
 }
 
 #[derive(Deserialize)]
@@ -32,20 +76,35 @@ struct Header {
 }
 
 impl Session {
-    /// Reads a session, or a trace of `first run --trace`.
+    /// The recorded session that comes with the viewer.
+    pub fn demo() -> Self {
+        serde_json::from_str(DEMO).expect("a test reads the recorded session")
+    }
+
+    /// Reads a session, a trace of `first run --trace`, or a training log.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| Error::read(path, error))?;
-        // A trace is lines of JSON, the first of them its header.
+        // Traces and logs are lines of JSON, the first of them a header.
         let first = text.lines().next().unwrap_or_default();
         if serde_json::from_str::<Header>(first).is_ok_and(|header| header.format != FORMAT) {
             let runs = trace::read(path)?;
-            return Self { runs }.checked(path);
+            let session = Self {
+                runs,
+                ..Self::default()
+            };
+            return session.checked(path);
+        }
+        if serde_json::from_str::<crate::training::Header>(first).is_ok() {
+            return Ok(Self {
+                training: Some(crate::training::load(path)?),
+                ..Self::default()
+            });
         }
         let bad = |message: String| {
             Error::file(
                 path,
                 message,
-                "give a session saved by this version of the viewer, or a trace",
+                "give a session saved by this version of the viewer, a trace, or a training log",
             )
         };
         let header: Header =
@@ -56,43 +115,70 @@ impl Session {
                 header.format, header.version
             )));
         }
-        let file: File<Vec<Run>> =
-            serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
-        Self { runs: file.runs }.checked(path)
+        let session: Self = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        session.checked(path)
     }
 
     /// Panels index by layer and by token: a file that contradicts itself is refused here.
     fn checked(self, path: &Path) -> Result<Self> {
+        let wrong = |what: String| {
+            let message = format!("{what} contradicts itself: its parts do not fit one another");
+            Error::file(path, message, "the file is damaged; save it again")
+        };
         for (index, run) in self.runs.iter().enumerate() {
             let layers = run.mask.layers();
             let model = &run.model;
             let sizes = [model.layers, model.attn_bytes.len(), model.mlp_bytes.len()];
-            let sound = sizes.iter().all(|size| *size == layers)
+            let sound = layers > 0
+                && sizes.iter().all(|size| *size == layers)
                 && run.scores.iter().all(|score| score.layer < layers)
+                && run
+                    .dispatches
+                    .iter()
+                    .all(|at| at.layer.is_none_or(|layer| layer < layers))
                 && run.prompt_pieces.len() == run.prompt_ids.len();
             if !sound {
-                return Err(Error::file(
-                    path,
-                    format!(
-                        "run {} contradicts itself: layers, scores or tokens do not fit",
-                        index + 1
-                    ),
-                    "the file is damaged; save it again",
-                ));
+                return Err(wrong(format!("run {}", index + 1)));
             }
+        }
+        let measured = |agreement: &Agreement| {
+            agreement.run < self.runs.len() && agreement.kl.len() == agreement.agrees.len()
+        };
+        if !self.agreements.iter().all(measured) {
+            return Err(wrong("a comparison with the full model".to_owned()));
+        }
+        let paired = |control: &Control| {
+            [control.losses.len(), control.skipped.len()] == [control.masks.len(); 2]
+        };
+        if !self.controls.iter().all(paired) {
+            return Err(wrong("a comparison of policies".to_owned()));
         }
         Ok(self)
     }
 
+    /// The first run that skips nothing, for others to be compared with; the first of all if there is none.
+    pub fn full_run(&self) -> usize {
+        let full = self.runs.iter().position(|run| run.mask.is_full());
+        full.unwrap_or(0)
+    }
+
+    /// What was measured of a run against the full model.
+    pub fn agreement(&self, run: usize) -> Option<&Agreement> {
+        self.agreements
+            .iter()
+            .rev()
+            .find(|agreement| agreement.run == run)
+    }
+
     /// Saves it, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let file = File {
-            format: FORMAT.to_owned(),
+        let written = Written {
+            format: FORMAT,
             version: VERSION,
-            runs: &self.runs,
+            session: self,
         };
         write_whole(path, |out| {
-            serde_json::to_writer(&mut *out, &file)?;
+            serde_json::to_writer(&mut *out, &written)?;
             writeln!(out)
         })
     }

@@ -1,6 +1,7 @@
 //! The few statistics that the panels show. Plain functions of slices.
 
 use first_wgpu::mask::{LayerMask, Sublayer};
+use std::collections::BTreeMap;
 
 /// The standard normal's 97.5 % point: intervals here are 95 % intervals.
 pub const Z95: f64 = 1.959_964;
@@ -18,20 +19,70 @@ pub fn wilson(hits: usize, count: usize) -> (f64, f64) {
     ((centre - half).max(0.0), (centre + half).min(1.0))
 }
 
-/// Jaccard distance of what two masks skip: 0 for the same sublayers, 1 for none in common.
-pub fn jaccard(a: &LayerMask, b: &LayerMask) -> f64 {
-    let (mut both, mut any) = (0usize, 0usize);
-    for layer in 0..a.layers().max(b.layers()) {
+/// What a mask skips, a bit a sublayer.
+fn skipped_bits(mask: &LayerMask) -> Vec<u64> {
+    let mut bits = vec![0; (2 * mask.layers()).div_ceil(64)];
+    for layer in 0..mask.layers() {
         for sublayer in Sublayer::BOTH {
-            let skips = |mask: &LayerMask| layer < mask.layers() && !mask.runs(layer, sublayer);
-            both += usize::from(skips(a) && skips(b));
-            any += usize::from(skips(a) || skips(b));
+            let place = 2 * layer + sublayer as usize;
+            bits[place / 64] |= u64::from(!mask.runs(layer, sublayer)) << (place % 64);
         }
     }
-    if any == 0 {
-        0.0
-    } else {
-        1.0 - both as f64 / any as f64
+    bits
+}
+
+fn distance(a: &[u64], b: &[u64]) -> f64 {
+    let (mut both, mut any) = (0, 0);
+    for index in 0..a.len().max(b.len()) {
+        let word = |bits: &[u64]| bits.get(index).copied().unwrap_or(0);
+        both += (word(a) & word(b)).count_ones();
+        any += (word(a) | word(b)).count_ones();
+    }
+    match any {
+        0 => 0.0,
+        _ => 1.0 - f64::from(both) / f64::from(any),
+    }
+}
+
+/// Jaccard distance of what two masks skip: 0 for the same sublayers, 1 for none in common.
+pub fn jaccard(a: &LayerMask, b: &LayerMask) -> f64 {
+    distance(&skipped_bits(a), &skipped_bits(b))
+}
+
+/// Mean Jaccard distances between tags, and within each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TagDistances {
+    /// The tags, sorted.
+    pub names: Vec<String>,
+    /// Mean over all pairs of different runs; `None` where there are none.
+    pub mean: Vec<Vec<Option<f64>>>,
+}
+
+/// Compares the masks of every pair of tags. Equal masks of a tag are counted, not compared anew: routers
+/// give thousands of prompts a few masks.
+pub fn tag_distances(masks: &[(&str, &LayerMask)]) -> TagDistances {
+    let mut tags: BTreeMap<&str, BTreeMap<Vec<u64>, f64>> = BTreeMap::new();
+    for (tag, mask) in masks {
+        let bits = tags.entry(tag).or_default().entry(skipped_bits(mask));
+        *bits.or_default() += 1.0;
+    }
+    let mean = |a: &BTreeMap<Vec<u64>, f64>, b: &BTreeMap<Vec<u64>, f64>, same: bool| {
+        let total = |tag: &BTreeMap<Vec<u64>, f64>| tag.values().sum::<f64>();
+        // A run is not compared with itself.
+        let pairs = total(a) * (total(b) - if same { 1.0 } else { 0.0 });
+        let pair = |(a, n): (&Vec<u64>, &f64)| {
+            let others = b.iter().map(|(b, m)| n * m * distance(a, b));
+            others.sum::<f64>()
+        };
+        (pairs > 0.0).then(|| a.iter().map(pair).sum::<f64>() / pairs)
+    };
+    let row = |(x, a): (usize, &BTreeMap<Vec<u64>, f64>)| {
+        let cells = tags.values().enumerate();
+        cells.map(|(y, b)| mean(a, b, x == y)).collect()
+    };
+    TagDistances {
+        names: tags.keys().map(|tag| (*tag).to_owned()).collect(),
+        mean: tags.values().enumerate().map(row).collect(),
     }
 }
 
@@ -133,6 +184,24 @@ mod tests {
         assert_eq!(jaccard(&mask("3"), &mask("4")), 1.0);
         assert_eq!(jaccard(&mask("3"), &mask("3.attn")), 0.5);
         assert_eq!(jaccard(&mask(""), &mask("")), 0.0);
+    }
+
+    #[test]
+    fn distances_between_tags_are_means_over_pairs() {
+        let mask = |text| LayerMask::parse(text, 40).expect("a mask");
+        let masks = [mask("3"), mask("3"), mask("4"), mask("39.mlp")];
+        let tagged = [
+            ("a", &masks[0]),
+            ("a", &masks[1]),
+            ("a", &masks[2]),
+            ("b", &masks[3]),
+        ];
+        let distances = tag_distances(&tagged);
+        assert_eq!(distances.names, ["a", "b"]);
+        // Of the three pairs within `a`, one is of equal masks.
+        assert!((distances.mean[0][0].expect("pairs") - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(distances.mean[0][1], Some(1.0));
+        assert_eq!(distances.mean[1][1], None);
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! `first train labels`.
 
-use super::super::options::{ModelOptions, base_model, count_bar, follow, load};
-use super::read;
-use crate::calibrate::Unit;
+use super::super::options::{ModelOptions, count_bar, follow, load};
+use super::{THRESHOLDS, read, router_file};
+use crate::calibrate::{Budget, Unit};
 use crate::data::Example;
 use crate::engine::Engine;
 use crate::mask::{LayerMask, Sublayer};
-use crate::router::file::{Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
-use crate::router::{Granularity, PrefillReading};
+use crate::router::Granularity;
 use crate::train::{by_task, calibration, features, fit_routers, routed_mask, target_mask};
 use anyhow::Context;
 use std::collections::BTreeMap;
@@ -45,9 +44,12 @@ pub(crate) struct Labels {
     /// What may be skipped on its own.
     #[arg(long, value_enum, default_value_t = What::Sublayers)]
     units: What,
-    /// How many of them each task skips.
+    /// How many of them each task skips, at most.
     #[arg(long, value_name = "N", default_value_t = 5)]
     skip: usize,
+    /// The most that skipping may raise a task's loss, in nats a token.
+    #[arg(long, value_name = "X", default_value_t = f64::INFINITY)]
+    tolerate: f64,
     /// Examples of a task to search on.
     #[arg(long, value_name = "N", default_value_t = 8)]
     search: usize,
@@ -66,9 +68,6 @@ pub(crate) struct Labels {
     #[command(flatten)]
     model: ModelOptions,
 }
-
-/// Thresholds of the calibration.
-const THRESHOLDS: [f32; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
 
 impl Labels {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
@@ -144,25 +143,7 @@ impl Labels {
         for (task, mask) in &masks {
             say(&format!("mask of {task}"), mask.to_string());
         }
-        let config = RouterConfig {
-            version: VERSION,
-            base_model: base_model(&engine)?,
-            kind: Kind::Routed {
-                granularity: router.granularity,
-                pooling: Pooling::Mean,
-                norm: Norm::Rms,
-                epsilon: router.epsilon.unwrap_or_default(),
-                thresholds: router.thresholds.clone(),
-                prefill: PrefillReading::Masked,
-                protected: String::new(),
-                calibration: points,
-            },
-            provenance,
-        };
-        let file = RouterFile {
-            config,
-            router: Some(router),
-        };
+        let file = router_file(&engine, router, points, provenance)?;
         file.save(&self.out)
             .context("the routers were trained but not written")?;
         let out = self.out.display();
@@ -188,8 +169,11 @@ impl Labels {
             engine,
             &tokens,
             units,
-            self.skip,
-            self.candidates,
+            Budget {
+                units: self.skip,
+                loss: self.tolerate,
+                candidates: self.candidates,
+            },
             &mut |done, total| follow(&bar, interrupted, done, total),
         )?;
         bar.finish_and_clear();

@@ -2,16 +2,15 @@
 
 use super::super::options::{ModelOptions, base_model, count_bar, load};
 use super::super::run::interrupt;
-use super::read;
+use super::{THRESHOLDS, read, router_file};
 use crate::adapter::{LoraAdapter, Target};
 use crate::data::{Example, Tokens};
 use crate::engine::Engine;
-use crate::router::file::{Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
-use crate::router::{PrefillReading, Router};
-use crate::train::by_task;
+use crate::router::file::RouterFile;
+use crate::router::{CalibrationPoint, Router};
 use crate::train::run::{Beginning, Event, Keeping, Tasks, run};
 use crate::train::schedule::{Gates, RunOptions};
-use crate::train::trainer::Trainer;
+use crate::train::{by_task, calibration};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -188,7 +187,7 @@ impl RunArguments {
         options.check()?;
         let train = read(&self.data, self.skip_bad)?;
         let held_out = read(&self.calibration, self.skip_bad)?;
-        let engine = load(&self.model)?;
+        let mut engine = load(&self.model)?;
         let interrupted = interrupt()?;
         let (router, adapter) = self.beginning(&engine, options)?;
         let train = tasks(&engine, &train, self.tokens, usize::MAX)?;
@@ -243,7 +242,34 @@ impl RunArguments {
             &mut listener,
         )?;
         bar.finish_and_clear();
-        self.write(&engine, &trainer, options, &command, &last)
+        let name = self
+            .base_model
+            .clone()
+            .unwrap_or_else(|| engine.summary.name.clone());
+        let router = match options.mask {
+            None => Some(trainer.router()?),
+            Some(_) => None,
+        };
+        let adapter = match options.lora_rate > 0.0 {
+            true => Some(trainer.adapter(&name)?),
+            false => None,
+        };
+        drop(trainer);
+        if let Some(adapter) = &adapter {
+            adapter.save(&self.out, &engine.model.config)?;
+            engine.model.set_adapter(&engine.gpu, adapter)?;
+        }
+        if let Some(router) = router {
+            let points = calibrate(&mut engine, &router, &held_out)?;
+            let provenance = BTreeMap::from([
+                ("made by".to_owned(), format!("first {command}")),
+                ("calibration examples".to_owned(), last.clone()),
+            ]);
+            router_file(&engine, router, points, provenance)?.save(&self.out)?;
+        }
+        println!("{last}");
+        println!("written to {}", self.out.display());
+        Ok(ExitCode::SUCCESS)
     }
 
     /// What the run begins with.
@@ -288,56 +314,38 @@ impl RunArguments {
         }
         Ok((router, adapter))
     }
+}
 
-    /// Writes what came out.
-    fn write(
-        &self,
-        engine: &Engine,
-        trainer: &Trainer<'_>,
-        options: &RunOptions,
-        command: &str,
-        last: &str,
-    ) -> anyhow::Result<ExitCode> {
-        let out = self.out.display();
-        if options.mask.is_none() {
-            let router = trainer.router()?;
-            let config = RouterConfig {
-                version: VERSION,
-                base_model: base_model(engine)?,
-                kind: Kind::Routed {
-                    granularity: router.granularity,
-                    pooling: Pooling::Mean,
-                    norm: Norm::Rms,
-                    epsilon: router.epsilon.unwrap_or_default(),
-                    thresholds: router.thresholds.clone(),
-                    prefill: PrefillReading::Masked,
-                    protected: String::new(),
-                    calibration: Vec::new(),
-                },
-                provenance: BTreeMap::from([
-                    ("made by".to_owned(), format!("first {command}")),
-                    ("calibration examples".to_owned(), last.to_owned()),
-                ]),
-            };
-            RouterFile {
-                config,
-                router: Some(router),
-            }
-            .save(&self.out)?;
-        }
-        if options.lora_rate > 0.0 {
-            let name = self
-                .base_model
-                .clone()
-                .unwrap_or_else(|| engine.summary.name.clone());
-            trainer
-                .adapter(&name)?
-                .save(&self.out, &engine.model.config)?;
-        }
-        println!("{last}");
-        println!("written to {out}");
-        Ok(ExitCode::SUCCESS)
+/// What thresholds skip on the prompts of held-out texts.
+fn calibrate(
+    engine: &mut Engine,
+    router: &Router,
+    held_out: &Tasks,
+) -> anyhow::Result<Vec<CalibrationPoint>> {
+    let prompts: Vec<Vec<u32>> = held_out
+        .values()
+        .flatten()
+        .map(|text| text.ids[..text.answer].to_vec())
+        .collect();
+    if prompts.is_empty() {
+        return Ok(Vec::new());
     }
+    engine.set_router(router)?;
+    let bar = count_bar("calibrating");
+    let decision = router.decision();
+    let points = calibration(
+        engine,
+        &prompts,
+        &decision,
+        &THRESHOLDS,
+        &mut |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+            ControlFlow::Continue(())
+        },
+    )?;
+    bar.finish_and_clear();
+    Ok(points)
 }
 
 /// Up to `most` examples of each task as token ids, spread evenly.

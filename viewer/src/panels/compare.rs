@@ -1,25 +1,52 @@
-//! Two runs side by side.
+//! Two runs side by side, and a run against the full model.
 
-use super::{LEFT, View, millis, short, sublayers};
+mod answers;
+
+use super::{Action, Controls, LEFT, NO_RUN, View, engine_button, millis, shade, short, sublayers};
 use crate::figure::{Figure, Table, area};
-use crate::stats::{common_prefix, difference, jaccard};
-use eframe::egui::pos2;
-use first_wgpu::mask::Sublayer;
+use crate::plot::Plot;
+use crate::session::Agreement;
+use crate::stats::{common_prefix, difference, jaccard, mean};
+use eframe::egui::{self, Ui, pos2};
 use first_wgpu::trace::Run;
+
+/// Right of the names of rows: the other run, this run, what the difference is.
+const COLUMNS: [f32; 3] = [LEFT, LEFT + 240.0, LEFT + 480.0];
+
+pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+    let runs = &to.session.runs;
+    let run = runs.get(to.state.selected)?;
+    let mut action = None;
+    ui.horizontal_wrapped(|ui| {
+        let name = |index: usize| format!("{} {}", index + 1, short(&runs[index].policy, 24));
+        egui::ComboBox::from_label("compare with run")
+            .selected_text(name(to.state.other.min(runs.len() - 1)))
+            .show_ui(ui, |ui| {
+                for index in 0..runs.len() {
+                    ui.selectable_value(&mut to.state.other, index, name(index));
+                }
+            });
+        let ready = to.ready && !run.answer_ids.is_empty();
+        if engine_button(ui, ready, "Measure against the full model") {
+            action = Some(Action::Agreement);
+        }
+    });
+    action
+}
 
 fn token_millis(run: &Run) -> Vec<f64> {
     run.token_nanos.iter().map(|nanos| millis(*nanos)).collect()
 }
 
 /// What is compared, of the other run, of this run, and what the difference means.
-fn lines(view: &View<'_>) -> Vec<[String; 4]> {
-    let (a, b) = (&view.runs[view.other], view.run());
-    let row = |name: &str, of: &dyn Fn(&Run) -> String, about: String| {
-        [name.to_owned(), of(a), of(b), about]
+fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
+    let row = |name: &str, of: &dyn Fn(usize, &Run) -> String, about: String| {
+        let (this, other) = (view.state.selected, view.state.other);
+        [name.to_owned(), of(other, a), of(this, b), about]
     };
-    let tpot = |run: &Run| {
-        run.tpot_nanos()
-            .map_or("-".to_owned(), |nanos| format!("{:.2} ms", millis(nanos)))
+    let tpot = |_, run: &Run| {
+        let nanos = run.tpot_nanos();
+        nanos.map_or("-".to_owned(), |nanos| format!("{:.2} ms", millis(nanos)))
     };
     let change = difference(&token_millis(a), &token_millis(b));
     let mib = |bytes: u64| format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20));
@@ -28,103 +55,173 @@ fn lines(view: &View<'_>) -> Vec<[String; 4]> {
         true => "the answers are equal".to_owned(),
         false => format!("first different token: {}", same + 1),
     };
+    let agreement = |index: usize, _: &Run| {
+        let found = view.session.agreement(index);
+        found.map_or("not measured".to_owned(), |found| {
+            format!("{:.4} nats, {:.0} %", kl(found), 100.0 * agreed(found))
+        })
+    };
+    let masks = format!(
+        "Jaccard distance of the masks {:.2}, derived",
+        jaccard(&a.mask, &b.mask)
+    );
+    let tpot_change = format!("mean {:+.2} ms ± {:.2}, measured", change.mean, change.half);
+    let ttft = (b.ttft_nanos as f64 - a.ttft_nanos as f64) / 1e6;
+    let saved = mib(b.kv_bytes_full.saturating_sub(b.kv_bytes));
     vec![
-        row("prompt", &|run| short(&run.prompt, 34), String::new()),
-        row("policy", &|run| short(&run.policy, 34), String::new()),
+        row("run", &|index, _| (index + 1).to_string(), String::new()),
+        row("prompt", &|_, run| short(&run.prompt, 34), String::new()),
+        row("policy", &|_, run| short(&run.policy, 34), String::new()),
         row(
             "weights skipped",
-            &|run| format!("{:.1} %", 100.0 * run.model.skip_rate(&run.mask)),
-            format!(
-                "Jaccard distance of the masks {:.2}, derived",
-                jaccard(&a.mask, &b.mask)
-            ),
+            &|_, run| format!("{:.1} %", 100.0 * run.model.skip_rate(&run.mask)),
+            masks,
         ),
-        row("answer", &|run| short(&run.answer, 34), differs),
         row(
             "tokens",
-            &|run| run.answer_ids.len().to_string(),
-            String::new(),
+            &|_, run| run.answer_ids.len().to_string(),
+            differs,
         ),
         row(
             "TTFT",
-            &|run| format!("{:.0} ms", millis(run.ttft_nanos)),
-            "measured".to_owned(),
+            &|_, run| format!("{:.0} ms", millis(run.ttft_nanos)),
+            format!("{ttft:+.0} ms, one measurement each"),
         ),
-        row(
-            "TPOT, median",
-            &tpot,
-            format!("mean {:+.2} ms ± {:.2}, measured", change.mean, change.half),
-        ),
+        row("TPOT, median", &tpot, tpot_change),
         row(
             "KV cache",
-            &|run| mib(run.kv_bytes),
-            format!(
-                "{} saved, counted",
-                mib(b.kv_bytes_full.saturating_sub(b.kv_bytes))
-            ),
+            &|_, run| mib(run.kv_bytes),
+            format!("{saved} saved, counted"),
         ),
         row(
             "dispatches a token",
-            &|run| run.decode_dispatches.to_string(),
+            &|_, run| run.decode_dispatches.to_string(),
             "counted".to_owned(),
+        ),
+        row(
+            "KL, agreement",
+            &agreement,
+            "with the full model, means over the answer, measured".to_owned(),
         ),
     ]
 }
 
+/// Mean divergence from the full model, in nats.
+fn kl(agreement: &Agreement) -> f64 {
+    let values: Vec<f64> = agreement.kl.iter().map(|kl| f64::from(*kl)).collect();
+    mean(&values)
+}
+
+/// The share of tokens at which both find the same token likeliest.
+fn agreed(agreement: &Agreement) -> f64 {
+    let count = agreement.agrees.iter().filter(|agrees| **agrees).count();
+    count as f64 / agreement.agrees.len() as f64
+}
+
 pub(super) fn figure(view: &View<'_>) -> Figure {
-    let (a, b, palette) = (&view.runs[view.other], view.run(), &view.palette);
+    let palette = &view.palette;
+    let (Some(a), Some(b)) = (view.other(), view.run()) else {
+        return Figure::note(palette, NO_RUN);
+    };
     let mut figure = Figure::default();
-    let columns = [LEFT, LEFT + 240.0, LEFT + 480.0];
-    for (row, cells) in lines(view).iter().enumerate() {
-        let y = 14.0 + 24.0 * row as f32;
-        figure.text_right(pos2(LEFT - 10.0, y), palette.muted, cells[0].clone());
-        for (x, cell) in columns.iter().zip(&cells[1..]) {
-            let color = if *x == columns[2] {
-                palette.muted
-            } else {
-                palette.text
-            };
+    figure.text(pos2(COLUMNS[0], 12.0), palette.muted, "other run");
+    figure.text(pos2(COLUMNS[1], 12.0), palette.muted, "this run");
+    let mut y = 34.0;
+    for cells in lines(view, a, b) {
+        figure.text_right(pos2(LEFT - 10.0, y), palette.muted, short(&cells[0], 22));
+        for (x, cell) in COLUMNS.iter().zip(&cells[1..]) {
+            let about = *x == COLUMNS[2];
+            let color = if about { palette.muted } else { palette.text };
             figure.text(pos2(*x, y), color, cell.clone());
         }
+        y += 20.0;
     }
-    if a.mask.layers() != b.mask.layers() {
-        return figure;
+    if a.mask.layers() == b.mask.layers() {
+        masks(&mut figure, view, [a, b], y);
+        y += 92.0;
     }
-    let step = (view.width - LEFT - 8.0) / b.mask.layers().max(1) as f32;
-    for (row, (name, run)) in [("other run", a), ("this run", b)].into_iter().enumerate() {
-        let y = 240.0 + 40.0 * row as f32;
-        figure.text_right(pos2(LEFT - 10.0, y + 16.0), palette.muted, name);
-        for (layer, sublayer) in sublayers(&run.mask) {
-            let mlp = sublayer == Sublayer::Mlp;
-            let rect = area(
-                LEFT + layer as f32 * step,
-                y + if mlp { 16.0 } else { 0.0 },
-                step - 2.0,
-                15.0,
-            );
-            let runs = run.mask.runs(layer, sublayer);
-            let differ = a.mask.runs(layer, sublayer) != b.mask.runs(layer, sublayer);
-            let fill = match (runs, differ) {
-                (true, true) => palette.warning,
-                (true, false) if mlp => palette.second,
-                (true, false) => palette.accent,
-                (false, _) => palette.skipped,
-            };
-            let state = if runs { "runs" } else { "skipped" };
-            let but = if differ { ", unlike in the other" } else { "" };
-            figure.cell(
-                rect,
-                fill,
-                format!("L{layer:02} {}: {state}{but}", sublayer.name()),
-                None,
-            );
-        }
+    y = answers::draw(&mut figure, view, [&a.answer, &b.answer], y);
+    if let Some(agreement) = view.session.agreement(view.state.selected) {
+        divergences(&mut figure, view, agreement, y);
     }
     figure
 }
 
+/// Both masks; what runs in one alone stands out.
+fn masks(figure: &mut Figure, view: &View<'_>, [a, b]: [&Run; 2], top: f32) {
+    let palette = &view.palette;
+    let step = ((view.width - LEFT - 8.0) / b.mask.layers() as f32).max(4.0);
+    for (row, (name, run)) in [("other run", a), ("this run", b)].into_iter().enumerate() {
+        let y = top + 40.0 * row as f32;
+        figure.text_right(pos2(LEFT - 10.0, y + 16.0), palette.muted, name);
+        for (layer, sublayer) in sublayers(&run.mask) {
+            let half = 16.0 * (sublayer as usize) as f32;
+            let rect = area(LEFT + layer as f32 * step, y + half, step - 2.0, 15.0);
+            let runs = run.mask.runs(layer, sublayer);
+            let differ = a.mask.runs(layer, sublayer) != b.mask.runs(layer, sublayer);
+            let fill = match runs && differ {
+                true => palette.warning,
+                false => shade(palette, sublayer, runs),
+            };
+            let state = if runs { "runs" } else { "skipped" };
+            let but = if differ { ", unlike in the other" } else { "" };
+            let tip = format!("L{layer:02} {}: {state}{but}", sublayer.name());
+            figure.cell(rect, fill, tip, None);
+        }
+    }
+}
+
+/// How far this run is from the full model at each token of its answer.
+fn divergences(figure: &mut Figure, view: &View<'_>, agreement: &Agreement, top: f32) {
+    let palette = &view.palette;
+    let points = agreement.kl.iter().enumerate();
+    let points = points.map(|(index, kl)| (index as f64 + 1.0, f64::from(*kl)));
+    let titles = [
+        "KL divergence of this run from the full model, in nats; orange where another token is likeliest",
+        "token of the answer",
+    ];
+    let rect = area(LEFT - 56.0, top, view.width - LEFT + 48.0, 170.0);
+    let from_zero = points.clone().chain([(1.0, 0.0)]);
+    let plot = Plot::new(figure, palette, rect, titles, from_zero);
+    for ((index, kl), agrees) in points.zip(&agreement.agrees) {
+        let (low, high) = (plot.place(index, 0.0), plot.place(index, kl));
+        let width = ((view.width - LEFT) / agreement.kl.len() as f32 * 0.7).clamp(1.0, 14.0);
+        let fill = if *agrees {
+            palette.accent
+        } else {
+            palette.warning
+        };
+        let same = if *agrees { "the same" } else { "another" };
+        let tip = format!("token {index}: {kl:.4} nats, {same} token is likeliest, measured");
+        let rect = area(
+            low.x - width / 2.0,
+            high.y,
+            width,
+            (low.y - high.y).max(1.0),
+        );
+        figure.cell(rect, fill, tip, None);
+    }
+}
+
 pub(super) fn table(view: &View<'_>) -> Table {
     let mut table = Table::new(&["what", "other", "this", "difference"]);
-    table.rows.extend(lines(view).into_iter().map(Vec::from));
+    let (Some(a), Some(b)) = (view.other(), view.run()) else {
+        return table;
+    };
+    table
+        .rows
+        .extend(lines(view, a, b).into_iter().map(Vec::from));
+    if let Some(agreement) = view.session.agreement(view.state.selected) {
+        let pairs = agreement.kl.iter().zip(&agreement.agrees).enumerate();
+        table.rows.extend(pairs.map(|(index, (kl, agrees))| {
+            let what = format!("KL from full at token {}", index + 1);
+            let same = if *agrees {
+                "same likeliest token"
+            } else {
+                "another likeliest token"
+            };
+            vec![what, String::new(), kl.to_string(), same.to_owned()]
+        }));
+    }
     table
 }

@@ -1,151 +1,276 @@
 //! Prompts x layers: the mask of every run.
 
-use super::{LEFT, View, index, short, sublayers};
-use crate::figure::{Figure, Table, area};
-use crate::palette::heat;
-use crate::stats::{jaccard, wilson};
-use eframe::egui::pos2;
-use first_wgpu::mask::Sublayer;
+use super::{
+    Action, Controls, LEFT, NO_RUN, State as Panels, View, engine_button, numbers, path_field,
+    shade, short, sublayers,
+};
+use crate::figure::{Figure, Heard, Table, area};
+use crate::palette::{heat, ink_on};
+use crate::session::Session;
+use crate::stats::{TagDistances, tag_distances, wilson};
+use eframe::egui::{self, Rangef, Ui, pos2};
+use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::trace::Run;
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-/// Runs of one model shape, by tag, then in the order in which they were made.
-fn rows<'a>(view: &View<'a>) -> Vec<(usize, &'a Run)> {
-    let layers = view.run().mask.layers();
+/// How rows are sorted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Order {
+    #[default]
+    Tag,
+    Run,
+    Mask,
+    Rate,
+}
+
+const ORDERS: [(Order, &str); 4] = [
+    (Order::Tag, "grouped by tag"),
+    (Order::Run, "as they ran"),
+    (Order::Mask, "by what is skipped"),
+    (Order::Rate, "by how much is skipped"),
+];
+
+/// The order of the rows, and the file of the prompt set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    order: Order,
+    path: String,
+}
+
+/// A row of the map.
+enum Row<'a> {
+    /// A tag and its number of runs.
+    Tag(&'a str, usize),
+    /// A run and its place in the session.
+    Run(usize, &'a Run),
+}
+
+/// Left of the cells.
+const NAMES: f32 = LEFT + 70.0;
+/// From row to row.
+const ROW: f32 = 18.0;
+/// The height of the bars of frequencies.
+const BARS: f32 = 54.0;
+
+pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+    let mut action = None;
+    let state = &mut to.state.masks;
+    ui.horizontal_wrapped(|ui| {
+        path_field(ui, "Prompt set", &mut state.path);
+        if ui.button("Load").clicked() {
+            action = Some(Action::Load(PathBuf::from(&state.path)));
+        }
+        let run = format!("Run all {}", to.prompts);
+        if engine_button(ui, to.ready, &run) {
+            action = Some(Action::RunSet);
+        }
+        let now = ORDERS.iter().find(|(order, _)| *order == state.order);
+        egui::ComboBox::from_label("order")
+            .selected_text(now.map_or("", |(_, name)| *name))
+            .show_ui(ui, |ui| {
+                for (order, name) in ORDERS {
+                    ui.selectable_value(&mut state.order, order, name);
+                }
+            });
+    });
+    action
+}
+
+pub(super) fn heard(_: &Session, _: &mut Panels, heard: Heard) -> Option<Action> {
+    heard.clicked.map(Action::Open)
+}
+
+fn tag(run: &Run) -> &str {
+    run.tag.as_deref().unwrap_or("untagged")
+}
+
+/// Runs of one model shape, in the order that is asked for.
+fn rows<'a>(view: &View<'a>, layers: usize) -> Vec<(usize, &'a Run)> {
     let same = |(_, run): &(usize, &Run)| run.mask.layers() == layers;
-    let mut rows: Vec<_> = view.runs.iter().enumerate().filter(same).collect();
-    rows.sort_by_key(|(_, run)| run.tag.clone());
+    let mut rows: Vec<_> = view.session.runs.iter().enumerate().filter(same).collect();
+    match view.state.masks.order {
+        Order::Run => {}
+        Order::Tag => rows.sort_by_key(|(_, run)| tag(run)),
+        Order::Mask => rows.sort_by_cached_key(|(_, run)| run.mask.to_string()),
+        Order::Rate => rows.sort_by_cached_key(|(_, run)| run.model.weight_bytes(&run.mask)),
+    }
     rows
 }
 
-/// How many of the runs skip a sublayer.
-fn skipped(rows: &[(usize, &Run)], layer: usize, sublayer: Sublayer) -> usize {
-    rows.iter()
-        .filter(|(_, run)| !run.mask.runs(layer, sublayer))
-        .count()
+/// Rows with a heading above each tag, where they are grouped.
+fn grouped<'a>(view: &View<'_>, rows: &[(usize, &'a Run)]) -> Vec<Row<'a>> {
+    let mut out = Vec::new();
+    let group =
+        view.state.masks.order == Order::Tag && rows.iter().any(|(_, run)| run.tag.is_some());
+    for chunk in rows.chunk_by(|a, b| tag(a.1) == tag(b.1)) {
+        if group {
+            out.push(Row::Tag(tag(chunk[0].1), chunk.len()));
+        }
+        out.extend(chunk.iter().map(|(index, run)| Row::Run(*index, run)));
+    }
+    out
 }
 
-/// Mean Jaccard distance of the masks of each pair of tags; a tag of one run has none to itself.
-fn distances(rows: &[(usize, &Run)]) -> (Vec<String>, Vec<Vec<Option<f64>>>) {
-    let mut tags: BTreeMap<&str, Vec<&Run>> = BTreeMap::new();
-    for (_, run) in rows {
-        tags.entry(run.tag.as_deref().unwrap_or("untagged"))
-            .or_default()
-            .push(run);
+/// Where the cells of a figure are.
+struct Grid {
+    step: f32,
+}
+
+impl Grid {
+    fn left(&self, layer: usize, sublayer: Sublayer) -> f32 {
+        let half = usize::from(sublayer == Sublayer::Mlp) as f32;
+        NAMES + 10.0 + layer as f32 * self.step + half * (self.step - 2.0) / 2.0
     }
-    let distance = |a: &[&Run], b: &[&Run]| {
-        let pairs = a.iter().flat_map(|a| b.iter().map(move |b| (a, b)));
-        let others: Vec<f64> = pairs
-            .filter(|(a, b)| !std::ptr::eq(**a, **b))
-            .map(|(a, b)| jaccard(&a.mask, &b.mask))
-            .collect();
-        (!others.is_empty()).then(|| others.iter().sum::<f64>() / others.len() as f64)
-    };
-    let matrix = tags
-        .values()
-        .map(|a| tags.values().map(|b| distance(a, b)).collect());
-    (
-        tags.keys().map(|tag| (*tag).to_owned()).collect(),
-        matrix.collect(),
-    )
+
+    fn width(&self) -> f32 {
+        ((self.step - 2.0) / 2.0 - 0.5).max(1.0)
+    }
 }
 
 pub(super) fn figure(view: &View<'_>) -> Figure {
-    let (rows, palette) = (rows(view), &view.palette);
-    let mask = &view.run().mask;
-    let step = (view.width - LEFT - 90.0) / mask.layers().max(1) as f32;
-    let mut figure = Figure::default();
-    let place = |layer: usize, sublayer: Sublayer| {
-        let half = usize::from(sublayer == Sublayer::Mlp) as f32;
-        LEFT + 80.0 + layer as f32 * step + half * (step - 2.0) / 2.0
+    let Some(run) = view.run() else {
+        return Figure::note(&view.palette, NO_RUN);
     };
-    let width = (step - 2.0) / 2.0 - 0.5;
-    figure.text_right(pos2(LEFT + 70.0, 12.0), palette.muted, "skipped, share");
-    for (layer, sublayer) in sublayers(mask) {
-        let count = skipped(&rows, layer, sublayer);
+    let layers = run.mask.layers();
+    let rows = rows(view, layers);
+    let step = ((view.width - NAMES - 18.0) / layers as f32).max(6.0);
+    let grid = Grid { step };
+    let mut figure = Figure::default();
+    numbers(&mut figure, &view.palette, layers, NAMES + 10.0, step, 8.0);
+    frequencies(&mut figure, view, &grid, &rows);
+    let mut top = 24.0 + BARS + 16.0;
+    let masks: Vec<(&str, &LayerMask)> =
+        rows.iter().map(|(_, run)| (tag(run), &run.mask)).collect();
+    let tags = tag_count(&masks);
+    if tags > 1 {
+        let height = 34.0 + 20.0 * tags as f32;
+        // All pairs of masks: not worth it while it is out of sight.
+        if view
+            .visible
+            .y_range()
+            .intersects(Rangef::new(top, top + height))
+        {
+            matrix(&mut figure, view, &tag_distances(&masks), top);
+        }
+        top += height;
+    }
+    let grouped = grouped(view, &rows);
+    for (index, row) in grouped.iter().enumerate() {
+        let y = top + ROW * index as f32;
+        let seen = view.visible.y_range().intersects(Rangef::new(y, y + ROW));
+        // The last row is always placed: it makes the figure its size.
+        if seen || index + 1 == grouped.len() {
+            draw_row(&mut figure, view, &grid, row, y);
+        }
+    }
+    figure
+}
+
+fn tag_count(masks: &[(&str, &LayerMask)]) -> usize {
+    let tags: std::collections::BTreeSet<&str> = masks.iter().map(|(tag, _)| *tag).collect();
+    tags.len()
+}
+
+/// How often each sublayer is skipped: a bar, and a line for its interval.
+fn frequencies(figure: &mut Figure, view: &View<'_>, grid: &Grid, rows: &[(usize, &Run)]) {
+    let palette = &view.palette;
+    let (low, high) = (20.0 + BARS, 20.0);
+    let right = grid.left(rows[0].1.mask.layers(), Sublayer::Attn) - 2.0;
+    for (share, y) in [("100 %", high), ("0", low)] {
+        figure.text_right(pos2(NAMES, y), palette.muted, share);
+        figure.line(
+            vec![pos2(NAMES + 10.0, y), pos2(right, y)],
+            palette.line,
+            1.0,
+        );
+    }
+    figure.text_right(
+        pos2(NAMES - 40.0, 20.0 + BARS / 2.0),
+        palette.muted,
+        "how often skipped",
+    );
+    for (layer, sublayer) in sublayers(&rows[0].1.mask) {
+        let skips = |(_, run): &&(usize, &Run)| !run.mask.runs(layer, sublayer);
+        let count = rows.iter().filter(skips).count();
         let share = count as f64 / rows.len() as f64;
-        let (low, high) = wilson(count, rows.len());
+        let interval = wilson(count, rows.len());
         let tip = format!(
             "L{layer:02} {}: skipped by {count} of {} runs, {:.0} % (95 % interval {:.0} to {:.0} %)",
             sublayer.name(),
             rows.len(),
             100.0 * share,
-            100.0 * low,
-            100.0 * high
+            100.0 * interval.0,
+            100.0 * interval.1
         );
-        let rect = area(place(layer, sublayer), 4.0, width, 18.0);
-        figure.cell(rect, heat(share as f32), tip, None);
+        let y = |share: f64| low - BARS * share as f32;
+        let (x, width) = (grid.left(layer, sublayer), grid.width());
+        let bar = area(x, y(share) - 1.0, width, low - y(share) + 1.0);
+        figure.cell(bar, shade(palette, sublayer, true), tip, None);
+        let middle = x + width / 2.0;
+        let ends = vec![pos2(middle, y(interval.0)), pos2(middle, y(interval.1))];
+        figure.line(ends, palette.muted, 1.0);
     }
-    for (row, (run_index, run)) in rows.iter().enumerate() {
-        let y = 32.0 + 20.0 * row as f32;
-        let color = if *run_index == view.selected {
-            palette.accent
-        } else {
-            palette.text
-        };
-        let tag = run
-            .tag
-            .as_deref()
-            .map_or(String::new(), |tag| format!("{tag}: "));
-        let name = short(&format!("{tag}{}", run.prompt), 32);
-        figure.text_right(pos2(LEFT + 70.0, y + 9.0), color, name);
-        for (layer, sublayer) in sublayers(&run.mask) {
-            let on = if sublayer == Sublayer::Attn {
-                palette.accent
-            } else {
-                palette.second
-            };
-            let runs = run.mask.runs(layer, sublayer);
-            let fill = if runs { on } else { palette.skipped };
-            let state = if runs { "runs" } else { "skipped" };
-            let tip = format!(
-                "L{layer:02} {}: {state}\n{}",
-                sublayer.name(),
-                short(&run.prompt, 80)
-            );
-            let rect = area(place(layer, sublayer), y, width, 18.0);
-            figure.cell(rect, fill, tip, Some(*run_index));
+}
+
+/// Mean Jaccard distance of what the masks of two tags skip.
+fn matrix(figure: &mut Figure, view: &View<'_>, tags: &TagDistances, top: f32) {
+    let palette = &view.palette;
+    let text =
+        "Mean Jaccard distance of what the masks skip, tag by tag; on the diagonal, within a tag";
+    figure.text(pos2(NAMES + 10.0, top + 4.0), palette.muted, text);
+    for (row, values) in tags.mean.iter().enumerate() {
+        let y = top + 16.0 + 20.0 * row as f32;
+        let name = short(&tags.names[row], 28);
+        figure.text_right(pos2(NAMES, y + 9.0), palette.text, name);
+        for (column, value) in values.iter().enumerate() {
+            let Some(value) = value else { continue };
+            let rect = area(NAMES + 10.0 + 46.0 * column as f32, y, 44.0, 18.0);
+            let tip = format!("{} and {}: {value:.3}", tags.names[row], tags.names[column]);
+            let fill = heat(*value as f32);
+            figure.cell(rect, fill, tip, None);
+            figure.text_middle(rect.center(), ink_on(fill), format!("{value:.2}"));
         }
     }
-    let (tags, matrix) = distances(&rows);
-    let top = 56.0 + 20.0 * rows.len() as f32;
-    if tags.len() > 1 {
-        figure.text(
-            pos2(LEFT, top),
-            palette.muted,
-            "Mean Jaccard distance of what the masks skip, tag by tag",
-        );
-        for (row, values) in matrix.iter().enumerate() {
-            let y = top + 16.0 + 22.0 * row as f32;
-            figure.text_right(
-                pos2(LEFT + 70.0, y + 10.0),
-                palette.text,
-                short(&tags[row], 24),
-            );
-            for (column, value) in values.iter().enumerate() {
-                let Some(value) = value else { continue };
-                let x = LEFT + 80.0 + 44.0 * column as f32;
-                let tip = format!("{} and {}: {value:.2}", tags[row], tags[column]);
-                let fill = heat(*value as f32);
-                figure.cell(area(x, y, 42.0, 20.0), fill, tip, None);
-                let ink = crate::palette::ink_on(fill);
-                figure.text(pos2(x + 9.0, y + 10.0), ink, format!("{value:.2}"));
-            }
+}
+
+fn draw_row(figure: &mut Figure, view: &View<'_>, grid: &Grid, row: &Row<'_>, y: f32) {
+    let palette = &view.palette;
+    let (index, run) = match row {
+        Row::Tag(tag, count) => {
+            let text = format!("{} · {count}", short(tag, 24));
+            return figure.text(pos2(8.0, y + 9.0), palette.muted, text);
         }
+        Row::Run(index, run) => (*index, *run),
+    };
+    let color = match index == view.state.selected {
+        true => palette.accent,
+        false => palette.text,
+    };
+    let name = format!("{}  {}", index + 1, short(&run.prompt, 30));
+    figure.text_right(pos2(NAMES, y + 8.0), color, name);
+    for (layer, sublayer) in sublayers(&run.mask) {
+        let runs = run.mask.runs(layer, sublayer);
+        let state = if runs { "runs" } else { "skipped" };
+        let name = sublayer.name();
+        let tip = format!(
+            "L{layer:02} {name}: {state}\nrun {}: {}",
+            index + 1,
+            short(&run.prompt, 80)
+        );
+        let rect = area(grid.left(layer, sublayer), y, grid.width(), ROW - 2.0);
+        figure.cell(rect, shade(palette, sublayer, runs), tip, Some(index));
     }
-    figure
 }
 
 pub(super) fn table(view: &View<'_>) -> Table {
     let mut table = Table::new(&[
         "run", "tag", "prompt", "policy", "layer", "sublayer", "runs",
     ]);
-    for (run_index, run) in rows(view) {
-        let mut cells: Vec<_> = sublayers(&run.mask).collect();
-        cells.sort_by_key(|(layer, sublayer)| index(*layer, *sublayer));
-        for (layer, sublayer) in cells {
+    let Some(run) = view.run() else { return table };
+    for (index, run) in rows(view, run.mask.layers()) {
+        for (layer, sublayer) in sublayers(&run.mask) {
             table.rows.push(vec![
-                run_index.to_string(),
+                (index + 1).to_string(),
                 run.tag.clone().unwrap_or_default(),
                 run.prompt.clone(),
                 run.policy.clone(),

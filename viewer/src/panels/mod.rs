@@ -1,39 +1,112 @@
-//! The panels: each a pure function from runs to a figure, and to a table of the same data.
+//! The panels: each a pure function from a session to a figure, and to a table of the same data, with a
+//! small state of its own and controls that change it.
 
 mod compare;
+mod controls;
 mod masks;
+mod runs;
 mod strip;
+mod threshold;
 mod timings;
 mod tokens;
+mod training;
 
-use crate::figure::{Figure, Table};
+use crate::figure::{Figure, Heard, Table};
+use crate::job::Choice;
 use crate::palette::Palette;
+use crate::session::Session;
+use eframe::egui::{Rect, Ui, pos2};
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::trace::{Run, Score};
+use std::path::PathBuf;
 
 pub use strip::{Force, forced};
 
-/// What a panel looks at.
-#[derive(Clone, Copy)]
-pub struct View<'a> {
-    /// All runs, at least one.
-    pub runs: &'a [Run],
+/// What the panels remember between frames.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
     /// The run in question.
     pub selected: usize,
     /// What it is compared with.
     pub other: usize,
-    /// Sublayers that the user has forced on or off, two a layer.
-    pub forces: &'a [Force],
+    /// Of the layer strip.
+    pub strip: strip::State,
+    /// Of prompts x layers.
+    pub masks: masks::State,
+    /// Of the timings.
+    pub timings: timings::State,
+    /// Of threshold and budget.
+    pub threshold: threshold::State,
+    /// Of the training curves.
+    pub training: training::State,
+}
+
+impl State {
+    /// Looks at another run; the one before becomes what it is compared with.
+    pub fn select(&mut self, run: usize) {
+        self.other = self.selected;
+        self.selected = run;
+        self.strip = strip::State::default();
+        self.timings = timings::State::default();
+    }
+}
+
+/// What a panel looks at.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// What was run and measured.
+    pub session: &'a Session,
+    /// What the panels remember.
+    pub state: &'a State,
     /// The width to fill, in points.
     pub width: f32,
+    /// The part of the figure that is looked at; the rest need not be drawn.
+    pub visible: Rect,
     /// The colours.
     pub palette: Palette,
 }
 
 impl<'a> View<'a> {
-    fn run(&self) -> &'a Run {
-        &self.runs[self.selected]
+    fn run(&self) -> Option<&'a Run> {
+        self.session.runs.get(self.state.selected)
     }
+
+    fn other(&self) -> Option<&'a Run> {
+        self.session.runs.get(self.state.other)
+    }
+}
+
+/// What a panel's controls work on.
+pub struct Controls<'a> {
+    /// What was run and measured.
+    pub session: &'a Session,
+    /// What the panels remember.
+    pub state: &'a mut State,
+    /// Whether the engine would take a job.
+    pub ready: bool,
+    /// Whether a router is loaded.
+    pub has_router: bool,
+    /// How many prompts the set has.
+    pub prompts: usize,
+}
+
+/// What a panel asks of the window.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Look at a run.
+    Open(usize),
+    /// Run the prompt of the selected run again.
+    Again(Choice),
+    /// Read a prompt set.
+    Load(PathBuf),
+    /// Run the prompt set.
+    RunSet,
+    /// Compare policies at the same rate on the prompt set.
+    Controls,
+    /// Compare the selected run with the full model.
+    Agreement,
+    /// Read a training log, and what is added to it.
+    Follow(PathBuf),
 }
 
 /// A panel.
@@ -48,16 +121,39 @@ pub struct Panel {
     pub figure: fn(&View<'_>) -> Figure,
     /// Its data.
     pub table: fn(&View<'_>) -> Table,
+    /// Shows its buttons.
+    pub controls: fn(&mut Ui, &mut Controls<'_>) -> Option<Action>,
+    /// Hears what was done to its figure.
+    pub heard: fn(&Session, &mut State, Heard) -> Option<Action>,
+}
+
+fn no_controls(_: &mut Ui, _: &mut Controls<'_>) -> Option<Action> {
+    None
+}
+
+fn deaf(_: &Session, _: &mut State, _: Heard) -> Option<Action> {
+    None
 }
 
 /// Every panel, in the order of the tabs.
-pub const PANELS: [Panel; 5] = [
+pub const PANELS: [Panel; 9] = [
     Panel {
         name: "layers",
         title: "Layers",
         about: "Which sublayers ran. Click one to force it on or off, then run again.",
         figure: strip::figure,
         table: strip::table,
+        controls: strip::controls,
+        heard: strip::heard,
+    },
+    Panel {
+        name: "runs",
+        title: "Runs",
+        about: "What ran, what it answered, what it cost. Click a run to open it.",
+        figure: runs::figure,
+        table: runs::table,
+        controls: no_controls,
+        heard: runs::heard,
     },
     Panel {
         name: "masks",
@@ -65,6 +161,8 @@ pub const PANELS: [Panel; 5] = [
         about: "The mask of every run, and how often each sublayer was skipped. Click a run to open it.",
         figure: masks::figure,
         table: masks::table,
+        controls: masks::controls,
+        heard: masks::heard,
     },
     Panel {
         name: "tokens",
@@ -72,25 +170,60 @@ pub const PANELS: [Panel; 5] = [
         about: "Each router's score of each prompt token, before the mean decides.",
         figure: tokens::figure,
         table: tokens::table,
+        controls: no_controls,
+        heard: deaf,
     },
     Panel {
         name: "timings",
         title: "Timings",
-        about: "What each dispatch of a decoded token cost by the GPU's clock, and each kernel in sum.",
+        about: "When each dispatch ran, and what each kernel cost. Drag to pan, pinch or Ctrl-scroll to zoom.",
         figure: timings::figure,
         table: timings::table,
+        controls: timings::controls,
+        heard: timings::heard,
     },
     Panel {
         name: "compare",
         title: "Compare",
-        about: "Two runs side by side: masks, answers, times, memory.",
+        about: "Two runs side by side: answers, masks, times, memory; and this run against the full model.",
         figure: compare::figure,
         table: compare::table,
+        controls: compare::controls,
+        heard: deaf,
+    },
+    Panel {
+        name: "controls",
+        title: "Controls",
+        about: "Is it the router, or would any mask of that size do? Policies at the same rate, on the prompt set.",
+        figure: controls::figure,
+        table: controls::table,
+        controls: controls::controls,
+        heard: deaf,
+    },
+    Panel {
+        name: "threshold",
+        title: "Threshold",
+        about: "What a threshold is predicted to skip, by the router's calibration, beside what runs skipped.",
+        figure: threshold::figure,
+        table: threshold::table,
+        controls: threshold::controls,
+        heard: deaf,
+    },
+    Panel {
+        name: "training",
+        title: "Training",
+        about: "The curves of a training log, live while it grows.",
+        figure: training::figure,
+        table: training::table,
+        controls: training::controls,
+        heard: deaf,
     },
 ];
 
 /// Room for the names of rows.
 const LEFT: f32 = 130.0;
+
+const NO_RUN: &str = "No run yet: press Run, or open a session.";
 
 /// The index of a sublayer: attention of layer 0, its MLP, attention of layer 1, ...
 fn index(layer: usize, sublayer: Sublayer) -> usize {
@@ -105,9 +238,30 @@ fn score(run: &Run, layer: usize, sublayer: Sublayer) -> Option<&Score> {
     })
 }
 
-/// All sublayers of a mask.
+/// All sublayers of a mask, in the order of their indices.
 fn sublayers(mask: &LayerMask) -> impl Iterator<Item = (usize, Sublayer)> {
     (0..mask.layers()).flat_map(|layer| Sublayer::BOTH.map(|sublayer| (layer, sublayer)))
+}
+
+/// The colour of a sublayer that runs, or does not.
+fn shade(palette: &Palette, sublayer: Sublayer, runs: bool) -> eframe::egui::Color32 {
+    match (runs, sublayer) {
+        (false, _) => palette.skipped,
+        (true, Sublayer::Attn) => palette.accent,
+        (true, Sublayer::Mlp) => palette.second,
+    }
+}
+
+/// Numbers of layers above their columns, thinned where those are narrow; the last always keeps its own.
+fn numbers(figure: &mut Figure, palette: &Palette, layers: usize, left: f32, step: f32, y: f32) {
+    let every = (22.0 / step).ceil().max(1.0) as usize;
+    for layer in 0..layers {
+        let last = layer + 1 == layers;
+        if last || (layer.is_multiple_of(every) && layer + every < layers) {
+            let x = left + (layer as f32 + 0.5) * step - 1.0;
+            figure.text_middle(pos2(x, y), palette.muted, layer.to_string());
+        }
+    }
 }
 
 /// The start of a text that fits a row.
@@ -121,4 +275,17 @@ fn short(text: &str, most: usize) -> String {
 
 fn millis(nanos: u64) -> f64 {
     nanos as f64 / 1e6
+}
+
+/// A button that is enabled while the engine takes jobs.
+fn engine_button(ui: &mut Ui, ready: bool, text: &str) -> bool {
+    let button = ui.add_enabled(ready, eframe::egui::Button::new(text));
+    button.on_disabled_hover_text("no model is ready").clicked()
+}
+
+/// A field for a file's path, named.
+fn path_field(ui: &mut Ui, name: &str, path: &mut String) {
+    let label = ui.label(name);
+    let field = eframe::egui::TextEdit::singleline(path).desired_width(220.0);
+    ui.add(field).labelled_by(label.id);
 }

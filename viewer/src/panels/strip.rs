@@ -1,9 +1,14 @@
 //! The layers of one run as cells of two halves.
 
-use super::{LEFT, View, index, millis, score, sublayers};
-use crate::figure::{Figure, Table, area};
+use super::{
+    Action, Controls, LEFT, NO_RUN, View, engine_button, index, millis, numbers, score, shade,
+    sublayers,
+};
+use crate::figure::{Figure, Heard, Table, area};
+use crate::job::Choice;
 use crate::palette::heat;
-use eframe::egui::pos2;
+use crate::session::Session;
+use eframe::egui::{self, Ui, pos2};
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::trace::Run;
 
@@ -30,6 +35,14 @@ impl Force {
     }
 }
 
+/// The sublayers that the user has forced.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// Two a layer, or none.
+    pub forces: Vec<Force>,
+    undo: Vec<Vec<Force>>,
+}
+
 /// A mask with the user's wishes applied; the length of `forces` is two a layer, or 0.
 pub fn forced(mask: &LayerMask, forces: &[Force]) -> LayerMask {
     let mut result = mask.clone();
@@ -41,6 +54,35 @@ pub fn forced(mask: &LayerMask, forces: &[Force]) -> LayerMask {
         }
     }
     result
+}
+
+pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+    let run = to.session.runs.get(to.state.selected)?;
+    let state = &mut to.state.strip;
+    let mut action = None;
+    ui.horizontal_wrapped(|ui| {
+        if engine_button(ui, to.ready, "Run with this mask") {
+            let mask = forced(&run.mask, &state.forces);
+            action = Some(Action::Again(Choice::Mask(mask)));
+        }
+        let undo = egui::Button::new("Undo");
+        if ui.add_enabled(!state.undo.is_empty(), undo).clicked() {
+            state.forces = state.undo.pop().unwrap_or_default();
+        }
+        let forced = state.forces.iter().filter(|force| **force != Force::Policy);
+        ui.weak(format!("{} forced", forced.count()));
+    });
+    action
+}
+
+pub(super) fn heard(session: &Session, state: &mut super::State, heard: Heard) -> Option<Action> {
+    let sublayer = heard.clicked?;
+    let layers = session.runs.get(state.selected)?.mask.layers();
+    let strip = &mut state.strip;
+    strip.undo.push(strip.forces.clone());
+    strip.forces.resize(2 * layers, Force::Policy);
+    strip.forces[sublayer] = strip.forces[sublayer].next();
+    None
 }
 
 /// Bytes of weights, GPU milliseconds a token, and dispatches a token of a sublayer.
@@ -67,8 +109,7 @@ fn cost(run: &Run, layer: usize, sublayer: Sublayer) -> (u64, Option<f64>, usize
     }
 }
 
-fn tip(view: &View<'_>, layer: usize, sublayer: Sublayer) -> String {
-    let run = view.run();
+fn tip(run: &Run, force: Force, layer: usize, sublayer: Sublayer) -> String {
     let runs = run.mask.runs(layer, sublayer);
     let mut lines = vec![format!(
         "L{layer:02} {}: {}",
@@ -90,77 +131,74 @@ fn tip(view: &View<'_>, layer: usize, sublayer: Sublayer) -> String {
             "{millis:.3} ms and {dispatches} dispatches a token, measured"
         ));
     }
-    match view.forces.get(index(layer, sublayer)) {
-        Some(Force::On) => lines.push("forced on".to_owned()),
-        Some(Force::Off) => lines.push("forced off".to_owned()),
-        _ => {}
+    match force {
+        Force::On => lines.push("forced on".to_owned()),
+        Force::Off => lines.push("forced off".to_owned()),
+        Force::Policy => {}
     }
     lines.join("\n")
 }
 
 pub(super) fn figure(view: &View<'_>) -> Figure {
-    let (run, palette) = (view.run(), &view.palette);
+    let palette = &view.palette;
+    let Some(run) = view.run() else {
+        return Figure::note(palette, NO_RUN);
+    };
     let layers = run.mask.layers();
-    let step = (view.width - LEFT - 8.0) / layers.max(1) as f32;
+    let forces = &view.state.strip.forces;
+    let mask = forced(&run.mask, forces);
+    let step = ((view.width - LEFT - 8.0) / layers as f32).max(4.0);
     let mut figure = Figure::default();
-    let rows = [
-        ("attention", 24.0, palette.accent),
-        ("MLP", 56.0, palette.second),
-    ];
-    for (name, y, _) in rows {
-        figure.text_right(pos2(LEFT - 10.0, y + 14.0), palette.muted, name);
+    numbers(&mut figure, palette, layers, LEFT, step, 10.0);
+    for (name, y) in [("attention", 38.0), ("MLP", 70.0)] {
+        figure.text_right(pos2(LEFT - 10.0, y), palette.muted, name);
     }
     for (layer, sublayer) in sublayers(&run.mask) {
-        let (_, y, color) = rows[usize::from(sublayer == Sublayer::Mlp)];
-        let rect = area(LEFT + layer as f32 * step, y, step - 2.0, 28.0);
-        let runs = forced(&run.mask, view.forces).runs(layer, sublayer);
-        let fill = if runs { color } else { palette.skipped };
+        let half = usize::from(sublayer == Sublayer::Mlp);
+        let x = LEFT + layer as f32 * step;
         let id = index(layer, sublayer);
-        figure.cell(rect, fill, tip(view, layer, sublayer), Some(id));
-        if view
-            .forces
-            .get(id)
-            .is_some_and(|force| *force != Force::Policy)
-        {
+        let force = forces.get(id).copied().unwrap_or_default();
+        let tip = tip(run, force, layer, sublayer);
+        let rect = area(x, 24.0 + 32.0 * half as f32, step - 2.0, 28.0);
+        let fill = shade(palette, sublayer, mask.runs(layer, sublayer));
+        figure.cell(rect, fill, tip.clone(), Some(id));
+        if force != Force::Policy {
             let mark = area(rect.min.x, rect.max.y - 4.0, rect.width(), 4.0);
-            figure.cell(mark, palette.warning, String::new(), None);
+            figure.cell(mark, palette.warning, tip.clone(), Some(id));
         }
         if let Some(score) = score(run, layer, sublayer) {
-            let y = if sublayer == Sublayer::Attn {
-                100.0
-            } else {
-                122.0
-            };
-            let rect = area(LEFT + layer as f32 * step, y, step - 2.0, 18.0);
-            figure.cell(rect, heat(score.score), tip(view, layer, sublayer), None);
-        }
-    }
-    // Thinned where cells are narrow; the last layer always keeps its number.
-    let every = (22.0 / step).ceil().max(1.0) as usize;
-    for layer in 0..layers {
-        let last = layer + 1 == layers;
-        if last || (layer.is_multiple_of(every) && layer + every < layers) {
-            let x = LEFT + layer as f32 * step + 1.0;
-            figure.text(pos2(x, 12.0), palette.muted, layer.to_string());
+            let rect = area(x, 100.0 + 22.0 * half as f32, step - 2.0, 18.0);
+            figure.cell(rect, heat(score.score), tip, None);
         }
     }
     if !run.scores.is_empty() {
         figure.text_right(pos2(LEFT - 10.0, 109.0), palette.muted, "attention score");
         figure.text_right(pos2(LEFT - 10.0, 131.0), palette.muted, "MLP score");
+        legend(&mut figure, view, 158.0);
     }
-    let skipped = 100.0 * run.model.skip_rate(&run.mask);
+    let skipped = 100.0 * run.model.skip_rate(&mask);
     let text = format!(
         "{}: {} attentions and {} MLPs skipped, {skipped:.1} % of the layers' weights",
         run.policy,
-        run.mask.skipped(Sublayer::Attn),
-        run.mask.skipped(Sublayer::Mlp)
+        mask.skipped(Sublayer::Attn),
+        mask.skipped(Sublayer::Mlp)
     );
-    figure.text(pos2(LEFT, 160.0), palette.text, text);
+    figure.text(pos2(LEFT, 188.0), palette.text, text);
     figure
 }
 
+/// What the colours of scores mean.
+fn legend(figure: &mut Figure, view: &View<'_>, y: f32) {
+    let muted = view.palette.muted;
+    figure.text(pos2(LEFT, y), muted, "score 0");
+    for step in 0..20 {
+        let rect = area(LEFT + 48.0 + 6.0 * step as f32, y - 6.0, 6.0, 12.0);
+        figure.cell(rect, heat(step as f32 / 19.0), String::new(), None);
+    }
+    figure.text(pos2(LEFT + 176.0, y), muted, "1");
+}
+
 pub(super) fn table(view: &View<'_>) -> Table {
-    let run = view.run();
     let mut table = Table::new(&[
         "layer",
         "sublayer",
@@ -171,6 +209,7 @@ pub(super) fn table(view: &View<'_>) -> Table {
         "ms_per_token",
         "dispatches",
     ]);
+    let Some(run) = view.run() else { return table };
     for (layer, sublayer) in sublayers(&run.mask) {
         let score = score(run, layer, sublayer);
         let number = |value: Option<f32>| value.map_or(String::new(), |value| value.to_string());

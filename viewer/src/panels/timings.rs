@@ -1,132 +1,232 @@
-//! What each dispatch of a decoded token cost, and each kernel in sum.
+//! When each dispatch ran, from the answer's tokens down to single dispatches, and what each kernel cost.
 
-use super::{LEFT, View, millis};
-use crate::figure::{Figure, Table, area};
-use crate::stats::{mean, quantile, sorted};
-use eframe::egui::pos2;
-use first_wgpu::trace::{Dispatch, Run};
-use std::collections::BTreeMap;
+mod kernels;
+mod spans;
 
-/// Durations in milliseconds by kernel, sorted; the kernel with the largest sum first.
-fn kernels(run: &Run) -> Vec<(String, Vec<f64>)> {
-    let mut kernels: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for dispatch in run.dispatches.iter().filter(|dispatch| dispatch.token > 0) {
-        let times = kernels.entry(&dispatch.kernel).or_default();
-        times.push(millis(dispatch.duration_nanos));
-    }
-    let mut kernels: Vec<_> = kernels
-        .into_iter()
-        .map(|(name, times)| (name.to_owned(), sorted(times)))
-        .collect();
-    let sum = |times: &[f64]| times.iter().sum::<f64>();
-    kernels.sort_by(|a, b| sum(&b.1).total_cmp(&sum(&a.1)));
-    kernels
+use super::{Action, Controls, LEFT, NO_RUN, View};
+use crate::figure::{Figure, Heard, Table, area};
+use crate::palette::Palette;
+use crate::session::Session;
+use eframe::egui::{Ui, pos2};
+use first_wgpu::trace::Run;
+use kernels::kernels;
+use spans::{Span, TRACKS, spans};
+
+/// The part of the run's time that is looked at, in nanoseconds; all of it without one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    zoom: Option<(f64, f64)>,
 }
 
-/// The decoded token of middling time.
-fn typical_token(run: &Run) -> Option<Vec<&Dispatch>> {
-    let mut tokens: BTreeMap<u32, Vec<&Dispatch>> = BTreeMap::new();
-    for dispatch in run.dispatches.iter().filter(|dispatch| dispatch.token > 0) {
-        tokens.entry(dispatch.token).or_default().push(dispatch);
+/// From track to track.
+const TRACK: f32 = 26.0;
+/// Above the first.
+const TOP: f32 = 26.0;
+/// Right of the tracks.
+const RIGHT: f32 = 16.0;
+/// The shortest time that can be zoomed to, in nanoseconds.
+const SHORTEST: f64 = 1_000.0;
+
+fn whole(run: &Run) -> (f64, f64) {
+    let end = spans(run).iter().map(|span| span.end).max();
+    (0.0, end.unwrap_or(1).max(1) as f64)
+}
+
+impl State {
+    fn range(&self, run: &Run) -> (f64, f64) {
+        self.zoom.unwrap_or_else(|| whole(run))
     }
-    let mut tokens: Vec<_> = tokens.into_values().collect();
-    tokens.sort_by_key(|token| token.iter().map(|at| at.duration_nanos).sum::<u64>());
-    let middle = tokens.len() / 2;
-    (!tokens.is_empty()).then(|| tokens.swap_remove(middle))
+
+    /// Zooms by a factor around a place, from 0 (left) to 1, and pans by a share of the width.
+    fn change(&mut self, run: &Run, factor: f64, around: f64, pan: f64) {
+        let (all, (start, end)) = (whole(run), self.range(run));
+        let centre = start + around * (end - start);
+        let width = ((end - start) / factor).clamp(SHORTEST.min(all.1), all.1);
+        let start = centre - around * width + pan * width;
+        let start = start.clamp(0.0, all.1 - width);
+        self.zoom = (width < all.1).then_some((start, start + width));
+    }
+}
+
+pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+    let run = to.session.runs.get(to.state.selected)?;
+    let state = &mut to.state.timings;
+    ui.horizontal_wrapped(|ui| {
+        if ui.button("All").clicked() {
+            state.zoom = None;
+        }
+        for (name, factor, pan) in [
+            ("Zoom in", 2.0, 0.0),
+            ("Zoom out", 0.5, 0.0),
+            ("Earlier", 1.0, -0.5),
+            ("Later", 1.0, 0.5),
+        ] {
+            if ui.button(name).clicked() {
+                state.change(run, factor, 0.5, pan);
+            }
+        }
+        let name = |index: usize| format!("{} {}", index + 1, to.session.runs[index].policy);
+        eframe::egui::ComboBox::from_label("compare with run")
+            .selected_text(name(to.state.other.min(to.session.runs.len() - 1)))
+            .show_ui(ui, |ui| {
+                for index in 0..to.session.runs.len() {
+                    ui.selectable_value(&mut to.state.other, index, name(index));
+                }
+            });
+    });
+    None
+}
+
+pub(super) fn heard(session: &Session, state: &mut super::State, heard: Heard) -> Option<Action> {
+    let run = session.runs.get(state.selected)?;
+    let width = (heard.width - LEFT - RIGHT).max(1.0);
+    let timings = &mut state.timings;
+    if heard.zoom != 1.0 || heard.drag != 0.0 {
+        let around = ((heard.at - LEFT) / width).clamp(0.0, 1.0);
+        let pan = -heard.drag / width;
+        timings.change(
+            run,
+            f64::from(heard.zoom),
+            f64::from(around),
+            f64::from(pan),
+        );
+    }
+    if let Some(span) = heard
+        .clicked
+        .and_then(|index| spans(run).into_iter().nth(index))
+    {
+        let (start, end) = (span.start as f64, span.end as f64);
+        let room = (end - start).max(SHORTEST) * 0.05;
+        timings.zoom = Some(((start - room).max(0.0), end + room));
+    }
+    None
 }
 
 pub(super) fn figure(view: &View<'_>) -> Figure {
-    let (run, palette) = (view.run(), &view.palette);
+    let palette = &view.palette;
+    let Some(run) = view.run() else {
+        return Figure::note(palette, NO_RUN);
+    };
     let mut figure = Figure::default();
-    let Some(token) = typical_token(run) else {
-        let text = "This run was not traced, or the adapter has no timestamps. Tick “time every dispatch” and run again.";
-        figure.text(pos2(LEFT, 20.0), palette.muted, text);
-        return figure;
-    };
     let kernels = kernels(run);
-    let color = |kernel: &str| {
-        let place = kernels.iter().position(|(name, _)| name == kernel);
-        palette.series(place.unwrap_or(3).min(3))
-    };
-    let start = token.iter().map(|at| at.start_nanos).min().unwrap_or(0);
-    let end = token
-        .iter()
-        .map(|at| at.start_nanos + at.duration_nanos)
-        .max();
-    let span = (end.unwrap_or(start) - start).max(1) as f32;
-    let width = view.width - LEFT - 16.0;
-    figure.text_right(
-        pos2(LEFT - 10.0, 24.0),
-        palette.muted,
-        format!("token {}", token[0].token),
+    timeline(
+        &mut figure,
+        view,
+        run,
+        &kernels
+            .iter()
+            .map(|kernel| kernel.name.as_str())
+            .collect::<Vec<_>>(),
     );
-    for dispatch in &token {
-        let x = LEFT + (dispatch.start_nanos - start) as f32 / span * width;
-        let wide = (dispatch.duration_nanos as f32 / span * width).max(0.75);
-        let tip = format!(
-            "{} ({})\n{:.3} ms, measured\n{:.2} MB of weights at {:.1} GB/s, derived",
-            dispatch.label,
-            dispatch.kernel,
-            millis(dispatch.duration_nanos),
-            dispatch.weight_bytes as f64 / 1e6,
-            dispatch.weight_bytes as f64 / dispatch.duration_nanos.max(1) as f64
-        );
-        figure.cell(area(x, 8.0, wide, 34.0), color(&dispatch.kernel), tip, None);
+    let top = TOP + TRACK * TRACKS.len() as f32 + 30.0;
+    if kernels.is_empty() {
+        let text = "Nothing of the GPU was timed: the run was not traced, or the adapter has no timestamps. \
+                    Tick “time every dispatch” and run again.";
+        figure.text(pos2(LEFT, top), palette.muted, text);
+        return figure;
     }
-    figure.text(pos2(LEFT, 54.0), palette.muted, "0 ms");
-    let total = format!("{:.2} ms", f64::from(span) / 1e6);
-    figure.text_right(pos2(LEFT + width, 54.0), palette.muted, total);
-    let heads = ["count", "sum ms", "mean", "p50", "p95", "p99"];
-    let column = |index: usize| LEFT + 70.0 + 80.0 * index as f32;
-    for (index, head) in heads.iter().enumerate() {
-        figure.text_right(pos2(column(index), 90.0), palette.muted, *head);
-    }
-    let most = kernels
-        .first()
-        .map_or(1.0, |(_, times)| times.iter().sum::<f64>());
-    for (row, (name, times)) in kernels.iter().enumerate() {
-        let y = 112.0 + 22.0 * row as f32;
-        let sum: f64 = times.iter().sum();
-        figure.text_right(pos2(LEFT - 10.0, y), palette.text, name.clone());
-        let values = [
-            sum,
-            mean(times),
-            quantile(times, 0.5),
-            quantile(times, 0.95),
-            quantile(times, 0.99),
-        ];
-        figure.text_right(pos2(column(0), y), palette.text, times.len().to_string());
-        for (index, value) in values.iter().enumerate() {
-            figure.text_right(
-                pos2(column(index + 1), y),
-                palette.text,
-                format!("{value:.3}"),
-            );
-        }
-        let x = column(5) + 20.0;
-        let wide = ((view.width - x - 16.0).max(10.0) * (sum / most) as f32).max(1.0);
-        let tip = format!("{name}: {sum:.3} ms in {} dispatches", times.len());
-        figure.cell(area(x, y - 7.0, wide, 14.0), color(name), tip, None);
-    }
+    kernels::draw(&mut figure, view, run, &kernels, top);
     figure
 }
 
-pub(super) fn table(view: &View<'_>) -> Table {
-    let mut table = Table::new(&[
-        "kernel", "count", "sum_ms", "mean_ms", "p50_ms", "p95_ms", "p99_ms",
-    ]);
-    for (name, times) in kernels(view.run()) {
-        let sum: f64 = times.iter().sum();
-        let values = [
-            sum,
-            mean(&times),
-            quantile(&times, 0.5),
-            quantile(&times, 0.95),
-            quantile(&times, 0.99),
-        ];
-        let mut row = vec![name, times.len().to_string()];
-        row.extend(values.map(|value| format!("{value:.6}")));
-        table.rows.push(row);
+/// The colour of a span: kernels have theirs, in the order of what they cost.
+fn color(palette: &Palette, span: &Span, kernels: &[&str]) -> eframe::egui::Color32 {
+    match span.kernel.as_deref() {
+        Some(kernel) => {
+            let place = kernels.iter().position(|name| *name == kernel);
+            palette.series(place.unwrap_or(3).min(3))
+        }
+        None if span.label.ends_with("mlp") => palette.second,
+        None if span.track < 2 => palette.muted,
+        None => palette.accent,
     }
-    table
+}
+
+/// Each track from left to right; what is narrower than a point is drawn together with its neighbours.
+fn timeline(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[&str]) {
+    let palette = &view.palette;
+    let (start, end) = view.state.timings.range(run);
+    let width = view.width - LEFT - RIGHT;
+    let place = |nanos: f64| LEFT + ((nanos - start) / (end - start)) as f32 * width;
+    for (track, name) in TRACKS.iter().enumerate() {
+        let y = TOP + TRACK * track as f32 + 11.0;
+        figure.text_right(pos2(LEFT - 10.0, y), palette.muted, *name);
+    }
+    for part in 0..=4 {
+        let share = f64::from(part) / 4.0;
+        let nanos = start + share * (end - start);
+        let at = pos2(place(nanos).min(view.width - 44.0), 10.0);
+        figure.text_middle(at, palette.muted, format!("{:.2} ms", nanos / 1e6));
+    }
+    let mut together: Vec<Gathered> = Vec::new();
+    for (index, span) in spans(run).into_iter().enumerate() {
+        if (span.end as f64) < start || (span.start as f64) > end {
+            continue;
+        }
+        let left = place(span.start as f64).max(LEFT);
+        let right = place(span.end as f64).min(LEFT + width);
+        match together.last_mut() {
+            Some(last) if last.takes(&span, right) => last.add(&span, right),
+            _ => together.push(Gathered {
+                fill: color(palette, &span, kernels),
+                nanos: span.end - span.start,
+                count: 1,
+                left,
+                right,
+                index,
+                span,
+            }),
+        }
+    }
+    for gathered in together {
+        let y = TOP + TRACK * gathered.span.track as f32;
+        let width = gathered.right - gathered.left;
+        let gap = if width > 4.0 { 1.0 } else { 0.0 };
+        let rect = area(gathered.left, y, (width - gap).max(1.0), TRACK - 4.0);
+        let tip = gathered.tip();
+        figure.cell(rect, gathered.fill, tip, Some(gathered.index));
+        let text = &gathered.span.label;
+        if gathered.count == 1 && width > 8.0 * text.len() as f32 + 6.0 {
+            let ink = crate::palette::ink_on(gathered.fill);
+            figure.text_middle(rect.center(), ink, text.clone());
+        }
+    }
+}
+
+/// Neighbouring spans of a track that are drawn as one.
+struct Gathered {
+    span: Span,
+    index: usize,
+    count: usize,
+    nanos: u64,
+    left: f32,
+    right: f32,
+    fill: eframe::egui::Color32,
+}
+
+impl Gathered {
+    fn takes(&self, span: &Span, right: f32) -> bool {
+        span.track == self.span.track && right - self.left < 1.0
+    }
+
+    fn add(&mut self, span: &Span, right: f32) {
+        self.count += 1;
+        self.nanos += span.end - span.start;
+        self.right = right;
+    }
+
+    fn tip(&self) -> String {
+        let millis = self.nanos as f64 / 1e6;
+        match self.count {
+            1 => format!(
+                "{}\n{millis:.3} ms, measured\n{}",
+                self.span.label, self.span.about
+            ),
+            count => format!("{count} of them, {millis:.3} ms together, measured"),
+        }
+    }
+}
+
+pub(super) fn table(view: &View<'_>) -> Table {
+    view.run().map_or_else(Table::default, kernels::table)
 }

@@ -1,11 +1,16 @@
 //! Tokens x layers: the routers' scores before pooling.
 
-use super::{LEFT, View, short};
+use super::{LEFT, NO_RUN, View, short};
 use crate::figure::{Figure, Table, area};
 use crate::palette::heat;
-use eframe::egui::pos2;
+use eframe::egui::{Rangef, pos2};
 use first_wgpu::mask::Sublayer;
 use first_wgpu::trace::Score;
+
+/// The height of a router's row.
+const ROW: f32 = 15.0;
+/// Above the first.
+const TOP: f32 = 18.0;
 
 fn name(score: &Score) -> String {
     let part = score
@@ -15,38 +20,49 @@ fn name(score: &Score) -> String {
 }
 
 pub(super) fn figure(view: &View<'_>) -> Figure {
-    let (run, palette) = (view.run(), &view.palette);
-    let mut figure = Figure::default();
+    let palette = &view.palette;
+    let Some(run) = view.run() else {
+        return Figure::note(palette, NO_RUN);
+    };
     if run.scores.is_empty() {
-        let text =
-            "This run had no router. Give one (`--router DIR`) and run with policy `routed`.";
-        figure.text(pos2(LEFT, 20.0), palette.muted, text);
-        return figure;
+        let text = "This run had no router. Give one (`--router DIR`) and let it decide.";
+        return Figure::note(palette, text);
     }
+    let mut figure = Figure::default();
+    // The mean first: with a long prompt the tokens go on to the right.
+    let left = LEFT + 90.0;
     let tokens = run.prompt_pieces.len().max(1);
-    let step = ((view.width - LEFT - 70.0) / tokens as f32).max(5.0);
-    let end = LEFT + tokens as f32 * step;
-    figure.text(pos2(end + 10.0, 8.0), palette.muted, "mean");
+    let step = ((view.width - left - 8.0) / tokens as f32).max(5.0);
+    figure.text(pos2(LEFT, 8.0), palette.muted, "mean");
+    figure.text(pos2(left, 8.0), palette.muted, "tokens of the prompt");
+    let seen = view.visible;
     for (row, score) in run.scores.iter().enumerate() {
-        let y = 18.0 + 15.0 * row as f32;
+        let y = TOP + ROW * row as f32;
         let runs = score.score >= score.threshold;
         let color = if runs { palette.text } else { palette.warning };
+        // The last row and column are always placed: they make the figure its size.
+        if row + 1 < run.scores.len() && !seen.y_range().intersects(Rangef::new(y, y + ROW)) {
+            continue;
+        }
         figure.text_right(pos2(LEFT - 10.0, y + 7.0), color, name(score));
+        let text = format!("{:.2} {}", score.score, if runs { "" } else { "skipped" });
+        figure.text(pos2(LEFT, y + 7.0), color, text);
         for (column, value) in score.tokens.iter().enumerate().take(tokens) {
+            let x = left + column as f32 * step;
+            if column + 1 < tokens && !seen.x_range().intersects(Rangef::new(x, x + step)) {
+                continue;
+            }
             let piece = short(&run.prompt_pieces[column], 24);
             let tip = format!("{}, token {column} “{piece}”: {value:.3}", name(score));
-            let x = LEFT + column as f32 * step;
             figure.cell(area(x, y, step - 1.0, 14.0), heat(*value), tip, None);
         }
-        let text = format!("{:.2} {}", score.score, if runs { "" } else { "skipped" });
-        figure.text(pos2(end + 10.0, y + 7.0), color, text);
     }
     figure
 }
 
 pub(super) fn table(view: &View<'_>) -> Table {
-    let run = view.run();
     let mut table = Table::new(&["layer", "sublayer", "token", "piece", "score"]);
+    let Some(run) = view.run() else { return table };
     for score in &run.scores {
         for (token, (value, piece)) in score.tokens.iter().zip(&run.prompt_pieces).enumerate() {
             let part = score

@@ -1,0 +1,87 @@
+//! Loading, saving and exporting.
+
+use super::App;
+use crate::export::export;
+use crate::palette::Palette;
+use crate::panels::{PANELS, View};
+use crate::session::Session;
+use eframe::egui::{Rect, TextEdit, Ui};
+use first_wgpu::Result;
+use std::path::{Path, PathBuf};
+
+/// The paths that the user has filled in.
+pub(super) struct Files {
+    session: String,
+    export: String,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            session: "session.json".to_owned(),
+            export: "panel.png".to_owned(),
+        }
+    }
+}
+
+fn field(ui: &mut Ui, name: &str, path: &mut String) {
+    let label = ui.label(name);
+    let field = TextEdit::singleline(path).desired_width(f32::INFINITY);
+    ui.add(field).labelled_by(label.id);
+}
+
+impl App {
+    pub(super) fn files(&mut self, ui: &mut Ui) {
+        field(ui, "Session file", &mut self.files.session);
+        ui.horizontal(|ui| {
+            let path = PathBuf::from(&self.files.session);
+            if ui.button("Save").clicked() {
+                self.tell("saved to", &path, self.session.save(&path));
+            }
+            if ui.button("Open").clicked() {
+                self.open(&path);
+            }
+            if ui
+                .button("Demo")
+                .on_hover_text("a recorded session")
+                .clicked()
+            {
+                self.message = None;
+                self.look_at(Session::demo());
+            }
+        });
+        field(ui, "Export this panel to", &mut self.files.export);
+        let button = ui.button("Export");
+        let button = button.on_hover_text("the ending says as what: .png, .svg, .csv or .json");
+        if button.clicked() {
+            let path = PathBuf::from(&self.files.export);
+            let view = View {
+                session: &self.session,
+                state: &self.state,
+                width: 1000.0,
+                visible: Rect::EVERYTHING,
+                palette: Palette::from_ui(ui),
+            };
+            let result = export(&PANELS[self.panel], &view, &path);
+            self.tell("written to", &path, result);
+        }
+    }
+
+    fn tell(&mut self, done: &str, path: &Path, result: Result<()>) {
+        self.message = Some(match result {
+            Ok(()) => format!("{done} {}", path.display()),
+            Err(error) => error.to_string(),
+        });
+    }
+
+    /// What is on screen stays if the file is bad.
+    fn open(&mut self, path: &Path) {
+        match Session::load(path) {
+            Ok(session) => {
+                self.message = None;
+                self.look_at(session);
+            }
+            Err(error) => self.message = Some(error.to_string()),
+        }
+    }
+}

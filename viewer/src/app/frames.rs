@@ -1,0 +1,61 @@
+//! How long frames take while an answer streams, drawn as fast as they can be.
+
+use super::App;
+use crate::job::Job;
+use crate::stats::{quantile, sorted};
+use eframe::egui;
+use std::time::Instant;
+
+#[derive(Default)]
+pub(super) struct Frames {
+    asked: bool,
+    last: Option<Instant>,
+    millis: Vec<f64>,
+}
+
+/// Frames that are enough to tell how long they take.
+const ENOUGH: usize = 600;
+
+impl Frames {
+    fn print(&self, context: &egui::Context) {
+        let times = sorted(self.millis.iter().copied());
+        let at = |share| quantile(&times, share);
+        let size = context.viewport_rect().size() * context.pixels_per_point();
+        println!(
+            "{} frames of {} x {} pixels while answering: p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms",
+            times.len(),
+            size.x,
+            size.y,
+            at(0.5),
+            at(0.95),
+            at(0.99)
+        );
+    }
+}
+
+impl App {
+    pub(super) fn measure(&mut self, context: &egui::Context) {
+        let Some(mut frames) = self.frames.take() else {
+            return;
+        };
+        context.request_repaint();
+        let now = Instant::now();
+        if self.progress.busy && self.progress.tokens > 0 {
+            let before = frames.last.replace(now);
+            let took = before.map(|before| 1e3 * (now - before).as_secs_f64());
+            frames.millis.extend(took);
+        }
+        if frames.millis.len() >= ENOUGH || (frames.asked && !self.progress.ready) {
+            frames.print(context);
+            context.send_viewport_cmd(egui::ViewportCommand::Close);
+            return;
+        }
+        if !frames.asked && self.progress.ready {
+            frames.asked = true;
+            // Far more than are needed: the window closes first.
+            let prompts = vec![self.form.prompt(); 10 * ENOUGH];
+            self.send(Job::Prompts(prompts, self.form.options()));
+        }
+        self.frames = Some(frames);
+    }
+}

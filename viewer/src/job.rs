@@ -1,0 +1,47 @@
+//! What the engine is asked to do: plain data.
+
+use crate::prompts::Prompt;
+use first_wgpu::mask::LayerMask;
+use first_wgpu::trace::{Detail, Run, Sampling};
+
+/// What the mask of a run comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Choice {
+    /// All layers.
+    Full,
+    /// The router that is loaded, at its own thresholds.
+    Routed,
+    /// The router, at one threshold for all layers.
+    RoutedAt(f32),
+    /// This mask.
+    Mask(LayerMask),
+}
+
+/// How prompts are run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Whether they go through the chat template.
+    pub chat: bool,
+    /// Where the mask comes from.
+    pub choice: Choice,
+    /// The most tokens of an answer.
+    pub max_tokens: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// How finely to time it.
+    pub detail: Detail,
+}
+
+/// Something for the engine to do.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// Run prompts, one after the other; each is a run of the session as soon as it has ended.
+    Prompts(Vec<Prompt>, Options),
+    /// Measure quality and time of the controls at the rate at which the router skips these prompts.
+    Controls(Vec<Prompt>, Options),
+    /// Compare a run, the session's so-manieth, with the full model token by token.
+    Agreement(usize, Box<Run>),
+    /// Lose the adapter, as a driver that resets does; for tests.
+    #[doc(hidden)]
+    LoseAdapter,
+}

@@ -1,0 +1,189 @@
+//! Policies at the same rate: none, routed, fixed, random, evenly spaced.
+
+use super::{Action, Controls, LEFT, View, engine_button, millis};
+use crate::figure::{Figure, Table, area};
+use crate::plot::Plot;
+use crate::session::Control;
+use crate::stats::{mean, quantile, sorted};
+use eframe::egui::{Ui, pos2, vec2};
+use first_wgpu::bench::{change, paired_difference};
+
+pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+    let mut action = None;
+    ui.horizontal_wrapped(|ui| {
+        let text = format!("Compare on the {} prompts of the set", to.prompts);
+        if engine_button(ui, to.ready && to.has_router, &text) {
+            action = Some(Action::Controls);
+        }
+        if !to.has_router {
+            ui.weak("needs a router (`--router DIR`)");
+        }
+    });
+    action
+}
+
+/// What is said of a policy, each beside the first.
+struct Row<'a> {
+    control: &'a Control,
+    skipped: f64,
+    masks: usize,
+    loss: f64,
+    /// Mean and half the width of its 95 % interval.
+    against: Option<(f64, f64)>,
+    /// Milliseconds.
+    tpot: f64,
+    faster: Option<(f64, f64)>,
+}
+
+fn rows(controls: &[Control]) -> Vec<Row<'_>> {
+    let Some(first) = controls.first() else {
+        return Vec::new();
+    };
+    controls
+        .iter()
+        .map(|control| {
+            let masks: std::collections::BTreeSet<&String> = control.masks.iter().collect();
+            let times = sorted(control.tpot_nanos.iter().copied());
+            Row {
+                control,
+                skipped: mean(&control.skipped),
+                masks: masks.len(),
+                loss: mean(&control.losses),
+                against: paired_difference(&first.losses, &control.losses),
+                tpot: millis(quantile(&times, 0.5) as u64),
+                faster: change(&first.tpot_nanos, &control.tpot_nanos),
+            }
+        })
+        .collect()
+}
+
+/// A column: its name, how its numbers come about, its left edge.
+const COLUMNS: [(&str, &str, f32); 6] = [
+    ("weights skipped", "counted", 0.0),
+    ("masks", "counted", 120.0),
+    ("loss, nats a token", "measured", 190.0),
+    ("against none ± 95 %", "derived", 320.0),
+    ("TPOT", "measured", 480.0),
+    ("against none ± 95 %", "derived", 560.0),
+];
+
+impl Row<'_> {
+    fn cells(&self) -> [String; 6] {
+        let own = self.control.name != "none";
+        let change = |change: Option<(f64, f64)>, scale: f64, unit: &str, digits: usize| {
+            let change = change.filter(|_| own);
+            change.map_or("-".to_owned(), |(mean, half)| {
+                let (mean, half) = (scale * mean, scale * half);
+                format!("{mean:+.digits$} ± {half:.digits$}{unit}")
+            })
+        };
+        [
+            format!("{:.1} %", 100.0 * self.skipped),
+            self.masks.to_string(),
+            format!("{:.3}", self.loss),
+            change(self.against, 1.0, "", 3),
+            format!("{:.2} ms", self.tpot),
+            change(self.faster, 100.0, " %", 1),
+        ]
+    }
+}
+
+pub(super) fn figure(view: &View<'_>) -> Figure {
+    let palette = &view.palette;
+    let rows = rows(&view.session.controls);
+    if rows.is_empty() {
+        let text = "Not measured yet. Loss is taken on the set's completions, or where it has none on the \
+                    full model's own answers.";
+        return Figure::note(palette, text);
+    }
+    let mut figure = Figure::default();
+    for (name, how, x) in COLUMNS {
+        figure.text(pos2(LEFT + x, 10.0), palette.text, name);
+        figure.text(pos2(LEFT + x, 24.0), palette.muted, how);
+    }
+    for (index, row) in rows.iter().enumerate() {
+        let y = 48.0 + 22.0 * index as f32;
+        let rect = area(8.0, y - 6.0, 12.0, 12.0);
+        figure.cell(rect, palette.series(index), row.control.name.clone(), None);
+        figure.text(pos2(28.0, y), palette.text, row.control.name.clone());
+        for ((_, _, x), cell) in COLUMNS.into_iter().zip(row.cells()) {
+            figure.text(pos2(LEFT + x, y), palette.text, cell);
+        }
+    }
+    let top = 64.0 + 22.0 * rows.len() as f32;
+    let titles = [
+        "Loss against time per output token: to the lower left is better; lines are 95 % intervals of the change of loss",
+        "TPOT, ms",
+    ];
+    let first = &rows[0];
+    let ends = |row: &Row<'_>| match row.against {
+        Some((mean, half)) => {
+            let middle = first.loss + mean;
+            (middle - half, middle + half)
+        }
+        None => (row.loss, row.loss),
+    };
+    let points = rows.iter().flat_map(|row| {
+        let (low, high) = ends(row);
+        [(row.tpot, low), (row.tpot, row.loss), (row.tpot, high)]
+    });
+    let rect = area(
+        LEFT - 60.0,
+        top,
+        (view.width - LEFT + 52.0).min(900.0),
+        280.0,
+    );
+    let plot = Plot::new(&mut figure, palette, rect, titles, points);
+    for (index, row) in rows.iter().enumerate() {
+        let color = palette.series(index);
+        plot.interval(&mut figure, color, row.tpot, ends(row));
+        let cells = row.cells().join(", ");
+        let at = (row.tpot, row.loss);
+        plot.dot(
+            &mut figure,
+            color,
+            at,
+            format!("{}: {cells}", row.control.name),
+        );
+        // Where there is more room.
+        let place = plot.place(at.0, at.1);
+        let name = row.control.name.clone();
+        match place.x > rect.center().x {
+            true => figure.text_right(place + vec2(-8.0, -8.0), palette.text, name),
+            false => figure.text(place + vec2(8.0, -8.0), palette.text, name),
+        }
+    }
+    figure
+}
+
+pub(super) fn table(view: &View<'_>) -> Table {
+    let mut table = Table::new(&[
+        "policy",
+        "weights_skipped",
+        "masks",
+        "loss",
+        "loss_against_none",
+        "loss_half_interval",
+        "tpot_ms",
+        "tpot_change",
+        "tpot_half_interval",
+    ]);
+    for row in rows(&view.session.controls) {
+        let none = (f64::NAN, f64::NAN);
+        let (against, faster) = (row.against.unwrap_or(none), row.faster.unwrap_or(none));
+        let numbers = [
+            row.skipped,
+            row.masks as f64,
+            row.loss,
+            against.0,
+            against.1,
+            row.tpot,
+            faster.0,
+            faster.1,
+        ];
+        let mut cells = vec![row.control.name.clone()];
+        cells.extend(numbers.map(|number| number.to_string()));
+        table.rows.push(cells);
+    }
+    table
+}

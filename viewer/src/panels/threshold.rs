@@ -1,0 +1,283 @@
+//! Threshold and budget: what the router's calibration predicts, beside what runs did.
+
+use super::{Action, Controls, View, engine_button, millis};
+use crate::figure::{Figure, Table, area};
+use crate::job::Choice;
+use crate::plot::Plot;
+use crate::session::Session;
+use eframe::egui::{Slider, Ui, pos2};
+use first_wgpu::mask::LayerMask;
+use first_wgpu::router::{CalibrationPoint, threshold_for};
+use first_wgpu::trace::Run;
+
+/// The threshold that is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    threshold: f32,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { threshold: 0.5 }
+    }
+}
+
+pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+    let table = &to.session.calibration;
+    let state = &mut to.state.threshold;
+    let mut action = None;
+    ui.horizontal_wrapped(|ui| {
+        let threshold = Slider::new(&mut state.threshold, 0.0..=1.0).text("threshold");
+        ui.add(threshold.fixed_decimals(2));
+        if let Some((least, most)) = rates(table) {
+            let mut percent = 100.0 * predicted(table, state.threshold).unwrap_or(least);
+            let slider = Slider::new(&mut percent, 100.0 * least..=100.0 * most);
+            let changed = ui
+                .add(slider.text("% of weights to skip").fixed_decimals(1))
+                .changed();
+            if changed && let Ok(threshold) = threshold_for(table, percent / 100.0) {
+                state.threshold = threshold;
+            }
+        }
+        if engine_button(ui, to.ready && to.has_router, "Run at this threshold") {
+            action = Some(Action::Again(Choice::RoutedAt(state.threshold)));
+        }
+    });
+    action
+}
+
+/// The smallest and the largest rate of a calibration.
+fn rates(table: &[CalibrationPoint]) -> Option<(f32, f32)> {
+    let rates = table.iter().map(|point| point.skip_rate);
+    let ends = rates.fold((f32::INFINITY, 0f32), |(low, high), rate| {
+        (low.min(rate), high.max(rate))
+    });
+    (ends.0 < ends.1).then_some(ends)
+}
+
+/// The share of the layers' weights that a threshold is predicted to skip, between the calibration's points.
+fn predicted(table: &[CalibrationPoint], threshold: f32) -> Option<f32> {
+    let mut points = table.to_vec();
+    points.sort_by(|a, b| a.threshold.total_cmp(&b.threshold));
+    let (first, last) = (points.first()?, points.last()?);
+    if threshold <= first.threshold {
+        return Some(first.skip_rate);
+    }
+    let above = points.iter().position(|point| point.threshold >= threshold);
+    let Some(above) = above.filter(|above| *above > 0) else {
+        return Some(last.skip_rate);
+    };
+    let (low, high) = (points[above - 1], points[above]);
+    let share = (threshold - low.threshold) / (high.threshold - low.threshold).max(1e-9);
+    Some(low.skip_rate + share * (high.skip_rate - low.skip_rate))
+}
+
+/// A run that a router decided at one threshold for all layers.
+struct Routed<'a> {
+    index: usize,
+    run: &'a Run,
+    threshold: f32,
+    skipped: f64,
+}
+
+fn routed(session: &Session) -> Vec<Routed<'_>> {
+    let one = |(index, run): (usize, &'_ Run)| {
+        let threshold = run.scores.first()?.threshold;
+        let same = run.scores.iter().all(|score| score.threshold == threshold);
+        same.then_some((index, threshold))
+    };
+    let runs = session.runs.iter().enumerate();
+    runs.filter_map(|(index, run)| {
+        let (index, threshold) = one((index, run))?;
+        Some(Routed {
+            index,
+            run,
+            threshold,
+            skipped: run.model.skip_rate(&run.mask),
+        })
+    })
+    .collect()
+}
+
+/// The time per token that skipping a share of the layers' weights should save, if bytes are what costs
+/// time.
+fn saved(run: &Run, skipped: f64) -> f64 {
+    let all = run.model.weight_bytes(&LayerMask::full(run.model.layers)) as f64;
+    skipped * (all - run.model.other_bytes as f64) / all
+}
+
+/// What the sliders ask for, in words.
+fn summary(view: &View<'_>) -> String {
+    let threshold = view.state.threshold.threshold;
+    let Some(skipped) = predicted(&view.session.calibration, threshold) else {
+        return "The router's file has no calibration, so nothing is predicted.".to_owned();
+    };
+    let mut text = format!(
+        "At threshold {threshold:.2} the calibration predicts {:.1} % of the layers' weights skipped",
+        100.0 * skipped
+    );
+    if let Some(run) = view.session.runs.last() {
+        let percent = 100.0 * saved(run, f64::from(skipped));
+        text += &format!("; {percent:.1} % less time per token, estimated from the bytes");
+    }
+    let near = |routed: &&Routed<'_>| (routed.threshold - threshold).abs() < 0.005;
+    let runs = routed(view.session);
+    let here: Vec<f64> = runs
+        .iter()
+        .filter(near)
+        .map(|routed| routed.skipped)
+        .collect();
+    if !here.is_empty() {
+        let percent = 100.0 * crate::stats::mean(&here);
+        text += &format!(". Measured at it: {percent:.1} % in {} runs", here.len());
+    }
+    text
+}
+
+pub(super) fn figure(view: &View<'_>) -> Figure {
+    let palette = &view.palette;
+    let runs = routed(view.session);
+    let table = &view.session.calibration;
+    if table.is_empty() && runs.is_empty() {
+        let text = "No router yet. Give one (`--router DIR`), or open a session with routed runs.";
+        return Figure::note(palette, text);
+    }
+    let mut figure = Figure::default();
+    figure.text(pos2(8.0, 10.0), palette.text, summary(view));
+    let mut line: Vec<(f64, f64)> = table
+        .iter()
+        .map(|point| {
+            (
+                f64::from(point.threshold),
+                100.0 * f64::from(point.skip_rate),
+            )
+        })
+        .collect();
+    line.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let dots = runs
+        .iter()
+        .map(|routed| (f64::from(routed.threshold), 100.0 * routed.skipped));
+    let points = line
+        .iter()
+        .copied()
+        .chain(dots)
+        .chain([(0.0, 0.0), (1.0, 0.0)]);
+    let titles = [
+        "% of the layers' weights skipped: the line is predicted by the calibration, squares are runs, measured",
+        "threshold",
+    ];
+    let rect = area(0.0, 30.0, view.width.min(900.0), 320.0);
+    let plot = Plot::new(&mut figure, palette, rect, titles, points.clone());
+    plot.curve(&mut figure, palette.muted, line.iter().copied());
+    for routed in &runs {
+        let selected = routed.index == view.state.selected;
+        let color = if selected {
+            palette.warning
+        } else {
+            palette.accent
+        };
+        let tip = format!(
+            "run {}, threshold {:.2}: {:.1} % skipped, TPOT {:.2} ms, measured",
+            routed.index + 1,
+            routed.threshold,
+            100.0 * routed.skipped,
+            routed.run.tpot_nanos().map_or(f64::NAN, millis)
+        );
+        let at = (f64::from(routed.threshold), 100.0 * routed.skipped);
+        plot.dot(&mut figure, color, at, tip);
+    }
+    let at = f64::from(view.state.threshold.threshold);
+    let top = points.map(|point| point.1).fold(0.0, f64::max);
+    let ends = [(at, 0.0), (at, top)];
+    plot.curve(&mut figure, palette.warning, ends.into_iter());
+    speeds(&mut figure, view, &runs, 380.0);
+    figure
+}
+
+/// Time per token of the routed runs beside the full runs of the same model.
+fn speeds(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], top: f32) {
+    let palette = &view.palette;
+    let full = |run: &&Run| run.mask.is_full() && run.dispatches.is_empty();
+    let times = view.session.runs.iter().filter(full);
+    let times = crate::stats::sorted(times.filter_map(Run::tpot_nanos).map(millis));
+    if times.is_empty() {
+        let text =
+            "Run a prompt without the router too (and untraced), to see what skipping saves.";
+        return figure.text(pos2(8.0, top), palette.muted, text);
+    }
+    let base = crate::stats::quantile(&times, 0.5);
+    for (name, x) in [
+        ("run", 40.0),
+        ("threshold", 120.0),
+        ("skipped, measured", 250.0),
+        ("TPOT, measured", 380.0),
+        ("less time, measured", 530.0),
+        ("less time, estimated", 680.0),
+    ] {
+        figure.text_right(pos2(x, top), palette.muted, name);
+    }
+    let untraced = |routed: &&Routed<'_>| routed.run.dispatches.is_empty();
+    for (row, routed) in runs.iter().filter(untraced).take(MOST_ROWS).enumerate() {
+        let y = top + 22.0 + 18.0 * row as f32;
+        let tpot = routed.run.tpot_nanos().map_or(f64::NAN, millis);
+        let cells = [
+            (40.0, (routed.index + 1).to_string()),
+            (120.0, format!("{:.2}", routed.threshold)),
+            (250.0, format!("{:.1} %", 100.0 * routed.skipped)),
+            (380.0, format!("{tpot:.2} ms")),
+            (530.0, format!("{:.1} %", 100.0 * (1.0 - tpot / base))),
+            (
+                680.0,
+                format!("{:.1} %", 100.0 * saved(routed.run, routed.skipped)),
+            ),
+        ];
+        for (x, cell) in cells {
+            figure.text_right(pos2(x, y), palette.text, cell);
+        }
+    }
+}
+
+/// Rows of the table of times; the exported table has all.
+const MOST_ROWS: usize = 30;
+
+pub(super) fn table(view: &View<'_>) -> Table {
+    let mut table = Table::new(&["what", "threshold", "weights_skipped", "tpot_ms"]);
+    for point in &view.session.calibration {
+        table.rows.push(vec![
+            "calibration, predicted".to_owned(),
+            point.threshold.to_string(),
+            point.skip_rate.to_string(),
+            String::new(),
+        ]);
+    }
+    for routed in routed(view.session) {
+        let tpot = routed.run.tpot_nanos();
+        table.rows.push(vec![
+            format!("run {}, measured", routed.index + 1),
+            routed.threshold.to_string(),
+            routed.skipped.to_string(),
+            tpot.map_or(String::new(), |nanos| millis(nanos).to_string()),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn predictions_lie_between_the_points_and_stop_at_the_ends() {
+        let point = |threshold, skip_rate| CalibrationPoint {
+            threshold,
+            skip_rate,
+        };
+        let table = [point(0.8, 0.4), point(0.4, 0.2)];
+        for (threshold, rate) in [(0.0, 0.2), (0.4, 0.2), (0.6, 0.3), (0.8, 0.4), (1.0, 0.4)] {
+            let found = predicted(&table, threshold).expect("calibrated");
+            assert!((found - rate).abs() < 1e-6, "{threshold}: {found}");
+        }
+        assert_eq!(predicted(&[], 0.5), None);
+        assert_eq!(rates(&table), Some((0.2, 0.4)));
+    }
+}

@@ -1,0 +1,156 @@
+//! What each kernel cost over the decoded tokens of a run.
+
+use super::super::{LEFT, View, millis};
+use crate::figure::{Figure, Table, area};
+use crate::stats::{difference, histogram, mean, quantile, sorted};
+use eframe::egui::pos2;
+use first_wgpu::trace::Run;
+use std::collections::BTreeMap;
+
+/// The dispatches of a kernel.
+pub(super) struct Kernel {
+    pub(super) name: String,
+    /// Durations in milliseconds, sorted.
+    times: Vec<f64>,
+    weight_bytes: u64,
+}
+
+/// Bars of a histogram.
+const BINS: usize = 24;
+
+/// A column: its name, how its numbers come about, its right edge.
+const COLUMNS: [(&str, &str, f32); 7] = [
+    ("count", "counted", 40.0),
+    ("sum ms", "measured", 110.0),
+    ("mean µs", "measured", 180.0),
+    ("p50", "measured", 245.0),
+    ("p95", "measured", 310.0),
+    ("p99", "measured", 375.0),
+    ("GB/s", "derived", 440.0),
+];
+
+impl Kernel {
+    fn sum(&self) -> f64 {
+        self.times.iter().sum()
+    }
+
+    /// In the order of [`COLUMNS`].
+    fn numbers(&self) -> [f64; 7] {
+        let micros = |q| 1e3 * quantile(&self.times, q);
+        [
+            self.times.len() as f64,
+            self.sum(),
+            1e3 * mean(&self.times),
+            micros(0.5),
+            micros(0.95),
+            micros(0.99),
+            self.weight_bytes as f64 / 1e6 / self.sum().max(1e-9),
+        ]
+    }
+}
+
+/// The kernels of the decoded tokens; the one with the largest sum first.
+pub(super) fn kernels(run: &Run) -> Vec<Kernel> {
+    let mut kernels: BTreeMap<&str, (Vec<f64>, u64)> = BTreeMap::new();
+    for dispatch in run.dispatches.iter().filter(|dispatch| dispatch.token > 0) {
+        let kernel = kernels.entry(&dispatch.kernel).or_default();
+        kernel.0.push(millis(dispatch.duration_nanos));
+        kernel.1 += dispatch.weight_bytes;
+    }
+    let kernel = |(name, (times, weight_bytes)): (&str, (Vec<f64>, u64))| Kernel {
+        name: name.to_owned(),
+        times: sorted(times),
+        weight_bytes,
+    };
+    let mut kernels: Vec<Kernel> = kernels.into_iter().map(kernel).collect();
+    kernels.sort_by(|a, b| b.sum().total_cmp(&a.sum()));
+    kernels
+}
+
+/// The table of kernels from `top` on: numbers, histogram, and the difference from the other run.
+pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[Kernel], top: f32) {
+    let palette = &view.palette;
+    let other = view.other().filter(|other| !std::ptr::eq(*other, run));
+    let others = other.map(super::kernels::kernels).unwrap_or_default();
+    for (name, how, x) in COLUMNS {
+        figure.text_right(pos2(LEFT + x, top), palette.text, name);
+        figure.text_right(pos2(LEFT + x, top + 14.0), palette.muted, how);
+    }
+    let (bins, against) = (LEFT + 464.0, LEFT + 600.0);
+    figure.text(pos2(bins, top), palette.text, "histogram");
+    figure.text(pos2(bins, top + 14.0), palette.muted, "to p99");
+    if !others.is_empty() {
+        let name = format!("mean µs against run {}", view.state.other + 1);
+        figure.text(pos2(against, top), palette.text, name);
+        figure.text(pos2(against, top + 14.0), palette.muted, "± 95 %, derived");
+    }
+    for (row, kernel) in kernels.iter().enumerate() {
+        let y = top + 38.0 + 26.0 * row as f32;
+        let color = palette.series(row.min(3));
+        figure.cell(
+            area(8.0, y - 6.0, 12.0, 12.0),
+            color,
+            kernel.name.clone(),
+            None,
+        );
+        figure.text_right(pos2(LEFT - 10.0, y), palette.text, kernel.name.clone());
+        for ((_, _, x), number) in COLUMNS.into_iter().zip(kernel.numbers()) {
+            let digits = if x == COLUMNS[0].2 { 0 } else { 1 };
+            // Kernels that read no weights have no rate.
+            let text = match number == 0.0 {
+                true => "-".to_owned(),
+                false => format!("{number:.digits$}"),
+            };
+            figure.text_right(pos2(LEFT + x, y), palette.text, text);
+        }
+        bars(figure, kernel, color, bins, y);
+        let Some(other) = others.iter().find(|other| other.name == kernel.name) else {
+            continue;
+        };
+        let change = difference(&other.times, &kernel.times);
+        let text = format!("{:+.1} ± {:.1}", 1e3 * change.mean, 1e3 * change.half);
+        // Where the interval leaves out zero, there is a difference to tell.
+        let clear = change.mean.abs() > change.half;
+        let ink = if clear { palette.text } else { palette.muted };
+        figure.text(pos2(against, y), ink, text);
+    }
+}
+
+/// A histogram without the longest hundredth, which would leave one bar for all others.
+fn bars(figure: &mut Figure, kernel: &Kernel, color: eframe::egui::Color32, x: f32, y: f32) {
+    let most = quantile(&kernel.times, 0.99);
+    let kept: Vec<f64> = kernel
+        .times
+        .iter()
+        .copied()
+        .filter(|time| *time <= most)
+        .collect();
+    let counts = histogram(&kept, BINS);
+    let highest = counts.iter().copied().max().unwrap_or(1).max(1);
+    let (first, last) = (kept.first().unwrap_or(&0.0), kept.last().unwrap_or(&0.0));
+    for (bin, count) in counts.iter().enumerate() {
+        let height = 20.0 * *count as f32 / highest as f32;
+        let low = first + (last - first) * bin as f64 / BINS as f64;
+        let tip = format!("{}: {count} of about {:.1} µs", kernel.name, 1e3 * low);
+        let rect = area(
+            x + 5.0 * bin as f32,
+            y + 10.0 - height,
+            4.0,
+            height.max(0.5),
+        );
+        figure.cell(rect, color, tip, None);
+    }
+}
+
+pub(super) fn table(run: &Run) -> Table {
+    let mut table = Table::new(&[
+        "kernel", "count", "sum_ms", "mean_us", "p50_us", "p95_us", "p99_us", "gb_per_s",
+    ]);
+    for kernel in kernels(run) {
+        let numbers = kernel.numbers().map(|number| format!("{number:.6}"));
+        let mut row = vec![kernel.name];
+        row.extend(numbers);
+        table.rows.push(row);
+    }
+    table
+}

@@ -1,0 +1,210 @@
+//! The curves of a training.
+
+use super::{Action, Controls, LEFT, View, path_field, short};
+use crate::figure::{Figure, Table, area};
+use crate::palette::heat;
+use crate::plot::Plot;
+use crate::training::{Log, Step};
+use eframe::egui::{Rangef, Rect, Ui, pos2};
+use std::path::PathBuf;
+
+/// The file of the log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    path: String,
+}
+
+/// Columns of the map of scores; more steps are thinned.
+const MOST_COLUMNS: usize = 160;
+
+pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+    let path = &mut to.state.training.path;
+    let mut action = None;
+    ui.horizontal_wrapped(|ui| {
+        path_field(ui, "Training log", path);
+        if ui.button("Follow").clicked() {
+            action = Some(Action::Follow(PathBuf::from(&*path)));
+        }
+    });
+    action
+}
+
+/// A curve of what some of the lines say.
+fn curve(log: &Log, of: fn(&Step) -> Option<f64>) -> Vec<(f64, f64)> {
+    let points = log.steps.iter();
+    points
+        .filter_map(|step| Some((step.step as f64, of(step)?)))
+        .collect()
+}
+
+/// The mean of each point and those before it that a window holds.
+fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let window = (points.len() / 40).max(1);
+    let mean = |end: usize| {
+        let start = (end + 1).saturating_sub(window);
+        let part = &points[start..=end];
+        part.iter().map(|point| point.1).sum::<f64>() / part.len() as f64
+    };
+    let places = points.iter().enumerate();
+    places
+        .map(|(index, point)| (point.0, mean(index)))
+        .collect()
+}
+
+/// One line of the plots: its name, its colour's place in the series, its points.
+type Named = (&'static str, usize, Vec<(f64, f64)>);
+
+fn plot(figure: &mut Figure, view: &View<'_>, rect: Rect, title: &str, curves: &[Named]) -> Plot {
+    let palette = &view.palette;
+    let points = curves
+        .iter()
+        .flat_map(|(_, _, points)| points.iter().copied());
+    let plot = Plot::new(figure, palette, rect, [title, "step"], points);
+    let mut x = rect.max.x - 16.0;
+    for (name, series, points) in curves.iter().rev().filter(|curve| !curve.2.is_empty()) {
+        let color = palette.series(*series);
+        plot.curve(figure, color, points.iter().copied());
+        figure.text_right(pos2(x, rect.min.y + 8.0), color, *name);
+        x -= 7.0 * name.len() as f32 + 16.0;
+    }
+    plot
+}
+
+pub(super) fn figure(view: &View<'_>) -> Figure {
+    let palette = &view.palette;
+    let Some(log) = &view.session.training else {
+        let text = "No training log yet. Give the file that `first train` writes; it is followed while it grows.";
+        return Figure::note(palette, text);
+    };
+    let mut figure = Figure::default();
+    figure.text(pos2(8.0, 10.0), palette.text, summary(log));
+    let losses = curve(log, |step| step.loss);
+    let heldout = curve(log, |step| step.heldout_loss);
+    let width = (view.width - 16.0).max(300.0);
+    let rect = area(0.0, 28.0, width, 240.0);
+    let curves = [
+        ("batch, smoothed", 0, smoothed(&losses)),
+        ("held out", 1, heldout.clone()),
+    ];
+    let losses = plot(&mut figure, view, rect, "Loss, nats a token", &curves);
+    for point in heldout {
+        let tip = format!("step {}: held-out loss {:.4}", point.0, point.1);
+        losses.dot(&mut figure, palette.series(1), point, tip);
+    }
+    let percent = |of: fn(&Step) -> Option<f64>| -> Vec<(f64, f64)> {
+        let points = curve(log, of).into_iter();
+        points.map(|(step, share)| (step, 100.0 * share)).collect()
+    };
+    let curves = [
+        ("soft gates", 3, percent(|step| step.skip_soft)),
+        ("hard gates", 0, percent(|step| step.skip_hard)),
+        ("held out", 1, percent(|step| step.heldout_skip)),
+    ];
+    let rect = area(0.0, 280.0, width, 220.0);
+    let rates = plot(&mut figure, view, rect, "Weights skipped, %", &curves);
+    if let Some(target) = log.header.target {
+        rates.level(&mut figure, palette.muted, 100.0 * target, "target");
+    }
+    scores(&mut figure, view, log, 520.0);
+    figure
+}
+
+fn summary(log: &Log) -> String {
+    let header = &log.header;
+    let mut parts = vec![short(&header.command, 48), header.model.clone()];
+    if let Some(last) = log.steps.last() {
+        let of = header
+            .steps
+            .map_or(String::new(), |steps| format!(" of {steps}"));
+        parts.push(format!("step {}{of}", last.step));
+    }
+    let seconds: f64 = log.steps.iter().filter_map(|step| step.seconds).sum();
+    if seconds > 0.0 {
+        parts.push(format!("{:.0} min", seconds / 60.0));
+    }
+    if let Some(tau) = log.steps.iter().rev().find_map(|step| step.tau) {
+        parts.push(format!("gates at temperature {tau:.3}"));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join(" · ")
+}
+
+/// The routers' mean scores, a row a router, a column a step.
+fn scores(figure: &mut Figure, view: &View<'_>, log: &Log, top: f32) {
+    let with: Vec<&Step> = log
+        .steps
+        .iter()
+        .filter(|step| !step.scores.is_empty())
+        .collect();
+    let Some(last) = with.last() else { return };
+    let routers = last.scores.len();
+    let columns = with.len().min(MOST_COLUMNS);
+    let palette = &view.palette;
+    let title = "Mean score of each router; from the left, step by step";
+    figure.text(pos2(LEFT, top), palette.text, title);
+    let step = (view.width - LEFT - 16.0) / columns as f32;
+    let height = if routers > 80 { 5.0 } else { 9.0 };
+    for router in 0..routers {
+        let y = top + 16.0 + height * router as f32;
+        let seen = view
+            .visible
+            .y_range()
+            .intersects(Rangef::new(y, y + height));
+        if !seen && router + 1 < routers {
+            continue;
+        }
+        let name = format!("L{:02} {}", router / 2, ["attn", "mlp"][router % 2]);
+        // Names where there is room; the last always keeps its own.
+        let every = if height < 9.0 { 4 } else { 2 };
+        if (router.is_multiple_of(every) && router + every < routers) || router + 1 == routers {
+            figure.text_right(
+                pos2(LEFT - 8.0, y + height / 2.0),
+                palette.muted,
+                name.clone(),
+            );
+        }
+        for column in 0..columns {
+            // The last column is the last step.
+            let line = with[(column + 1) * with.len() / columns - 1];
+            let Some(score) = line.scores.get(router) else {
+                continue;
+            };
+            let tip = format!("{name}, step {}: {score:.3}", line.step);
+            let rect = area(LEFT + column as f32 * step, y, step, height - 1.0);
+            figure.cell(rect, heat(*score), tip, None);
+        }
+    }
+}
+
+pub(super) fn table(view: &View<'_>) -> Table {
+    let mut table = Table::new(&[
+        "step",
+        "loss",
+        "tokens",
+        "seconds",
+        "skip_soft",
+        "skip_hard",
+        "tau",
+        "heldout_loss",
+        "heldout_skip",
+    ]);
+    let Some(log) = &view.session.training else {
+        return table;
+    };
+    let text = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+    for step in &log.steps {
+        table.rows.push(vec![
+            step.step.to_string(),
+            text(step.loss),
+            step.tokens
+                .map_or(String::new(), |tokens| tokens.to_string()),
+            text(step.seconds),
+            text(step.skip_soft),
+            text(step.skip_hard),
+            text(step.tau),
+            text(step.heldout_loss),
+            text(step.heldout_skip),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,207 @@
+//! Axes, curves and dots of a figure.
+
+use crate::figure::{Figure, area};
+use crate::palette::Palette;
+use eframe::egui::{Color32, Pos2, Rect, pos2};
+
+/// A plot in a part of a figure: numbers to places.
+#[derive(Clone, Copy, Debug)]
+pub struct Plot {
+    rect: Rect,
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+/// Room for the numbers of the y axis.
+const LEFT: f32 = 56.0;
+/// Room for the title.
+const TOP: f32 = 24.0;
+/// Room for the numbers and the name of the x axis.
+const BOTTOM: f32 = 40.0;
+
+/// A step of 1, 2 or 5 times a power of ten that cuts `range` into about `parts`.
+fn step(range: f64, parts: f64) -> f64 {
+    let rough = (range / parts).max(1e-12);
+    let power = 10f64.powf(rough.log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
+    steps
+        .into_iter()
+        .find(|step| *step >= rough)
+        .unwrap_or(rough)
+}
+
+/// The range of values, made wider to whole steps; 0 to 1 of none.
+fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let finite = values.filter(|value| value.is_finite());
+    let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(value), high.max(value))
+    });
+    if low > high {
+        return (0.0, 1.0);
+    }
+    let span = if high > low {
+        high - low
+    } else {
+        high.abs().max(1.0)
+    };
+    let step = step(span, 4.0);
+    let low = (low / step).floor() * step;
+    let high = (high / step).ceil() * step;
+    (low, if high > low { high } else { low + step })
+}
+
+/// A tick's label: short, without digits that say nothing.
+fn number(value: f64) -> String {
+    if value.abs() >= 10_000.0 {
+        return format!("{}k", number(value / 1000.0));
+    }
+    let text = format!("{value:.3}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0" } else { text }.to_owned()
+}
+
+impl Plot {
+    /// Draws the axes of a plot of these points, titled above and named below.
+    pub fn new(
+        figure: &mut Figure,
+        palette: &Palette,
+        rect: Rect,
+        [title, x_name]: [&str; 2],
+        points: impl Iterator<Item = (f64, f64)> + Clone,
+    ) -> Self {
+        let plot = Self {
+            rect: Rect::from_min_max(
+                pos2(rect.min.x + LEFT, rect.min.y + TOP),
+                pos2(rect.max.x - 12.0, rect.max.y - BOTTOM),
+            ),
+            x: range(points.clone().map(|point| point.0)),
+            y: range(points.map(|point| point.1)),
+        };
+        let inner = plot.rect;
+        figure.text(pos2(inner.min.x, rect.min.y + 8.0), palette.text, title);
+        let below = pos2(inner.center().x, rect.max.y - 10.0);
+        figure.text_middle(below, palette.muted, x_name);
+        for value in ticks(plot.y, 5.0) {
+            let y = plot.place(plot.x.0, value).y;
+            let ends = vec![pos2(inner.min.x, y), pos2(inner.max.x, y)];
+            figure.line(ends, palette.line, 1.0);
+            figure.text_right(pos2(inner.min.x - 8.0, y), palette.muted, number(value));
+        }
+        for value in ticks(plot.x, f64::from(inner.width() / 90.0).max(2.0)) {
+            let x = plot.place(value, plot.y.0).x;
+            let at = pos2(x, inner.max.y + 12.0);
+            figure.text_middle(at, palette.muted, number(value));
+        }
+        plot
+    }
+
+    /// Where a point is.
+    pub fn place(&self, x: f64, y: f64) -> Pos2 {
+        let share = |value: f64, (low, high): (f64, f64)| ((value - low) / (high - low)) as f32;
+        let (x, y) = (share(x, self.x), share(y, self.y));
+        pos2(
+            self.rect.min.x + x * self.rect.width(),
+            self.rect.max.y - y * self.rect.height(),
+        )
+    }
+
+    /// Draws a curve; points that are not finite break nothing.
+    pub fn curve(
+        &self,
+        figure: &mut Figure,
+        color: Color32,
+        points: impl Iterator<Item = (f64, f64)>,
+    ) {
+        let finite = points.filter(|(x, y)| x.is_finite() && y.is_finite());
+        let places: Vec<Pos2> = finite.map(|(x, y)| self.place(x, y)).collect();
+        let places = thinned(places);
+        if places.len() > 1 {
+            figure.line(places, color, 1.5);
+        }
+    }
+
+    /// Draws a dot that says something.
+    pub fn dot(&self, figure: &mut Figure, color: Color32, (x, y): (f64, f64), tip: String) {
+        if x.is_finite() && y.is_finite() {
+            let at = self.place(x, y);
+            figure.cell(area(at.x - 4.0, at.y - 4.0, 8.0, 8.0), color, tip, None);
+        }
+    }
+
+    /// Draws an interval around a point.
+    pub fn interval(&self, figure: &mut Figure, color: Color32, x: f64, ends: (f64, f64)) {
+        if ends.0.is_finite() && ends.1.is_finite() {
+            let clamp = |y: f64| self.place(x, y.clamp(self.y.0, self.y.1));
+            figure.line(vec![clamp(ends.0), clamp(ends.1)], color, 1.5);
+        }
+    }
+
+    /// Draws a dashed line at a height, named.
+    pub fn level(&self, figure: &mut Figure, color: Color32, y: f64, name: &str) {
+        if !(self.y.0..=self.y.1).contains(&y) {
+            return;
+        }
+        let at = self.place(self.x.0, y).y;
+        let mut x = self.rect.min.x;
+        while x < self.rect.max.x {
+            let end = (x + 6.0).min(self.rect.max.x);
+            figure.line(vec![pos2(x, at), pos2(end, at)], color, 1.0);
+            x += 12.0;
+        }
+        figure.text_right(pos2(self.rect.max.x, at - 8.0), color, name);
+    }
+}
+
+fn ticks((low, high): (f64, f64), parts: f64) -> impl Iterator<Item = f64> {
+    let step = step(high - low, parts);
+    let first = (low / step).ceil();
+    let count = ((high / step).floor() - first).max(0.0) as usize;
+    (0..=count).map(move |index| (first + index as f64) * step)
+}
+
+/// At most two points to each point of width: the lowest and the highest.
+fn thinned(points: Vec<Pos2>) -> Vec<Pos2> {
+    let mut kept: Vec<Pos2> = Vec::new();
+    let mut column: Vec<Pos2> = Vec::new();
+    let mut flush = |column: &mut Vec<Pos2>| {
+        let by_height = |a: &&Pos2, b: &&Pos2| a.y.total_cmp(&b.y);
+        let low = column.iter().min_by(by_height).copied();
+        let high = column.iter().max_by(by_height).copied();
+        kept.extend(low);
+        kept.extend(high.filter(|high| Some(*high) != low));
+        column.clear();
+    };
+    for point in points {
+        let other = column.first().is_some_and(|first| point.x - first.x >= 1.0);
+        if other {
+            flush(&mut column);
+        }
+        column.push(point);
+    }
+    flush(&mut column);
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_numbers_within_the_axis() {
+        assert_eq!(range([0.3, 9.2].into_iter()), (0.0, 10.0));
+        assert_eq!(range(std::iter::empty()), (0.0, 1.0));
+        let ticks: Vec<f64> = ticks((0.0, 10.0), 5.0).collect();
+        assert_eq!(ticks, [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        assert_eq!(
+            [number(0.25), number(-0.0), number(20_000.0)],
+            ["0.25", "0", "20k"]
+        );
+    }
+
+    #[test]
+    fn a_million_points_become_two_a_pixel() {
+        let points = (0..1_000_000).map(|x| pos2(x as f32 / 1000.0, (x % 7) as f32));
+        let kept = thinned(points.collect());
+        assert!((1000..=2002).contains(&kept.len()), "{}", kept.len());
+    }
+}

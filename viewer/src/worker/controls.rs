@@ -1,0 +1,235 @@
+//! Policies at the same rate: as many attentions and MLPs as the router skips on average, chosen otherwise.
+
+use super::thread::{Loaded, Thread};
+use crate::job::{Choice, Options};
+use crate::prompts::Prompt;
+use crate::session::Control;
+use crate::stats;
+use first_wgpu::engine::Event;
+use first_wgpu::mask::{LayerMask, Sublayer};
+use first_wgpu::trace::{Detail, Sampling};
+use first_wgpu::{Error, Result};
+use std::ops::ControlFlow;
+
+/// How often each policy is timed, in turns.
+const REPETITIONS: usize = 5;
+
+/// Tokens of an answer that are enough to time it, and to measure its loss.
+const TOKENS: usize = 32;
+
+/// The seed of the random mask: the same in every session.
+const SEED: u64 = 1;
+
+/// A prompt with an answer to measure the loss of, and the router's mask for it.
+struct Example {
+    ids: Vec<u32>,
+    answer: usize,
+    routed: LayerMask,
+}
+
+impl Thread {
+    pub(super) fn controls(
+        &self,
+        loaded: &mut Loaded,
+        prompts: &[Prompt],
+        options: &Options,
+    ) -> Result<Vec<Control>> {
+        let options = Options {
+            max_tokens: options.max_tokens.clamp(2, TOKENS),
+            sampling: Sampling::default(),
+            detail: Detail::None,
+            ..options.clone()
+        };
+        let mut examples = Vec::new();
+        for (index, prompt) in prompts.iter().enumerate() {
+            self.share("asking the router", index, prompts.len())?;
+            examples.push(example(loaded, prompt, &options)?);
+        }
+        let masks: Vec<&LayerMask> = examples.iter().map(|example| &example.routed).collect();
+        let layers = loaded.engine.model.config.layers;
+        let counts = Sublayer::BOTH.map(|sublayer| {
+            let skipped: usize = masks.iter().map(|mask| mask.skipped(sublayer)).sum();
+            (skipped as f64 / masks.len() as f64).round() as usize
+        });
+        let policies = [
+            ("none", Some(LayerMask::full(layers))),
+            ("routed", None),
+            ("fixed", Some(most_skipped(&masks, layers, counts))),
+            ("random", Some(random(layers, counts))),
+            ("even", Some(even(layers, counts))),
+        ];
+        let mut controls = Vec::new();
+        for (place, (name, mask)) in policies.iter().enumerate() {
+            let mut control = Control {
+                name: (*name).to_owned(),
+                ..Control::default()
+            };
+            for (index, example) in examples.iter().enumerate() {
+                let done = place * examples.len() + index;
+                self.share("measuring losses", done, policies.len() * examples.len())?;
+                let mask = mask.as_ref().unwrap_or(&example.routed);
+                let losses = loaded.engine.losses(&example.ids, example.answer, mask)?;
+                let losses: Vec<f64> = losses.into_iter().map(f64::from).collect();
+                control.losses.push(stats::mean(&losses));
+                control.masks.push(mask.to_string());
+                control.skipped.push(loaded.engine.summary.skip_rate(mask));
+            }
+            controls.push(control);
+        }
+        // In turns, so that a machine that drifts drifts for all of them; the first turn warms up.
+        for repetition in 0..=REPETITIONS {
+            let prompt = &prompts[repetition % prompts.len()];
+            for (place, (_, mask)) in policies.iter().enumerate() {
+                let done = repetition * policies.len() + place;
+                self.share("timing", done, (REPETITIONS + 1) * policies.len())?;
+                let choice = mask.clone().map_or(Choice::Routed, Choice::Mask);
+                let tpot = time(
+                    loaded,
+                    &prompt.text,
+                    &Options {
+                        choice,
+                        ..options.clone()
+                    },
+                )?;
+                if repetition > 0 {
+                    controls[place].tpot_nanos.extend(tpot);
+                }
+            }
+        }
+        Ok(controls)
+    }
+}
+
+/// A set's own answer, or where there is none the full model's, which the other policies should give too.
+fn example(loaded: &mut Loaded, prompt: &Prompt, options: &Options) -> Result<Example> {
+    let ask = |choice, max_tokens| Options {
+        choice,
+        max_tokens,
+        ..options.clone()
+    };
+    let routed = loaded.request(&prompt.text, &ask(Choice::Routed, 1))?;
+    let routed = loaded.engine.generate(&routed, &mut go_on)?;
+    let mut ids = routed.prompt_ids;
+    let answer = ids.len();
+    match &prompt.completion {
+        Some(completion) => {
+            ids.extend(loaded.engine.tokenizer.encode(completion)?);
+            ids.truncate(answer + options.max_tokens);
+        }
+        None => {
+            let full = loaded.request(&prompt.text, &ask(Choice::Full, options.max_tokens))?;
+            ids.extend(loaded.engine.generate(&full, &mut go_on)?.answer_ids);
+        }
+    }
+    ids.truncate(loaded.engine.model.config.context);
+    if ids.len() <= answer {
+        return Err(Error::input(
+            format!("no answer to measure for `{}`", prompt.text),
+            "give the prompt a `completion`, or take it out",
+        ));
+    }
+    Ok(Example {
+        ids,
+        answer,
+        routed: routed.mask,
+    })
+}
+
+fn go_on(_: Event<'_>) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// Median time per output token of an answer of full length.
+fn time(loaded: &mut Loaded, prompt: &str, options: &Options) -> Result<Option<f64>> {
+    let mut request = loaded.request(prompt, options)?;
+    request.stop_at_end = false;
+    let run = loaded.engine.generate(&request, &mut go_on)?;
+    Ok(run.tpot_nanos().map(|nanos| nanos as f64))
+}
+
+/// Skips these many attentions and MLPs, those that the masks skip most often; the earlier of equals.
+fn most_skipped(masks: &[&LayerMask], layers: usize, counts: [usize; 2]) -> LayerMask {
+    chosen(layers, counts, |sublayer, _| {
+        let often = |layer: usize| {
+            masks
+                .iter()
+                .filter(|mask| !mask.runs(layer, sublayer))
+                .count()
+        };
+        let mut order: Vec<usize> = (0..layers).collect();
+        order.sort_by_key(|layer| std::cmp::Reverse(often(*layer)));
+        order
+    })
+}
+
+/// Skips these many, evenly spaced, never of the first or the last layer if there are others.
+fn even(layers: usize, counts: [usize; 2]) -> LayerMask {
+    chosen(layers, counts, |_, count| {
+        let inner = layers.saturating_sub(2);
+        match count > inner {
+            true => (0..layers).collect(),
+            false => (0..count)
+                .map(|index| 1 + (2 * index + 1) * inner / (2 * count))
+                .collect(),
+        }
+    })
+}
+
+/// Skips these many, drawn at random, never of the first or the last layer if there are others.
+fn random(layers: usize, counts: [usize; 2]) -> LayerMask {
+    let mut state = SEED;
+    chosen(layers, counts, |_, _| {
+        let mut order: Vec<usize> = (1..layers.saturating_sub(1)).collect();
+        for index in (1..order.len()).rev() {
+            // Knuth's MMIX generator; the high bits are the random ones.
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            order.swap(index, (state >> 33) as usize % (index + 1));
+        }
+        order.extend([0, layers - 1]);
+        order
+    })
+}
+
+/// Skips the first `counts` of an order of the layers, sublayer by sublayer.
+fn chosen(
+    layers: usize,
+    counts: [usize; 2],
+    mut order: impl FnMut(Sublayer, usize) -> Vec<usize>,
+) -> LayerMask {
+    let mut mask = LayerMask::full(layers);
+    for (sublayer, count) in Sublayer::BOTH.into_iter().zip(counts) {
+        for layer in order(sublayer, count).into_iter().take(count) {
+            mask.set(layer, sublayer, false);
+        }
+    }
+    mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_skip_as_many_as_the_router() {
+        let parse = |text| LayerMask::parse(text, 12).expect("a mask");
+        let masks = [
+            parse("3.attn,7"),
+            parse("3.attn,5.attn,7.mlp"),
+            parse("3.attn"),
+        ];
+        let masks: Vec<&LayerMask> = masks.iter().collect();
+        assert_eq!(most_skipped(&masks, 12, [1, 1]).to_string(), "3.attn,7.mlp");
+        for layers in [2, 4, 12, 80] {
+            for counts in [[0, 0], [2, 1], [layers, layers]] {
+                for mask in [random(layers, counts), even(layers, counts)] {
+                    let skipped = Sublayer::BOTH.map(|sublayer| mask.skipped(sublayer));
+                    assert_eq!(skipped, counts, "{layers}: {mask}");
+                }
+            }
+        }
+        assert!(random(12, [4, 0]).runs(0, Sublayer::Attn));
+        assert_ne!(random(12, [4, 0]), even(12, [4, 0]));
+    }
+}

@@ -1,0 +1,313 @@
+//! What runs on the worker's thread.
+
+use super::{Outcome, Progress, Setup, lock};
+use crate::job::{Choice, Job, Options};
+use crate::prompts::Prompt;
+use eframe::egui::Context;
+use first_wgpu::engine::{Engine, Event, LoadOptions, Policy, Request};
+use first_wgpu::mask::LayerMask;
+use first_wgpu::model::config::Config;
+use first_wgpu::pull;
+use first_wgpu::router::Decision;
+use first_wgpu::router::file::{BaseModel, Kind, RouterFile};
+use first_wgpu::trace::Run;
+use first_wgpu::weights::gguf::Gguf;
+use first_wgpu::{Error, Result};
+use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The window is told of news at most this often.
+const BATCH: Duration = Duration::from_millis(50);
+
+pub(super) struct Thread {
+    setup: Setup,
+    context: Context,
+    stop: Arc<AtomicBool>,
+    progress: Arc<Mutex<Progress>>,
+}
+
+/// A model on an adapter, and its router.
+pub(super) struct Loaded {
+    pub(super) engine: Engine,
+    routed: Option<Policy>,
+}
+
+impl Loaded {
+    /// The policy of a choice, and what traces call it.
+    pub(super) fn policy(&self, choice: &Choice) -> Result<(Policy, String)> {
+        let layers = self.engine.model.config.layers;
+        let routed = || {
+            self.routed.clone().ok_or_else(|| {
+                Error::input(
+                    "no router is loaded",
+                    "start the viewer with `--router DIR`",
+                )
+            })
+        };
+        Ok(match choice {
+            Choice::Full => (Policy::Fixed(LayerMask::full(layers)), "none".to_owned()),
+            Choice::Mask(mask) if mask.layers() != layers => {
+                let found = mask.layers();
+                return Err(Error::input(
+                    format!("the mask is of {found} layers, the model has {layers}"),
+                    "begin from a run of this model",
+                ));
+            }
+            Choice::Mask(mask) => (Policy::Fixed(mask.clone()), format!("fixed:{mask}")),
+            Choice::Routed => (routed()?, "routed".to_owned()),
+            Choice::RoutedAt(threshold) => match routed()? {
+                Policy::Routed(decision) => {
+                    let decision: Decision = decision.with_threshold(*threshold);
+                    (
+                        Policy::Routed(decision),
+                        format!("routed at {threshold:.2}"),
+                    )
+                }
+                _ => {
+                    return Err(Error::input(
+                        "a fixed mask has no threshold",
+                        "start the viewer with routers (`--router DIR`)",
+                    ));
+                }
+            },
+        })
+    }
+
+    /// What is asked of the engine for a prompt.
+    pub(super) fn request(&self, prompt: &str, options: &Options) -> Result<Request> {
+        let (policy, policy_name) = self.policy(&options.choice)?;
+        Ok(Request {
+            ids: self.engine.prompt_ids(prompt, options.chat)?,
+            prompt: prompt.to_owned(),
+            policy,
+            policy_name,
+            max_tokens: options.max_tokens,
+            sampling: options.sampling.clone(),
+            detail: options.detail,
+            stop_at_end: true,
+        })
+    }
+}
+
+impl Thread {
+    pub(super) fn new(
+        setup: Setup,
+        context: Context,
+        stop: Arc<AtomicBool>,
+        progress: Arc<Mutex<Progress>>,
+    ) -> Self {
+        Self {
+            setup,
+            context,
+            stop,
+            progress,
+        }
+    }
+
+    pub(super) fn tell(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut lock(&self.progress));
+        self.context.request_repaint_after(BATCH);
+    }
+
+    /// Says how far a job is; breaks it off if the user has stopped it.
+    pub(super) fn share(&self, doing: &str, done: usize, total: usize) -> Result<()> {
+        self.tell(|progress| {
+            progress.doing = doing.to_owned();
+            progress.share = (done, total);
+        });
+        match self.stopped() {
+            true => Err(Error::Cancelled),
+            false => Ok(()),
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Takes jobs until the window is closed. A GPU that was lost takes the engine with it; the next job
+    /// loads the model anew.
+    pub(super) fn run(&self, jobs: &Receiver<Job>) {
+        let mut loaded = None;
+        let result = guarded(|| self.ensure(&mut loaded).map(|_| ()));
+        self.rest(result.err());
+        while let Ok(job) = jobs.recv() {
+            let result = guarded(|| self.work(self.ensure(&mut loaded)?, job));
+            if matches!(result, Err(Error::Gpu { .. })) {
+                loaded = None;
+            }
+            self.rest(result.err());
+        }
+    }
+
+    /// Loads the model unless it is loaded. Once that has worked it may be tried again, whatever happens.
+    fn ensure<'a>(&self, loaded: &'a mut Option<Loaded>) -> Result<&'a mut Loaded> {
+        if loaded.is_none() {
+            *loaded = Some(self.load()?);
+            self.tell(|progress| progress.ready = true);
+        }
+        Ok(loaded.as_mut().expect("it was just loaded"))
+    }
+
+    fn rest(&self, error: Option<Error>) {
+        self.tell(|progress| {
+            progress.doing.clear();
+            progress.share = (0, 0);
+            progress.busy = false;
+            if let Some(error) = error.filter(|error| !matches!(error, Error::Cancelled)) {
+                progress.error = Some(error.to_string());
+            }
+        });
+    }
+
+    fn work(&self, loaded: &mut Loaded, job: Job) -> Result<()> {
+        match job {
+            Job::Prompts(prompts, options) => {
+                let total = prompts.len();
+                for (index, prompt) in prompts.into_iter().enumerate() {
+                    if total > 1 {
+                        self.share("running", index, total)?;
+                    }
+                    let run = self.answer(loaded, prompt, &options)?;
+                    self.tell(|progress| progress.outcomes.push(Outcome::Run(Box::new(run))));
+                }
+                Ok(())
+            }
+            Job::Controls(prompts, options) => {
+                let controls = self.controls(loaded, &prompts, &options)?;
+                self.tell(|progress| progress.outcomes.push(Outcome::Controls(controls)));
+                Ok(())
+            }
+            Job::LoseAdapter => {
+                loaded.engine.gpu.lose();
+                Ok(())
+            }
+            Job::Agreement(index, run) => {
+                let agreement = self.agreement(loaded, index, &run)?;
+                self.tell(|progress| progress.outcomes.push(Outcome::Agreement(agreement)));
+                Ok(())
+            }
+        }
+    }
+
+    fn load(&self) -> Result<Loaded> {
+        let share = |what: &str, done: u64, total: u64| {
+            let percent = 100 * done / total.max(1);
+            self.tell(|progress| progress.doing = format!("{what} {percent} %"));
+        };
+        let setup = &self.setup;
+        let model = match &setup.model {
+            Some(path) => path.clone(),
+            None => pull::default_model(&mut |done, total| {
+                share("fetching the default model", done, total);
+            })?,
+        };
+        let router = match &setup.router {
+            Some(folder) => Some(router(folder, &model)?),
+            None => None,
+        };
+        let options = LoadOptions {
+            device: setup.device.clone(),
+            model,
+            ..Default::default()
+        };
+        let mut engine = Engine::load(&options, &mut |done, total| share("loading", done, total))?;
+        let Some(file) = router else {
+            let routed = None;
+            return Ok(Loaded { engine, routed });
+        };
+        let routed = match (file.fixed_mask(), &file.router) {
+            (None, Some(router)) => {
+                engine.set_router(router)?;
+                Some(Policy::Routed(router.decision()))
+            }
+            (mask, _) => mask.map(Policy::Fixed),
+        };
+        let calibration = match file.config.kind {
+            Kind::Routed { calibration, .. } => calibration,
+            Kind::Fixed { .. } => Vec::new(),
+        };
+        self.tell(|progress| {
+            progress.has_router = true;
+            progress.outcomes.push(Outcome::Router(calibration));
+        });
+        Ok(Loaded { engine, routed })
+    }
+
+    /// Answers a prompt; the window hears of each token. Stopping ends the answer where it is.
+    fn answer(&self, loaded: &mut Loaded, prompt: Prompt, options: &Options) -> Result<Run> {
+        let request = loaded.request(&prompt.text, options)?;
+        self.tell(|progress| {
+            progress.answer.clear();
+            progress.tokens = 0;
+        });
+        let clock = Instant::now();
+        let mut first = None;
+        let mut run = loaded.engine.generate(&request, &mut |event| {
+            self.tell(|progress| match event {
+                Event::Prefill(done, layers) => {
+                    progress.doing = format!("reading the prompt, layer {done} of {layers}");
+                }
+                Event::Mask(..) => progress.doing = "answering".to_owned(),
+                Event::Token(_, text) => {
+                    progress.answer.push_str(text);
+                    progress.tokens += 1;
+                    let now = clock.elapsed().as_secs_f32();
+                    progress.ttft = *first.get_or_insert(now);
+                    progress.seconds = now - progress.ttft;
+                }
+            });
+            match self.stopped() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        run.tag = prompt.tag;
+        Ok(run)
+    }
+}
+
+/// Does what may panic deep in a driver's bindings: the window would wait for ever.
+fn guarded(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let what = text.unwrap_or("for no reason given");
+        Err(Error::gpu(
+            format!("the engine broke off: {what}"),
+            "try again, which loads the model anew; if it stays, use another adapter (`--device`)",
+        ))
+    })
+}
+
+/// A router that fits the model, checked before any of it is on the GPU.
+fn router(folder: &Path, model: &Path) -> Result<RouterFile> {
+    let file = RouterFile::load(folder)?;
+    let config = Config::from_gguf(&Gguf::open(model)?)?;
+    file.check(&BaseModel {
+        sha256: pull::sha256(model)?,
+        name: config.name,
+        layers: config.layers,
+        hidden: config.hidden,
+    })?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_message() {
+        let error = guarded(|| panic!("layer {} is on fire", 3)).expect_err("it broke off");
+        let text = error.to_string();
+        assert!(text.contains("layer 3 is on fire") && text.contains("try again"));
+        assert!(matches!(error, Error::Gpu { .. }), "the engine is dropped");
+        assert!(guarded(|| Ok(())).is_ok());
+    }
+}

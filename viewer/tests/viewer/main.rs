@@ -1,0 +1,55 @@
+//! Every registered panel on fixed data, a conversation with the tiny model, and files that are not what
+//! they should be.
+
+mod fixed;
+mod panels;
+mod sessions;
+mod window;
+
+use first_wgpu::gpu::Gpu;
+use libtest_mimic::{Arguments, Trial};
+
+macro_rules! tests {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        &[$((stringify!($name), $module::$name as fn())),*]
+    };
+}
+
+fn main() {
+    let anywhere: &[(&str, fn())] = tests![
+        panels::every_panel_exports,
+        panels::panels_survive_what_is_not_there,
+        panels::two_thousand_runs_of_eighty_layers,
+        panels::long_prompts_are_drawn_where_they_are_looked_at,
+        panels::the_last_layer_keeps_its_number,
+        panels::wishes_win_over_the_policy,
+        sessions::sessions_come_back_as_they_were,
+        sessions::bad_sessions_are_refused,
+        sessions::the_demo_opens,
+        window::what_cannot_be_loaded_is_a_message,
+        window::a_bad_session_leaves_the_good_one,
+        window::everything_has_a_name,
+    ];
+    let on_a_gpu: &[(&str, fn())] = tests![
+        panels::every_panel_looks_as_it_did,
+        window::a_layer_is_switched_off_and_the_answer_changes,
+        window::a_set_runs_is_cancelled_saved_and_comes_back,
+        window::a_run_is_compared_with_the_full_model,
+        window::a_lost_adapter_is_a_message_and_the_next_run_works,
+    ];
+    // Without an adapter these are listed as ignored, never as passed.
+    let ignored = Gpu::list().is_empty();
+    let trial = |(name, test): &(&'static str, fn())| {
+        let test = *test;
+        Trial::test(*name, move || {
+            test();
+            Ok(())
+        })
+    };
+    let mut trials: Vec<Trial> = anywhere.iter().map(trial).collect();
+    trials.extend(on_a_gpu.iter().map(trial).map(|trial| match ignored {
+        true => trial.with_ignored_flag(true).with_kind("no GPU adapter"),
+        false => trial,
+    }));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}

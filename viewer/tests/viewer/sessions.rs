@@ -1,0 +1,60 @@
+//! Files that are not what they should be.
+
+use crate::fixed::fixed;
+use first_viewer::session::Session;
+
+pub(crate) fn sessions_come_back_as_they_were() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("session.json");
+    let session = fixed();
+    session.save(&path).expect("saved");
+    assert!(Session::load(&path).expect("loads") == session);
+    first_wgpu::trace::write(&path, &session.runs).expect("written");
+    assert!(Session::load(&path).expect("a trace loads").runs == session.runs);
+    let log = "{\"first_wgpu_training\": 1, \"layers\": 2}\n{\"step\": 1, \"loss\": 2.0}\n";
+    std::fs::write(&path, log).expect("written");
+    let training = Session::load(&path).expect("a log loads").training;
+    assert_eq!(training.expect("there").steps.len(), 1);
+}
+
+pub(crate) fn bad_sessions_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("session.json");
+    fixed().save(&path).expect("saved");
+    let good = std::fs::read_to_string(&path).expect("readable");
+    for (bad, needle) in [
+        (
+            good.replacen("\"version\":1", "\"version\":9", 1),
+            "version 9",
+        ),
+        (good[..good.len() / 2].to_owned(), "EOF"),
+        (
+            good.replacen("\"layers\":12", "\"layers\":11", 1),
+            "contradicts",
+        ),
+        (good.replacen("\"run\":3", "\"run\":4", 1), "contradicts"),
+        (
+            good.replacen("\"losses\":[", "\"losses\":[1.0,", 1),
+            "contradicts",
+        ),
+        (String::new(), "no session"),
+        ("[1, 2]".to_owned(), "no session"),
+    ] {
+        assert_ne!(bad, good, "{needle}");
+        std::fs::write(&path, bad).expect("written");
+        let error = Session::load(&path).expect_err("refused").to_string();
+        assert!(
+            error.contains(needle) && error.contains(';'),
+            "{needle}: {error}"
+        );
+    }
+}
+
+pub(crate) fn the_demo_opens() {
+    let demo = Session::demo();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("demo.json");
+    demo.save(&path).expect("saved");
+    assert!(Session::load(&path).expect("it is sound") == demo);
+    assert!(demo.runs.len() >= 4 && demo.runs.iter().any(|run| !run.dispatches.is_empty()));
+}

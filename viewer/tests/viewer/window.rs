@@ -1,0 +1,281 @@
+//! The window with a model behind it.
+
+use crate::fixed::fixed;
+use eframe::egui::{self, Key, accesskit::Role, vec2};
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT, Queryable};
+use first_viewer::app::App;
+use first_viewer::panels::PANELS;
+use first_viewer::session::Session;
+use first_viewer::worker::Setup;
+use first_wgpu::model::tiny::{TinyOptions, write_tiny};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+type Window<'a> = Harness<'a, App>;
+
+fn window<'a>(session: Session, setup: Option<Setup>) -> Window<'a> {
+    let app = |ui: &mut egui::Ui, app: &mut App| app.show(ui);
+    let state = App::new(&egui::Context::default(), session, setup);
+    // What a random model says is in no font.
+    let builder = Harness::builder().allow_missing_glyphs();
+    builder
+        .with_size(vec2(1400.0, 1000.0))
+        .build_ui_state(app, state)
+}
+
+/// Steps until something holds; a model runs on another thread.
+fn until(window: &mut Window<'_>, what: &str, holds: impl Fn(&Window<'_>) -> bool) {
+    let clock = Instant::now();
+    while !holds(window) {
+        assert!(
+            clock.elapsed() < Duration::from_secs(60),
+            "{what} did not happen"
+        );
+        window.step();
+        std::thread::yield_now();
+    }
+    window.step();
+}
+
+fn tiny(folder: &Path, options: &TinyOptions) -> Setup {
+    let model = folder.join("tiny.gguf");
+    write_tiny(&model, options).expect("written");
+    Setup {
+        model: Some(model),
+        ..Setup::default()
+    }
+}
+
+fn options() -> TinyOptions {
+    TinyOptions {
+        tied: false,
+        ..TinyOptions::default()
+    }
+}
+
+fn enabled(window: &Window<'_>, label: &str) -> bool {
+    !window.get_by_label(label).accesskit_node().is_disabled()
+}
+
+fn ready(window: &mut Window<'_>) {
+    until(window, "loading", |window| enabled(window, "Run"));
+}
+
+fn runs(window: &mut Window<'_>, count: usize) {
+    until(window, "the run", |window| {
+        window.state().session().runs.len() == count && enabled(window, "Run")
+    });
+}
+
+fn click(window: &mut Window<'_>, label: &str) {
+    window.get_by_role_and_label(Role::Button, label).click();
+    window.step();
+    window.step();
+}
+
+fn fill(window: &mut Window<'_>, label: &str, text: &str) {
+    let field = window.get_by_role_and_label(Role::TextInput, label);
+    field.focus();
+    window.step();
+    window.key_press_modifiers(egui::Modifiers::COMMAND, Key::A);
+    window.step();
+    let field = window.get_by_role_and_label(Role::TextInput, label);
+    field.type_text(text);
+    window.step();
+}
+
+pub(crate) fn a_layer_is_switched_off_and_the_answer_changes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut window = window(Session::default(), Some(tiny(folder.path(), &options())));
+    ready(&mut window);
+    let prompt = window.get_by_role_and_label(Role::MultilineTextInput, "Prompt");
+    prompt.focus();
+    window.step();
+    window.key_press_modifiers(egui::Modifiers::COMMAND, Key::A);
+    window.step();
+    let prompt = window.get_by_role_and_label(Role::MultilineTextInput, "Prompt");
+    prompt.type_text("hello there");
+    window.step();
+    // By keyboard, as everything: run, then step to layer 1's attention and force it off.
+    window.key_press_modifiers(egui::Modifiers::COMMAND, Key::Enter);
+    runs(&mut window, 1);
+    window.get_by_role_and_label(Role::Image, "Layers").focus();
+    window.step();
+    window.step();
+    window.key_press(Key::ArrowRight);
+    window.step();
+    window.key_press(Key::Enter);
+    window.step();
+    window.step();
+    let said = window.get_by_role_and_label(Role::Image, "Layers").value();
+    assert!(said.is_some_and(|said| said.contains("L01 attn") && said.contains("forced off")));
+    click(&mut window, "Run with this mask");
+    runs(&mut window, 2);
+    let runs = &window.state().session().runs;
+    assert_eq!(runs[0].prompt, "hello there");
+    assert!(runs[0].mask.is_full());
+    assert_eq!(runs[1].mask.to_string(), "1.attn");
+    assert_ne!(runs[0].answer_ids, runs[1].answer_ids);
+}
+
+pub(crate) fn a_set_runs_is_cancelled_saved_and_comes_back() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let set = folder.path().join("set.txt");
+    std::fs::write(&set, "# a\nhello\nuser\n# b\nthe anon\n").expect("written");
+    let mut window = window(Session::default(), Some(tiny(folder.path(), &options())));
+    ready(&mut window);
+    click(&mut window, "Prompts × layers");
+    fill(&mut window, "Prompt set", "nowhere.txt");
+    click(&mut window, "Load");
+    window.get_by_label_contains("nowhere.txt");
+    fill(&mut window, "Prompt set", &set.display().to_string());
+    click(&mut window, "Load");
+    click(&mut window, "Run all 3");
+    runs(&mut window, 3);
+    let tags = window
+        .state()
+        .session()
+        .runs
+        .iter()
+        .map(|run| run.tag.clone());
+    let tags: Vec<String> = tags.map(Option::unwrap_or_default).collect();
+    assert_eq!(tags, ["a", "a", "b"]);
+    // A set of thousands ends soon after Stop; what it has finished stays.
+    std::fs::write(&set, "hello\n".repeat(5000)).expect("written");
+    click(&mut window, "Load");
+    click(&mut window, "Run all 5000");
+    until(&mut window, "a few runs", |window| {
+        window.state().session().runs.len() > 5
+    });
+    click(&mut window, "Stop");
+    until(&mut window, "stopping", |window| enabled(window, "Run"));
+    let count = window.state().session().runs.len();
+    assert!((6..4000).contains(&count), "{count}");
+    let path = folder.path().join("session.json");
+    fill(&mut window, "Session file", &path.display().to_string());
+    click(&mut window, "Save");
+    let saved = Session::load(&path).expect("loads");
+    assert!(&saved == window.state().session());
+    click(&mut window, "Demo");
+    assert!(&saved != window.state().session());
+    click(&mut window, "Open");
+    assert!(&saved == window.state().session());
+}
+
+pub(crate) fn a_run_is_compared_with_the_full_model() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut window = window(Session::default(), Some(tiny(folder.path(), &options())));
+    ready(&mut window);
+    click(&mut window, "Run");
+    runs(&mut window, 1);
+    click(&mut window, "Compare");
+    click(&mut window, "Measure against the full model");
+    until(&mut window, "the comparison", |window| {
+        window.state().session().agreements.len() == 1
+    });
+    let agreement = &window.state().session().agreements[0];
+    let run = &window.state().session().runs[0];
+    assert_eq!(agreement.kl.len(), run.answer_ids.len());
+    // The run was of the full model.
+    assert!(
+        agreement.kl.iter().all(|kl| kl.abs() < 1e-5),
+        "{agreement:?}"
+    );
+    assert!(agreement.agrees.iter().all(|agrees| *agrees));
+}
+
+pub(crate) fn a_lost_adapter_is_a_message_and_the_next_run_works() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut window = window(Session::default(), Some(tiny(folder.path(), &options())));
+    ready(&mut window);
+    click(&mut window, "Run");
+    runs(&mut window, 1);
+    window.state().lose_adapter();
+    window.step();
+    until(&mut window, "losing it", |window| enabled(window, "Run"));
+    click(&mut window, "Run");
+    until(&mut window, "the message", |window| {
+        window.query_by_label_contains("the GPU was lost").is_some()
+    });
+    window.get_by_label_contains("try again");
+    runs(&mut window, 1);
+    click(&mut window, "Run");
+    runs(&mut window, 2);
+    let runs = &window.state().session().runs;
+    assert_eq!(runs[0].answer_ids, runs[1].answer_ids);
+    assert!(window.query_by_label_contains("the GPU was lost").is_none());
+}
+
+/// The message says what to do, and what was on screen stays.
+fn complains(setup: Setup, needles: &[&str]) {
+    let mut window = window(fixed(), Some(setup));
+    for needle in needles {
+        until(&mut window, needle, |window| {
+            window.query_by_label_contains(needle).is_some()
+        });
+    }
+    assert!(window.state().session() == &fixed());
+    assert!(!enabled(&window, "Run"));
+}
+
+pub(crate) fn what_cannot_be_loaded_is_a_message() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let missing = Setup {
+        model: Some("nowhere.gguf".into()),
+        ..Setup::default()
+    };
+    complains(missing, &["nowhere.gguf", "check that the path is right"]);
+    let torn = folder.path().join("torn.gguf");
+    std::fs::write(&torn, b"GGUF\x03\0\0\0").expect("written");
+    let torn = Setup {
+        model: Some(torn),
+        ..Setup::default()
+    };
+    complains(torn, &["torn.gguf"]);
+}
+
+pub(crate) fn a_bad_session_leaves_the_good_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("future.json");
+    std::fs::write(
+        &path,
+        r#"{"format": "first-session", "version": 7, "runs": []}"#,
+    )
+    .expect("written");
+    let mut window = window(fixed(), None);
+    fill(&mut window, "Session file", &path.display().to_string());
+    click(&mut window, "Open");
+    window.get_by_label_contains("version 7");
+    assert!(window.state().session() == &fixed());
+}
+
+/// Every panel opens by its tab, and every field, button and figure has a name that is read out.
+pub(crate) fn everything_has_a_name() {
+    let mut window = window(fixed(), None);
+    for panel in &PANELS {
+        click(&mut window, panel.title);
+        window.get_by_role_and_label(Role::Image, panel.title);
+        let nodes = window.get_all_by(|node| {
+            use Role::{
+                Button, CheckBox, ComboBox, MultilineTextInput, Slider, SpinButton, TextInput,
+            };
+            let roles = [
+                Button,
+                CheckBox,
+                ComboBox,
+                MultilineTextInput,
+                Slider,
+                SpinButton,
+                TextInput,
+            ];
+            roles.contains(&node.role())
+        });
+        for node in nodes {
+            let node = node.accesskit_node();
+            let name = node.label().unwrap_or_default();
+            let role = node.role();
+            assert!(!name.is_empty(), "{}: {role:?} has no name", panel.name);
+        }
+    }
+}
