@@ -4,7 +4,7 @@
 //! the layer is encoded, then decodes under the mask that came out. Nothing that is masked is encoded.
 
 mod decode;
-mod inspect;
+pub mod inspect;
 mod prefill;
 
 use crate::adapter::LoraAdapter;

@@ -24,7 +24,7 @@
 //! | [`router`] | router files, decisions, controls | `mask` |
 //! | [`engine`] | a prompt through a model under a policy | all of these |
 //! | [`mod@train`] | routers from target masks | `engine` |
-//! | [`check`], [`calibrate`], [`eval`], [`mod@bench`], [`data`], [`pull`] | what the commands do | `engine` |
+//! | [`check`], [`calibrate`], [`eval`], [`mod@bench`], [`data`], [`pull`], [`shipped`] | what the commands do | `engine` |
 //! | [`cli`] | parse, call, print | everything |
 //!
 //! `docs/architecture.md` tells why.
@@ -51,6 +51,7 @@ pub mod model;
 pub mod pull;
 pub mod reference;
 pub mod router;
+pub mod shipped;
 pub mod trace;
 pub mod train;
 pub mod weights;

@@ -103,6 +103,8 @@ fn bad_model_files_are_refused() {
         &first(&["run", "-m", "nowhere.gguf", "hello"], b""),
     );
     fails_with("nowhere.gguf", &first(&["info", "-m", "nowhere.gguf"], b""));
+    let no_routers = ["run", "-m", "nowhere.gguf", "--skip", "8%", "hello"];
+    fails_with("need routers", &first(&no_routers, b""));
 }
 
 #[test]
@@ -117,7 +119,6 @@ fn wrong_usage_exits_with_2() {
     for arguments in [
         &["run", "--temperature", "hot", "x"][..],
         &["run", "--top-p", "2", "x"],
-        &["run", "--threshold", "0.5", "x"],
         &["run", "--skip-layers", "1", "--no-skip", "x"],
         &["calibrate"],
         &["fly"],

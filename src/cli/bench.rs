@@ -94,6 +94,7 @@ impl Bench {
             })
         });
         let baseline = baseline.transpose()?;
+        self.policy.check()?;
         let mut engine = match &self.synthetic {
             Some(model) => synthesise(model, &self.model)?,
             None => load_with(&self.model, &self.adapter)?,

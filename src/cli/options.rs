@@ -9,6 +9,7 @@ use crate::pull;
 use crate::router::file::{BaseModel, RouterFile};
 use crate::router::policy::{even, random};
 use crate::router::{Decision, threshold_for};
+use crate::shipped;
 use crate::trace::Sampling;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -231,20 +232,45 @@ pub(super) struct PolicyOptions {
     #[arg(long, value_name = "DIR")]
     router: Option<PathBuf>,
     /// Run what scores at least X, whatever the router file says.
-    #[arg(long, value_name = "X", requires = "router", value_parser = share, conflicts_with = "skip")]
+    #[arg(long, value_name = "X", value_parser = share, conflicts_with = "skip")]
     threshold: Option<f32>,
     /// Skip about this share of the layers' weights, by the router's calibration: `25%`.
-    #[arg(long, value_name = "RATE", requires = "router", value_parser = rate)]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
     skip: Option<f32>,
     /// Skip exactly these: `7-9,21,12.attn,5.mlp`.
     #[arg(long, value_name = "LAYERS", conflicts_with_all = ["router", "no_skip"])]
     skip_layers: Option<String>,
-    /// Run every layer, whatever the router says.
+    /// Run every layer, whatever the router says; without `--adapter`, the model as it came.
     #[arg(long)]
     no_skip: bool,
 }
 
 impl PolicyOptions {
+    /// Takes what came with the program, if the model is the default one and nothing else is asked for.
+    pub(super) fn or_shipped(
+        &mut self,
+        model: &ModelOptions,
+        adapter: &mut AdapterOptions,
+    ) -> Result<()> {
+        let asked = self.router.is_some() || self.skip_layers.is_some() || self.no_skip;
+        if model.model.is_none() && !asked && adapter.adapter.is_none() {
+            let shipped = shipped::for_default_model()?;
+            (self.router, adapter.adapter) = (shipped.router, shipped.adapter);
+        }
+        self.check()
+    }
+
+    /// Refuses a rate where nothing can meet it.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.router.is_none() && (self.threshold.is_some() || self.skip.is_some()) {
+            return Err(Error::input(
+                "`--threshold` and `--skip` need routers to move",
+                "give some with `--router DIR`",
+            ));
+        }
+        Ok(())
+    }
+
     /// The policy, with its router put on the GPU, and what traces call it.
     pub(super) fn policy(&self, engine: &mut Engine) -> Result<(Policy, String)> {
         let layers = engine.model.config.layers;

@@ -59,7 +59,7 @@ pub(super) fn interrupt() -> anyhow::Result<Arc<AtomicBool>> {
 }
 
 impl Run {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(mut self) -> anyhow::Result<ExitCode> {
         let prompt = match self.prompt.as_deref() {
             None | Some("-") => read_prompt()?,
             Some(prompt) => prompt.to_owned(),
@@ -67,6 +67,7 @@ impl Run {
         if prompt.trim().is_empty() {
             anyhow::bail!("the prompt is empty; give one, like `first run \"What is a GPU?\"`");
         }
+        self.policy.or_shipped(&self.model, &mut self.adapter)?;
         let mut engine = load_with(&self.model, &self.adapter)?;
         let (policy, policy_name) = self.policy.policy(&mut engine)?;
         let ids = engine.prompt_ids(&prompt, !self.raw)?;
@@ -174,7 +175,8 @@ pub(super) struct Chat {
 }
 
 impl Chat {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(mut self) -> anyhow::Result<ExitCode> {
+        self.policy.or_shipped(&self.model, &mut self.adapter)?;
         let mut engine = load_with(&self.model, &self.adapter)?;
         let (policy, policy_name) = self.policy.policy(&mut engine)?;
         let interrupted = interrupt()?;

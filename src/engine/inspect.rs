@@ -8,6 +8,9 @@ use crate::mask::{LayerMask, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
 
+/// Hears of a layer, its sublayer, and the residual stream as it enters and as it leaves it.
+pub type SublayerListener<'a> = dyn FnMut(usize, Sublayer, [&[f32]; 2]) + 'a;
+
 impl Engine {
     /// Prefills `ids` under `mask` and hands over the residual stream `[T, H]`: first after the embedding
     /// (index 0), then after each layer; last, at index layers + 1, after the final norm.
@@ -35,11 +38,7 @@ impl Engine {
     }
 
     /// Prefills `ids` and hands over the residual stream `[T, H]` as it enters and as it leaves each sublayer.
-    pub fn sublayer_states(
-        &self,
-        ids: &[u32],
-        each: &mut dyn FnMut(usize, Sublayer, [&[f32]; 2]),
-    ) -> Result<()> {
+    pub fn sublayer_states(&self, ids: &[u32], each: &mut SublayerListener<'_>) -> Result<()> {
         let (gpu, config) = (&self.gpu, &self.model.config);
         let count = ids.len() * config.hidden;
         let prefill = self.model.prefill_buffers(gpu, ids, 0)?;

@@ -10,13 +10,25 @@ use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Step};
 use crate::kernels::matvec::Norm;
 use crate::kernels::{self, Adapter, Epilogue};
-use crate::weights::pack::Linear;
+use crate::weights::pack::{Linear, Order};
+use crate::weights::{Format, TensorView};
 
 /// A product's thin matrices; see [`Joint`].
 struct Thin {
     a: Buffer,
+    /// `scale * A` as a matrix like any other: of one token, `matvec` makes the way down in a third of the time
+    /// that `lora_down` takes, which is made for many.
+    scaled_a: Linear,
     b: Buffer,
     rank: usize,
+}
+
+impl Thin {
+    /// What is added to the product, once `h` is there.
+    fn beside<'a>(&'a self, h: &'a Buffer) -> Adapter<'a> {
+        let (b, rank) = (&self.b, self.rank);
+        Adapter { h, b, rank }
+    }
 }
 
 /// An adapter on the GPU.
@@ -37,6 +49,7 @@ impl Lora {
             let [a, b] = joint.pack(lora);
             let label = format!("L{layer:02}.{}.lora", label(product));
             Ok(Some(Thin {
+                scaled_a: scaled(gpu, &label, &a, &joint, adapter.scale())?,
                 a: Buffer::from_slice(gpu, &label, &a)?,
                 b: Buffer::from_slice(gpu, &label, &b)?,
                 rank: joint.rank,
@@ -57,6 +70,21 @@ impl Lora {
         let thin = self.layers.iter().flatten().flatten();
         thin.map(|thin| thin.rank).max().unwrap_or(0)
     }
+}
+
+/// `scale * A` from `A` transposed.
+fn scaled(gpu: &Gpu, label: &str, a: &[f32], joint: &Joint, scale: f32) -> Result<Linear> {
+    let shape = [joint.rank, joint.columns];
+    let values: Vec<f32> = (0..a.len())
+        .map(|i| scale * a[i % joint.columns * joint.rank + i / joint.columns])
+        .collect();
+    let view = TensorView {
+        name: label,
+        format: Format::F32,
+        shape: &shape,
+        bytes: bytemuck::cast_slice(&values),
+    };
+    Linear::pack(gpu, label, Order::Plain, &[view])
 }
 
 /// What traces call a product.
@@ -105,27 +133,10 @@ impl Llama {
         })
     }
 
-    /// The step of the way down from `x` to `h` for so many tokens, and what the product then adds; nothing
-    /// where the product is not adapted.
-    fn down<'a>(
-        &'a self,
-        gpu: &Gpu,
-        layer: usize,
-        product: Product,
-        [x, h]: [&'a Buffer; 2],
-        tokens: usize,
-    ) -> Result<Option<(Step, Adapter<'a>)>> {
-        let Some(lora) = &self.lora else {
-            return Ok(None);
-        };
-        let Some(thin) = &lora.layers[layer][product as usize] else {
-            return Ok(None);
-        };
-        let label = format!("L{layer:02}.{}.lora", label(product));
-        let shape = [tokens, self.linear(layer, product).columns, thin.rank];
-        let step = kernels::lora_down::step(gpu, &label, [x, &thin.a, h], shape, lora.scale)?;
-        let (b, rank) = (&thin.b, thin.rank);
-        Ok(Some((step, Adapter { h, b, rank })))
+    fn thin(&self, layer: usize, product: Product) -> Option<(&Thin, f32)> {
+        let lora = self.lora.as_ref()?;
+        let thin = lora.layers[layer][product as usize].as_ref()?;
+        Some((thin, lora.scale))
     }
 
     /// The steps of a product of many tokens, the first at `position`, by way of `h` where it is adapted.
@@ -138,16 +149,18 @@ impl Llama {
         [tokens, position]: [usize; 2],
         epilogue: Epilogue<'_>,
     ) -> Result<Vec<Step>> {
-        let (down, adapter) = self.down(gpu, layer, product, [x, h], tokens)?.unzip();
-        let mut steps: Vec<Step> = down.into_iter().collect();
+        let linear = self.linear(layer, product);
+        let name = format!("L{layer:02}.{}", label(product));
+        let (mut steps, mut adapter) = (Vec::new(), None);
+        if let Some((thin, scale)) = self.thin(layer, product) {
+            let (name, shape) = (format!("{name}.lora"), [tokens, linear.columns, thin.rank]);
+            let down = kernels::lora_down::step(gpu, &name, [x, &thin.a, h], shape, scale)?;
+            steps.push(down);
+            adapter = Some(thin.beside(h));
+        }
+        let at = [tokens, position];
         steps.extend(kernels::matmul::steps(
-            gpu,
-            &format!("L{layer:02}.{}", label(product)),
-            self.linear(layer, product),
-            x,
-            [tokens, position],
-            adapter,
-            epilogue,
+            gpu, &name, linear, x, at, adapter, epilogue,
         )?);
         Ok(steps)
     }
@@ -165,27 +178,23 @@ impl Llama {
     ) -> Result<Vec<Step>> {
         let (linear, norm) = (self.linear(layer, product), self.norm(layer, product));
         let name = format!("L{layer:02}.{}", label(product));
-        let normed = if norm.is_some() { &decode.normed } else { x };
-        let down = self.down(gpu, layer, product, [normed, &decode.h], 1)?;
-        let Some((down, adapter)) = down else {
+        let Some((thin, _)) = self.thin(layer, product) else {
             return kernels::matvec::steps(gpu, &name, linear, x, norm, None, epilogue);
         };
-        let mut steps = Vec::new();
+        let (mut steps, mut input) = (Vec::new(), x);
         if let Some(Norm { gamma, epsilon }) = norm {
-            let name = format!("{name}.norm");
-            let shape = [1, self.config.hidden];
-            steps.push(kernels::rms_norm::step(
-                gpu,
-                &name,
-                [x, gamma, normed],
-                shape,
-                epsilon,
-            )?);
+            input = &decode.normed;
+            let (name, shape) = (format!("{name}.norm"), [1, self.config.hidden]);
+            let norm = kernels::rms_norm::step(gpu, &name, [x, gamma, input], shape, epsilon)?;
+            steps.push(norm);
         }
-        steps.push(down);
-        let adapter = Some(adapter);
+        let (down, y) = (format!("{name}.lora"), &decode.h);
+        let store = Epilogue::Store { y };
+        let down = kernels::matvec::steps(gpu, &down, &thin.scaled_a, input, None, None, store)?;
+        steps.extend(down);
+        let adapter = Some(thin.beside(y));
         steps.extend(kernels::matvec::steps(
-            gpu, &name, linear, normed, None, adapter, epilogue,
+            gpu, &name, linear, input, None, adapter, epilogue,
         )?);
         Ok(steps)
     }
