@@ -17,7 +17,7 @@ use files::Files;
 use first_wgpu::router::CalibrationPoint;
 use first_wgpu::trace::Run;
 use frames::Frames;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Everything the window remembers.
 pub struct App {
@@ -32,7 +32,7 @@ pub struct App {
     panel: usize,
     files: Files,
     message: Option<String>,
-    drawn: Option<(Key, Figure)>,
+    drawn: Option<Drawn>,
     follower: Option<Follower>,
     /// Of the router that is loaded.
     calibration: Vec<CalibrationPoint>,
@@ -50,13 +50,31 @@ struct Key {
     dark: bool,
 }
 
+/// The figure of the open panel.
+struct Drawn {
+    key: Key,
+    figure: Figure,
+    when: Instant,
+}
+
+impl Drawn {
+    /// Whether it shows what `key` asks for; where only the session has grown, it may for a while be what it was.
+    fn shows(&self, key: &Key) -> bool {
+        let grown = Key {
+            revision: key.revision,
+            ..self.key.clone()
+        };
+        self.key == *key || (grown == *key && self.when.elapsed() < FOLLOW)
+    }
+}
+
 /// Figures are drawn for more than is visible, so that a little scrolling needs no new one.
 const AHEAD: f32 = 400.0;
 
 /// The height of the answer.
 const ANSWER: f32 = 72.0;
 
-/// How often a training log is looked at.
+/// How often a training log is looked at, and a growing session drawn anew.
 const FOLLOW: Duration = Duration::from_millis(500);
 
 impl App {
@@ -119,6 +137,7 @@ impl App {
             self.session.calibration.clone_from(&self.calibration);
         }
         self.follower = None;
+        self.drawn = None;
         self.state.select(self.session.runs.len().saturating_sub(1));
         self.state.other = self.session.full_run();
         self.revision += 1;
@@ -242,7 +261,8 @@ impl App {
                     let line: String = line.chars().take(80).collect();
                     let selected = index == self.state.selected;
                     let row = egui::Button::selectable(selected, line).truncate();
-                    if ui.add_sized([ui.available_width(), height], row).clicked() {
+                    let left = egui::Layout::top_down_justified(egui::Align::Min);
+                    if ui.with_layout(left, |ui| ui.add(row)).inner.clicked() {
                         chosen = Some(index);
                     }
                 }
@@ -325,7 +345,7 @@ impl App {
             .expand(AHEAD),
             dark: palette.dark,
         };
-        if self.drawn.as_ref().is_none_or(|(drawn, _)| *drawn != key) {
+        if !self.drawn.as_ref().is_some_and(|drawn| drawn.shows(&key)) {
             let view = View {
                 session: &self.session,
                 state: &self.state,
@@ -333,11 +353,21 @@ impl App {
                 visible: key.visible,
                 palette,
             };
-            self.drawn = Some((key, (panel.figure)(&view)));
+            self.drawn = Some(Drawn {
+                figure: (panel.figure)(&view),
+                key: key.clone(),
+                when: Instant::now(),
+            });
         }
-        let Some((key, figure)) = &self.drawn else {
+        let Some(Drawn {
+            key: shown, figure, ..
+        }) = &self.drawn
+        else {
             return;
         };
+        if *shown != key {
+            ui.ctx().request_repaint_after(FOLLOW);
+        }
         let mut heard = figure.show(ui, panel.title);
         heard.width = key.width;
         let action = (panel.heard)(&self.session, &mut self.state, heard);

@@ -92,6 +92,9 @@ pub struct Heard {
 /// The height of text.
 const TEXT: f32 = 12.0;
 
+/// The width of a letter, on average.
+const LETTER: f32 = 5.6;
+
 /// The width of a letter of the fixed-width font, in points.
 pub const MONO_ADVANCE: f32 = 7.225;
 
@@ -151,7 +154,14 @@ impl Figure {
     }
 
     fn label(&mut self, at: Pos2, anchor: Anchor, color: Color32, text: String, mono: bool) {
-        self.size = self.size.max(vec2(at.x, at.y + TEXT));
+        // How wide text is only a font knows; this is about right.
+        let width = LETTER * text.chars().count() as f32;
+        let right = match anchor {
+            Anchor::Left => at.x + width,
+            Anchor::Middle => at.x + width / 2.0,
+            Anchor::Right => at.x,
+        };
+        self.size = self.size.max(vec2(right, at.y + TEXT));
         self.labels.push(Label {
             at,
             anchor,
@@ -259,6 +269,10 @@ impl Figure {
             }
             let rect = cell.rect.translate(origin);
             if rect.width().min(rect.height()) >= SMALL {
+                // What came before stays below.
+                if !mesh.is_empty() {
+                    painter.add(Shape::mesh(std::mem::take(&mut mesh)));
+                }
                 painter.rect_filled(rect, 2.0, cell.fill);
                 continue;
             }

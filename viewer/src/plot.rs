@@ -83,8 +83,9 @@ impl Plot {
         figure.text_middle(below, palette.muted, x_name);
         for value in ticks(plot.y, 5.0) {
             let y = plot.place(plot.x.0, value).y;
-            let ends = vec![pos2(inner.min.x, y), pos2(inner.max.x, y)];
-            figure.line(ends, palette.line, 1.0);
+            // A box, not a line: bars are drawn over it.
+            let grid = area(inner.min.x, y - 0.5, inner.width(), 1.0);
+            figure.cell(grid, palette.line, String::new(), None);
             figure.text_right(pos2(inner.min.x - 8.0, y), palette.muted, number(value));
         }
         for value in ticks(plot.x, f64::from(inner.width() / 90.0).max(2.0)) {

@@ -28,8 +28,9 @@ pub(super) fn heard(_: &Session, _: &mut State, heard: Heard) -> Option<Action> 
     heard.clicked.map(Action::Open)
 }
 
-fn cells(index: usize, run: &Run) -> [String; 9] {
+fn cells(index: usize, run: &Run, width: f32) -> [String; 9] {
     let tpot = run.tpot_nanos();
+    let room = ((width - COLUMNS[8].2) / 6.2).max(12.0) as usize;
     [
         (index + 1).to_string(),
         short(run.tag.as_deref().unwrap_or("-"), 12),
@@ -39,7 +40,7 @@ fn cells(index: usize, run: &Run) -> [String; 9] {
         tpot.map_or("-".to_owned(), |nanos| format!("{:.1} ms", millis(nanos))),
         run.answer_ids.len().to_string(),
         short(&run.prompt, 30),
-        short(&run.answer, 60),
+        short(&run.answer, room),
     ]
 }
 
@@ -70,7 +71,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         let tip = format!("{}\n\n{}", short(&run.prompt, 200), short(&run.answer, 400));
         let rect = area(0.0, y - ROW / 2.0, view.width, ROW);
         figure.cell(rect, fill, tip, Some(index));
-        for ((_, _, x), cell) in COLUMNS.into_iter().zip(cells(index, run)) {
+        for ((_, _, x), cell) in COLUMNS.into_iter().zip(cells(index, run, view.width)) {
             figure.text(pos2(x, y), palette.text, cell);
         }
     }

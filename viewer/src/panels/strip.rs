@@ -81,7 +81,8 @@ pub(super) fn heard(session: &Session, state: &mut super::State, heard: Heard) -
     let strip = &mut state.strip;
     strip.undo.push(strip.forces.clone());
     strip.forces.resize(2 * layers, Force::Policy);
-    strip.forces[sublayer] = strip.forces[sublayer].next();
+    let force = strip.forces.get_mut(sublayer)?;
+    *force = force.next();
     None
 }
 

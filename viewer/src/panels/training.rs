@@ -111,7 +111,9 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
 
 fn summary(log: &Log) -> String {
     let header = &log.header;
-    let mut parts = vec![short(&header.command, 48), header.model.clone()];
+    // Without its options, which name every file.
+    let command = header.command.split(" --").next().unwrap_or_default();
+    let mut parts = vec![short(command, 48), header.model.clone()];
     if let Some(last) = log.steps.last() {
         let of = header
             .steps
