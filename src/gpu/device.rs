@@ -52,6 +52,13 @@ impl Class {
         self.software && self.subgroup == Some((8, 8))
     }
 
+    /// Whether quantised values are read from textures: software Vulkan gathers a whole subgroup's texels
+    /// at once, where it reads a buffer lane by lane behind masks that hide the stream from the CPU's
+    /// prefetchers.
+    pub fn textures(&self) -> bool {
+        self.one_subgroup()
+    }
+
     /// The class of a software driver, for tests that compose shaders without a device.
     pub fn software_example() -> Self {
         Self {

@@ -8,9 +8,11 @@ pub mod pipeline;
 pub mod plan;
 pub mod reflect;
 pub mod shader;
+pub mod texture;
 
 pub use buffer::Buffer;
 pub use device::{Class, Counters, Gpu};
-pub use pipeline::{Op, Params, Pipeline};
+pub use pipeline::{Op, Params, Pipeline, Resource};
 pub use plan::{GpuTime, Plan, Step};
 pub use shader::Variant;
+pub use texture::{Texel, Texture};

@@ -1,6 +1,6 @@
 //! `Y = epilogue(X W^T)` for many tokens: prefill. See `shaders/matmul.wgsl`.
 
-use super::{Epilogue, by_class, op, weight_bindings, weights_module, workgroups};
+use super::{Epilogue, by_class, op, weight_bindings, with_weights, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 use crate::weights::Format;
@@ -24,12 +24,10 @@ crate::params! {
 const TOKENS: usize = 32;
 
 pub(super) fn variant(class: &Class, format: Format) -> Variant {
-    Variant::new("matmul")
-        .import("weights", weights_module(format))
-        .import(
-            "tile",
-            by_class(class, "lib/matmul_subgroup", "lib/matmul_workgroup"),
-        )
+    with_weights(Variant::new("matmul"), class, format).import(
+        "tile",
+        by_class(class, "lib/matmul_subgroup", "lib/matmul_workgroup"),
+    )
 }
 
 /// Steps of the product, one per slice of the matrix. `x` is `[tokens, columns]`.
@@ -44,7 +42,7 @@ pub fn steps(
 ) -> Result<Vec<Step>> {
     super::assert_holds(label, x, tokens * linear.columns);
     let step = |slice: &crate::weights::pack::Slice| {
-        let mut bindings = vec![("x", x)];
+        let mut bindings = vec![("x", x.into())];
         bindings.extend(weight_bindings(slice));
         bindings.extend(epilogue.bindings());
         let op = op::<Params>(

@@ -1,6 +1,6 @@
 //! `y = epilogue(W prologue(x))` for one vector: decode. See `shaders/matvec.wgsl`.
 
-use super::{Epilogue, by_class, op, weight_bindings, weights_module, workgroups};
+use super::{Epilogue, by_class, op, weight_bindings, with_weights, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 use crate::weights::Format;
@@ -30,12 +30,10 @@ pub struct Norm<'a> {
 }
 
 pub(super) fn variant(class: &Class, format: Format, epsilon: Option<f32>) -> Variant {
-    let variant = Variant::new("matvec")
-        .import("weights", weights_module(format))
-        .import(
-            "lanes",
-            by_class(class, "lib/matvec_subgroup", "lib/matvec_workgroup"),
-        );
+    let variant = with_weights(Variant::new("matvec"), class, format).import(
+        "lanes",
+        by_class(class, "lib/matvec_subgroup", "lib/matvec_workgroup"),
+    );
     match epsilon {
         None => variant.import("prologue", "prologue/plain"),
         Some(epsilon) => variant
@@ -56,8 +54,8 @@ pub fn steps(
     super::assert_holds(label, x, linear.columns);
     let step = |slice: &crate::weights::pack::Slice| {
         let variant = variant(&gpu.class, slice.format, norm.map(|norm| norm.epsilon));
-        let mut bindings = vec![("x", x)];
-        bindings.extend(norm.map(|norm| ("gamma", norm.gamma)));
+        let mut bindings = vec![("x", x.into())];
+        bindings.extend(norm.map(|norm| ("gamma", norm.gamma.into())));
         bindings.extend(weight_bindings(slice));
         bindings.extend(epilogue.bindings());
         let op = op::<Params>(gpu, epilogue.apply(variant, linear), &bindings)?;
