@@ -36,6 +36,8 @@ pub struct LoadOptions {
     pub model: PathBuf,
     /// How the KV cache stores numbers.
     pub kv: KvFormat,
+    /// Where tuning and compiled pipelines are kept; by default nowhere.
+    pub cache: Option<PathBuf>,
     /// The longest conversation in tokens; by default what the model was made for, up to 32,768.
     pub context: Option<usize>,
 }
@@ -162,7 +164,7 @@ impl Engine {
         tokenizer: Tokenizer,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self> {
-        let gpu = Gpu::open(options.device.as_deref())?;
+        let gpu = Gpu::open_with(options.device.as_deref(), options.cache.as_deref())?;
         let model = Llama::load(&gpu, source, config, progress)?;
         let decode = Decode::new(&gpu, &model.config)?;
         let summary = summary(&model, &options.model);

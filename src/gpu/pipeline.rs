@@ -95,7 +95,7 @@ impl Pipeline {
                     // Every kernel writes its workgroup memory before it reads it.
                     zero_initialize_workgroup_memory: false,
                 },
-                cache: None,
+                cache: gpu.pipeline_cache.as_ref().map(|cache| &cache.raw),
             });
         Ok(Self {
             raw,

@@ -1,6 +1,6 @@
 //! `Y = epilogue(X W^T)` for many tokens: prefill. See `shaders/matmul.wgsl`.
 
-use super::{Epilogue, by_class, op, weight_bindings, with_weights, workgroups};
+use super::{Epilogue, op, weight_bindings, with_weights, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 use crate::weights::Format;
@@ -20,14 +20,22 @@ crate::params! {
     }
 }
 
-/// Tokens of a workgroup, in both modules.
-const TOKENS: usize = 32;
+/// Tokens of a workgroup.
+fn workgroup_tokens(class: &Class) -> usize {
+    match class.one_subgroup() {
+        true => 32,
+        false => 8 * class.tuning.groups as usize,
+    }
+}
 
 pub(super) fn variant(class: &Class, format: Format) -> Variant {
-    with_weights(Variant::new("matmul"), class, format).import(
-        "tile",
-        by_class(class, "lib/matmul_subgroup", "lib/matmul_workgroup"),
-    )
+    let variant = with_weights(Variant::new("matmul"), class, format);
+    match class.one_subgroup() {
+        true => variant.import("tile", "lib/matmul_subgroup"),
+        false => variant
+            .import("tile", "lib/matmul_workgroup")
+            .set("GROUPS", class.tuning.groups),
+    }
 }
 
 /// Steps of the product, one per slice of the matrix. `x` is `[tokens, columns]`.
@@ -59,7 +67,7 @@ pub fn steps(
         let flops = 2 * (slice.tiles.len() * TILE * linear.columns * tokens) as u64;
         let size = [
             workgroups(slice.tiles.len()),
-            workgroups(tokens.div_ceil(TOKENS)),
+            workgroups(tokens.div_ceil(workgroup_tokens(&gpu.class))),
             1,
         ];
         Ok(Step::new(label, &op, &params, size).cost(slice.bytes, flops))

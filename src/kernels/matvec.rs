@@ -1,6 +1,6 @@
 //! `y = epilogue(W prologue(x))` for one vector: decode. See `shaders/matvec.wgsl`.
 
-use super::{Epilogue, by_class, op, weight_bindings, with_weights, workgroups};
+use super::{Epilogue, op, weight_bindings, with_weights, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 use crate::weights::Format;
@@ -30,10 +30,13 @@ pub struct Norm<'a> {
 }
 
 pub(super) fn variant(class: &Class, format: Format, epsilon: Option<f32>) -> Variant {
-    let variant = with_weights(Variant::new("matvec"), class, format).import(
-        "lanes",
-        by_class(class, "lib/matvec_subgroup", "lib/matvec_workgroup"),
-    );
+    let variant = with_weights(Variant::new("matvec"), class, format);
+    let variant = match class.one_subgroup() {
+        true => variant.import("lanes", "lib/matvec_subgroup"),
+        false => variant
+            .import("lanes", "lib/matvec_workgroup")
+            .set("SLICES", class.tuning.slices),
+    };
     match epsilon {
         None => variant.import("prologue", "prologue/plain"),
         Some(epsilon) => variant

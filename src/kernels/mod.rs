@@ -72,7 +72,7 @@ fn reduce(class: &Class) -> &'static str {
 
 /// Composes a kernel with the module of a weight format, and those that read its words.
 fn with_weights(variant: Variant, class: &Class, format: Format) -> Variant {
-    let [quants, scales] = if class.textures() {
+    let [quants, scales] = if class.tuning.textures {
         ["lib/quants_texture", "lib/scales_texture"]
     } else {
         ["lib/quants_buffer", "lib/scales_buffer"]

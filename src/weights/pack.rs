@@ -57,7 +57,7 @@ pub enum Words {
 
 impl Words {
     fn new(gpu: &Gpu, name: &str, texel: Texel, bytes: &[u8]) -> Result<Self> {
-        Ok(match gpu.class.textures() {
+        Ok(match gpu.class.tuning.textures {
             true => Self::Texture(Texture::from_bytes(gpu, name, texel, bytes)?),
             false => Self::Buffer(Buffer::from_slice(gpu, name, bytes)?),
         })
@@ -70,7 +70,7 @@ impl Words {
         pattern: &[u8],
         size_bytes: u64,
     ) -> Result<Self> {
-        Ok(match gpu.class.textures() {
+        Ok(match gpu.class.tuning.textures {
             true => Self::Texture(Texture::repeated(gpu, name, texel, pattern, size_bytes)?),
             false => Self::Buffer(Buffer::repeated(gpu, name, pattern, size_bytes)?),
         })

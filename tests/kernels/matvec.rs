@@ -9,7 +9,14 @@ use proptest::prelude::*;
 pub(crate) fn test(gpu: &Gpu) {
     for format in Format::ALL {
         // The last is more than a row of any texture that weights are kept in.
-        let rows = prop_oneof![Just(1usize), Just(31), Just(32), Just(33), 1..200usize, Just(700)];
+        let rows = prop_oneof![
+            Just(1usize),
+            Just(31),
+            Just(32),
+            Just(33),
+            1..200usize,
+            Just(700)
+        ];
         let sizes = (
             rows,
             1..33usize,
