@@ -225,7 +225,7 @@ fn sum(gpu: &Gpu, plan: &Plan) -> Result<f64> {
         plan.run(gpu)?;
         return Ok(clock.elapsed().as_nanos() as f64);
     };
-    plan.submit(gpu, Some(&timestamps));
+    plan.submit(gpu, Some(&timestamps), |_| {});
     let (times, _) = timestamps.read_back(gpu, plan)?;
     Ok(times.iter().map(|time| time.duration_nanos as f64).sum())
 }

@@ -9,17 +9,31 @@ use crate::weights::pack::{Linear, Order};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-/// Rows and columns of the matrix that candidates are timed on: as much as fits no cache of a small GPU.
-const MATVEC: [usize; 2] = [8192, 2048];
+/// Matrices that candidates are timed on.
+struct Work {
+    kernel: &'static str,
+    /// Rows and columns of a matrix.
+    shape: [usize; 2],
+    /// How many of them take turns.
+    copies: usize,
+    tokens: usize,
+}
 
-/// The same for prefill, where arithmetic is what counts.
-const MATMUL: [usize; 2] = [1024, 1024];
+/// Decode reads weights from memory: together these are more than any cache holds.
+const MATVEC: Work = Work {
+    kernel: "matvec",
+    shape: [8192, 2048],
+    copies: 6,
+    tokens: 1,
+};
 
-/// Tokens of the prefill.
-const TOKENS: usize = 64;
-
-/// Dispatches that are timed together.
-const DISPATCHES: usize = 4;
+/// Prefill is arithmetic.
+const MATMUL: Work = Work {
+    kernel: "matmul",
+    shape: [1024, 1024],
+    copies: 2,
+    tokens: 64,
+};
 
 /// A candidate, what was timed, and the median time of a dispatch in nanoseconds.
 pub type Timed = (Tuning, &'static str, f64);
@@ -49,33 +63,21 @@ fn search(
         ControlFlow::Break(()) => Err(Error::Cancelled),
     };
     let candidates = Tuning::candidates(&gpu.class);
-    let mut timed = Vec::new();
-    let nanos = measure(gpu, &candidates, rounds, &matvec_plan, &mut progress)?;
-    timed.extend(
-        candidates
-            .iter()
-            .zip(&nanos)
-            .map(|(candidate, nanos)| (*candidate, "matvec", *nanos)),
-    );
-    gpu.class.tuning = fastest(&candidates, &nanos);
+    let mut timed = measure(gpu, &candidates, rounds, &MATVEC, &mut progress)?;
+    gpu.class.tuning = fastest(&timed);
     let candidates = gpu.class.tuning.matmul_candidates();
-    let nanos = measure(gpu, &candidates, rounds, &matmul_plan, &mut |round| {
+    let products = measure(gpu, &candidates, rounds, &MATMUL, &mut |round| {
         progress(rounds + round)
     })?;
-    timed.extend(
-        candidates
-            .iter()
-            .zip(&nanos)
-            .map(|(candidate, nanos)| (*candidate, "matmul", *nanos)),
-    );
-    gpu.class.tuning = fastest(&candidates, &nanos);
+    gpu.class.tuning = fastest(&products);
+    timed.extend(products);
     Ok(timed)
 }
 
-/// The candidate of the least time; the first of them all where none has one.
-fn fastest(candidates: &[Tuning], nanos: &[f64]) -> Tuning {
-    let best = (0..candidates.len()).min_by(|a, b| nanos[*a].total_cmp(&nanos[*b]));
-    candidates[best.unwrap_or(0)]
+/// The candidate of the least time.
+fn fastest(timed: &[Timed]) -> Tuning {
+    let best = timed.iter().min_by(|a, b| a.2.total_cmp(&b.2));
+    best.expect("a class has candidates").0
 }
 
 /// The median time of a dispatch of each candidate, which take turns in every round.
@@ -83,13 +85,22 @@ fn measure(
     gpu: &mut Gpu,
     candidates: &[Tuning],
     rounds: usize,
-    plan: &dyn Fn(&Gpu) -> Result<Plan>,
+    work: &Work,
     progress: &mut dyn FnMut(usize) -> Result<()>,
-) -> Result<Vec<f64>> {
+) -> Result<Vec<Timed>> {
+    let (mut in_buffers, mut in_textures) = (Vec::new(), Vec::new());
     let mut plans = Vec::new();
     for candidate in candidates {
         gpu.class.tuning = *candidate;
-        let plan = plan(gpu)?;
+        let weights = match candidate.textures {
+            true => &mut in_textures,
+            false => &mut in_buffers,
+        };
+        while weights.len() < work.copies {
+            let (format, order) = (Format::Q4_1, Order::Plain);
+            weights.push(Linear::random(gpu, work.kernel, order, format, work.shape)?);
+        }
+        let plan = plan(gpu, work, weights)?;
         plan.run(gpu)?;
         plans.push(plan);
     }
@@ -98,33 +109,27 @@ fn measure(
         for (plan, nanos) in plans.iter().zip(&mut nanos) {
             let clock = Instant::now();
             plan.run(gpu)?;
-            nanos.push(clock.elapsed().as_nanos() as f64 / DISPATCHES as f64);
+            nanos.push(clock.elapsed().as_nanos() as f64 / work.copies as f64);
         }
         progress(round + 1)?;
     }
-    Ok(nanos
-        .iter()
-        .map(|nanos| median(nanos).unwrap_or(f64::INFINITY))
-        .collect())
+    let timed = |(candidate, nanos): (&Tuning, &Vec<f64>)| {
+        let nanos = median(nanos).unwrap_or(f64::INFINITY);
+        (*candidate, work.kernel, nanos)
+    };
+    Ok(candidates.iter().zip(&nanos).map(timed).collect())
 }
 
-fn matvec_plan(gpu: &Gpu) -> Result<Plan> {
-    let linear = Linear::random(gpu, "matvec", Order::Plain, Format::Q4_1, MATVEC)?;
-    let [x, y] = buffers(gpu, [MATVEC[1], MATVEC[0]])?;
+fn plan(gpu: &Gpu, work: &Work, weights: &[Linear]) -> Result<Plan> {
+    let numbers = |count: usize| Buffer::zeroed(gpu, "numbers", 4 * (work.tokens * count) as u64);
+    let (x, y) = (numbers(work.shape[1])?, numbers(work.shape[0])?);
     let epilogue = Epilogue::Store { y: &y };
-    let steps = matvec::steps(gpu, "matvec", &linear, &x, None, epilogue)?;
-    Plan::new(gpu, [steps.as_slice(); DISPATCHES].concat())
-}
-
-fn matmul_plan(gpu: &Gpu) -> Result<Plan> {
-    let linear = Linear::random(gpu, "matmul", Order::Plain, Format::Q4_1, MATMUL)?;
-    let [x, y] = buffers(gpu, [TOKENS * MATMUL[1], TOKENS * MATMUL[0]])?;
-    let epilogue = Epilogue::Store { y: &y };
-    let steps = matmul::steps(gpu, "matmul", &linear, &x, TOKENS, 0, epilogue)?;
-    Plan::new(gpu, [steps.as_slice(); DISPATCHES].concat())
-}
-
-fn buffers(gpu: &Gpu, counts: [usize; 2]) -> Result<[Buffer; 2]> {
-    let numbers = |count: usize| Buffer::zeroed(gpu, "numbers", 4 * count as u64);
-    Ok([numbers(counts[0])?, numbers(counts[1])?])
+    let mut steps = Vec::new();
+    for linear in weights {
+        steps.extend(match work.tokens {
+            1 => matvec::steps(gpu, work.kernel, linear, &x, None, epilogue)?,
+            tokens => matmul::steps(gpu, work.kernel, linear, &x, tokens, 0, epilogue)?,
+        });
+    }
+    Plan::new(gpu, steps)
 }
