@@ -38,6 +38,8 @@ pub struct LoadOptions {
     pub model: PathBuf,
     /// How the KV cache stores numbers.
     pub kv: KvFormat,
+    /// Where tuning and compiled pipelines are kept; by default nowhere.
+    pub cache: Option<PathBuf>,
     /// The longest conversation in tokens; by default what the model was made for, up to 32,768.
     pub context: Option<usize>,
     /// A LoRA adapter's folder.
@@ -199,7 +201,7 @@ impl Engine {
         adapter: Option<&LoraAdapter>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self> {
-        let gpu = Gpu::open(options.device.as_deref())?;
+        let gpu = Gpu::open_with(options.device.as_deref(), options.cache.as_deref())?;
         let mut model = Llama::load(&gpu, source, config, progress)?;
         if let Some(adapter) = adapter {
             model.set_adapter(&gpu, adapter)?;

@@ -2,6 +2,7 @@
 
 use crate::engine::{AdapterMode, Engine, LoadOptions, Policy};
 use crate::error::{Error, Result};
+use crate::gpu::Gpu;
 use crate::kernels::KvFormat;
 use crate::mask::LayerMask;
 use crate::model::synthetic::Synthetic;
@@ -59,6 +60,7 @@ impl ModelOptions {
             device: self.device.clone(),
             model,
             kv: self.kv,
+            cache: pull::cache_folder().ok(),
             context: self.context,
             ..LoadOptions::default()
         }
@@ -103,7 +105,15 @@ pub(super) fn load_with(options: &ModelOptions, adapter: &AdapterOptions) -> Res
     let bar = byte_bar("loading");
     let engine = Engine::load(&options, &mut |done, total| update(&bar, done, total))?;
     bar.finish_and_clear();
+    report_ignored(&engine.gpu);
     Ok(engine)
+}
+
+/// Says why a stored tuning was not used.
+pub(super) fn report_ignored(gpu: &Gpu) {
+    if let Some(why) = &gpu.ignored {
+        eprintln!("{why}");
+    }
 }
 
 /// Makes a model of random weights with a progress bar.
@@ -114,6 +124,7 @@ pub(super) fn synthesise(model: &Synthetic, options: &ModelOptions) -> Result<En
         update(&bar, done, total)
     })?;
     bar.finish_and_clear();
+    report_ignored(&engine.gpu);
     Ok(engine)
 }
 

@@ -154,7 +154,7 @@ impl Engine {
     /// Runs steps in submissions that stay within the adapter's budget.
     pub(crate) fn run_paced(&self, steps: Vec<Step>) -> Result<()> {
         for steps in super::paced(&self.gpu, steps) {
-            Plan::new(&self.gpu, steps)?.submit(&self.gpu, None);
+            Plan::new(&self.gpu, steps)?.submit(&self.gpu, None, |_| {});
         }
         self.gpu.poll()
     }

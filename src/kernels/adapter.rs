@@ -1,6 +1,6 @@
 //! A low-rank update of a matrix product (LoRA): shared by matvec, matmul and matmul_backward.
 
-use crate::gpu::{Buffer, Variant};
+use crate::gpu::{Buffer, Resource, Variant};
 
 /// `B h`, added to a product; backward, `A^T dh`. See `shaders/adapter/lora.wgsl`.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +22,10 @@ pub(super) fn apply(adapter: Option<Adapter<'_>>, variant: Variant) -> Variant {
     }
 }
 
-pub(super) fn bindings(adapter: Option<Adapter<'_>>) -> Vec<(&'static str, &Buffer)> {
-    adapter.map_or_else(Vec::new, |adapter| vec![("h", adapter.h), ("b", adapter.b)])
+pub(super) fn bindings(adapter: Option<Adapter<'_>>) -> Vec<(&'static str, Resource<'_>)> {
+    adapter.map_or_else(Vec::new, |adapter| {
+        vec![("h", adapter.h.into()), ("b", adapter.b.into())]
+    })
 }
 
 /// Without and with an adapter, for tests that compose every variant.

@@ -1,7 +1,7 @@
 //! What happens to a matrix product before it is stored: shared by matvec and matmul.
 
 use super::KvFormat;
-use crate::gpu::{Buffer, Variant};
+use crate::gpu::{Buffer, Resource, Variant};
 use crate::weights::pack::{Linear, Order};
 
 /// The end of a product of `rows` rows.
@@ -95,17 +95,17 @@ impl Epilogue<'_> {
         }
     }
 
-    pub(super) fn bindings(&self) -> Vec<(&'static str, &Buffer)> {
+    pub(super) fn bindings(&self) -> Vec<(&'static str, Resource<'_>)> {
         match self {
             Self::Store { y } | Self::Slots { y } | Self::Residual { y } | Self::SiluMul { y } => {
-                vec![("y", y)]
+                vec![("y", (*y).into())]
             }
-            Self::Gated { y, gate } => vec![("y", y), ("gate", gate)],
+            Self::Gated { y, gate } => vec![("y", (*y).into()), ("gate", (*gate).into())],
             Self::Rope(rope) => vec![
-                ("rotations", rope.rotations),
-                ("state", rope.state),
-                ("queries", rope.queries),
-                ("kv", rope.kv),
+                ("rotations", rope.rotations.into()),
+                ("state", rope.state.into()),
+                ("queries", rope.queries.into()),
+                ("kv", rope.kv.into()),
             ],
         }
     }

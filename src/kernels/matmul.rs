@@ -1,8 +1,6 @@
 //! `Y = epilogue(X W^T)` for many tokens: prefill. See `shaders/matmul.wgsl`.
 
-use super::{
-    Adapter, Epilogue, adapter, by_class, op, weight_bindings, weights_module, workgroups,
-};
+use super::{Adapter, Epilogue, adapter, op, weight_bindings, with_weights, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 use crate::weights::Format;
@@ -22,16 +20,22 @@ crate::params! {
     }
 }
 
-/// Tokens of a workgroup, in both modules.
-const TOKENS: usize = 32;
+/// Tokens of a workgroup.
+fn workgroup_tokens(class: &Class) -> usize {
+    match class.one_subgroup() {
+        true => 32,
+        false => 8 * class.tuning.groups as usize,
+    }
+}
 
 pub(super) fn variant(class: &Class, format: Format) -> Variant {
-    Variant::new("matmul")
-        .import("weights", weights_module(format))
-        .import(
-            "tile",
-            by_class(class, "lib/matmul_subgroup", "lib/matmul_workgroup"),
-        )
+    let variant = with_weights(Variant::new("matmul"), class, format);
+    match class.one_subgroup() {
+        true => variant.import("tile", "lib/matmul_subgroup"),
+        false => variant
+            .import("tile", "lib/matmul_workgroup")
+            .set("GROUPS", class.tuning.groups),
+    }
 }
 
 /// Steps of the product, one per slice of the matrix. `x` is `[tokens, columns]`, its first token at `position`.
@@ -46,7 +50,7 @@ pub fn steps(
 ) -> Result<Vec<Step>> {
     super::assert_holds(label, x, tokens * linear.columns);
     let step = |slice: &crate::weights::pack::Slice| {
-        let mut bindings = vec![("x", x)];
+        let mut bindings = vec![("x", x.into())];
         bindings.extend(weight_bindings(slice));
         bindings.extend(adapter::bindings(adapter));
         bindings.extend(epilogue.bindings());
@@ -61,7 +65,7 @@ pub fn steps(
         let flops = 2 * (slice.tiles.len() * TILE * linear.columns * tokens) as u64;
         let size = [
             workgroups(slice.tiles.len()),
-            workgroups(tokens.div_ceil(TOKENS)),
+            workgroups(tokens.div_ceil(workgroup_tokens(&gpu.class))),
             1,
         ];
         Ok(Step::new(label, &op, &params, size).cost(slice.bytes, flops))

@@ -1,6 +1,6 @@
 //! `dX = dY W + dH A`: the gradient of a product with respect to its input. See `shaders/matmul_backward.wgsl`.
 
-use super::{Adapter, adapter, by_class, op, weight_bindings, weights_module, workgroups};
+use super::{Adapter, adapter, by_class, op, weight_bindings, with_weights, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 use crate::weights::Format;
@@ -31,9 +31,7 @@ pub(super) fn variant(class: &Class, format: Format) -> Variant {
         "lib/matmul_backward_subgroup",
         "lib/matmul_backward_workgroup",
     );
-    Variant::new("matmul_backward")
-        .import("weights", weights_module(format))
-        .import("tile", tile)
+    with_weights(Variant::new("matmul_backward"), class, format).import("tile", tile)
 }
 
 /// Steps of the product, one per slice of the matrix: `dy [tokens, slots]` to `dx [tokens, columns]`.
@@ -50,7 +48,7 @@ pub fn steps(
     let step = |(index, slice): (usize, &Slice)| {
         // The low-rank part belongs to the whole matrix: it goes in once.
         let adapter = adapter.filter(|_| index == 0);
-        let mut bindings = vec![("dy", dy), ("dx", dx)];
+        let mut bindings = vec![("dy", dy.into()), ("dx", dx.into())];
         bindings.extend(weight_bindings(slice));
         bindings.extend(adapter::bindings(adapter));
         let variant = adapter::apply(adapter, variant(&gpu.class, slice.format));

@@ -1,8 +1,6 @@
 //! `y = epilogue(W prologue(x))` for one vector: decode. See `shaders/matvec.wgsl`.
 
-use super::{
-    Adapter, Epilogue, adapter, by_class, op, weight_bindings, weights_module, workgroups,
-};
+use super::{Adapter, Epilogue, adapter, op, weight_bindings, with_weights, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 use crate::weights::Format;
@@ -32,12 +30,13 @@ pub struct Norm<'a> {
 }
 
 pub(super) fn variant(class: &Class, format: Format, epsilon: Option<f32>) -> Variant {
-    let variant = Variant::new("matvec")
-        .import("weights", weights_module(format))
-        .import(
-            "lanes",
-            by_class(class, "lib/matvec_subgroup", "lib/matvec_workgroup"),
-        );
+    let variant = with_weights(Variant::new("matvec"), class, format);
+    let variant = match class.one_subgroup() {
+        true => variant.import("lanes", "lib/matvec_subgroup"),
+        false => variant
+            .import("lanes", "lib/matvec_workgroup")
+            .set("SLICES", class.tuning.slices),
+    };
     match epsilon {
         None => variant.import("prologue", "prologue/plain"),
         Some(epsilon) => variant
@@ -63,8 +62,8 @@ pub fn steps(
     );
     let step = |slice: &crate::weights::pack::Slice| {
         let variant = variant(&gpu.class, slice.format, norm.map(|norm| norm.epsilon));
-        let mut bindings = vec![("x", x)];
-        bindings.extend(norm.map(|norm| ("gamma", norm.gamma)));
+        let mut bindings = vec![("x", x.into())];
+        bindings.extend(norm.map(|norm| ("gamma", norm.gamma.into())));
         bindings.extend(weight_bindings(slice));
         bindings.extend(adapter::bindings(adapter));
         bindings.extend(epilogue.bindings());

@@ -35,7 +35,7 @@ pub mod silu_mul_backward;
 pub use adapter::Adapter;
 pub use epilogue::{Epilogue, Rope};
 
-use crate::gpu::{Buffer, Class, Gpu, Variant};
+use crate::gpu::{Buffer, Class, Gpu, Resource, Variant};
 use crate::weights::Format;
 use crate::weights::pack::Slice;
 
@@ -87,22 +87,32 @@ fn reduce(class: &Class) -> &'static str {
     by_class(class, "lib/reduce_subgroup", "lib/reduce_workgroup")
 }
 
-/// The shader module of a weight format.
-pub fn weights_module(format: Format) -> &'static str {
-    match format {
+/// Composes a kernel with the module of a weight format, and those that read its words.
+fn with_weights(variant: Variant, class: &Class, format: Format) -> Variant {
+    let [quants, scales] = if class.tuning.textures {
+        ["lib/quants_texture", "lib/scales_texture"]
+    } else {
+        ["lib/quants_buffer", "lib/scales_buffer"]
+    };
+    let weights = match format {
         Format::F32 => "weights/f32",
         Format::F16 => "weights/f16",
         Format::Bf16 => "weights/bf16",
         Format::Q8_0 => "weights/q8_0",
         Format::Q4_0 => "weights/q4_0",
         Format::Q4_1 => "weights/q4_1",
-    }
+    };
+    variant
+        .import("weights", weights)
+        .import("quants", quants)
+        .import("scales", scales)
 }
 
 /// The bindings of a slice of weights.
-fn weight_bindings(slice: &Slice) -> Vec<(&'static str, &Buffer)> {
-    let scales = slice.scales.as_ref().map(|scales| ("scales", scales));
-    std::iter::once(("quants", &slice.quants))
+fn weight_bindings(slice: &Slice) -> Vec<(&'static str, Resource<'_>)> {
+    let scales = slice.scales.as_ref();
+    let scales = scales.map(|scales| ("scales", scales.resource()));
+    std::iter::once(("quants", slice.quants.resource()))
         .chain(scales)
         .collect()
 }
@@ -113,7 +123,7 @@ pub fn all_variants() -> Vec<Variant> {
     for class in [Class::software_example(), Class::gpu_example()] {
         let reduce = reduce(&class);
         for format in Format::ALL {
-            variants.push(embed::variant(format));
+            variants.push(embed::variant(&class, format));
             for adapter in adapter::example_variants() {
                 for epilogue in epilogue::example_variants() {
                     variants.push(epilogue(adapter(matvec::variant(&class, format, None))));
@@ -177,10 +187,10 @@ fn workgroups(count: usize) -> u32 {
 }
 
 /// The step of a single-slice kernel needs the device to make its pipeline.
-fn op<P: crate::gpu::Params>(
+fn op<'a, P: crate::gpu::Params>(
     gpu: &Gpu,
     variant: Variant,
-    buffers: &[(&str, &Buffer)],
+    resources: &[(&str, impl Into<Resource<'a>> + Copy)],
 ) -> crate::Result<crate::gpu::Op> {
-    Ok(gpu.pipeline::<P>(variant)?.bind(gpu, buffers))
+    Ok(gpu.pipeline::<P>(variant)?.bind(gpu, resources))
 }

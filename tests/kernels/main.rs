@@ -31,7 +31,7 @@ mod sample;
 mod silu_mul_backward;
 mod tolerance;
 
-use first_wgpu::gpu::{Buffer, Gpu, Plan, Step};
+use first_wgpu::gpu::{Buffer, Class, Gpu, Plan, Step, Tuning};
 use first_wgpu::weights::pack::{Linear, Order};
 use first_wgpu::weights::{Format, TensorView};
 use libtest_mimic::{Arguments, Trial};
@@ -80,6 +80,7 @@ fn main() {
     let ignored = Gpu::list().is_empty();
     let families: [(&str, Family); 2] =
         [("as_the_adapter_likes", own), ("as_any_gpu_can", portable)];
+    let products: [(&str, Test); 2] = [("matmul", matmul::test), ("matvec", matvec::test)];
     let trials = tests.iter().flat_map(|(name, test)| {
         families.map(|(family, gpu)| {
             let test = *test;
@@ -94,13 +95,46 @@ fn main() {
             }
         })
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+    // What the tuner may choose, beyond the defaults.
+    let candidates = products.iter().map(|(name, test)| {
+        let test = *test;
+        let trial = Trial::test(format!("{name}::every_candidate"), move || {
+            every_candidate(test);
+            Ok(())
+        });
+        trial
+            .with_ignored_flag(ignored)
+            .with_kind(if ignored { "no GPU adapter" } else { "" })
+    });
+    let trials = trials.chain(candidates).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// Runs a test with every module and every size that the tuner may choose on this adapter. Not with every
+/// pair of them: a size knows nothing of where weights are kept.
+fn every_candidate(test: Test) {
+    let mut gpu = Gpu::open(None).expect("an adapter was listed");
+    let default = gpu.class.tuning;
+    let candidates = Tuning::candidates(&gpu.class);
+    for (index, candidate) in candidates.iter().enumerate() {
+        let sizes = candidate.matmul_candidates();
+        gpu.class.tuning = sizes[index % sizes.len()];
+        let kept = candidate.textures == (index % 2 == 1) || candidate.one_subgroup;
+        if kept && gpu.class.tuning != default {
+            test(&gpu);
+        }
+    }
 }
 
 /// The adapter with all it offers.
 fn own() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| Gpu::open(None).expect("an adapter was listed"))
+}
+
+/// What any adapter may use: weights in buffers, workgroups of 128 and 64.
+fn portable_tuning() -> Tuning {
+    Class::gpu_example().tuning
 }
 
 /// The adapter as if it offered only what WebGPU guarantees: no subgroups, no immediates.
@@ -110,6 +144,7 @@ fn portable() -> &'static Gpu {
         let mut gpu = Gpu::open(None).expect("an adapter was listed");
         gpu.class.subgroup = None;
         gpu.class.immediates = false;
+        gpu.class.tuning = portable_tuning();
         gpu
     })
 }

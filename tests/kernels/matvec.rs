@@ -12,7 +12,14 @@ pub(crate) fn test(gpu: &Gpu) {
     for (index, format) in Format::ALL.into_iter().enumerate() {
         // Of the ranks 8, 16 and 24, each with some formats: a pipeline takes long to make.
         let some_rank = 8 * (1 + index % 3);
-        let rows = prop_oneof![Just(1usize), 31..34usize, 33..200usize, 60..200usize];
+        let rows = prop_oneof![
+            Just(1usize),
+            31..34usize,
+            33..200usize,
+            60..200usize,
+            // More than a row of any texture that weights are kept in.
+            Just(700)
+        ];
         let sizes = (
             rows,
             1..33usize,
