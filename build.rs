@@ -1,4 +1,5 @@
-//! Rebuilds the crate when a shader changes: the shaders are embedded as files.
+//! Rebuilds the crate when a file changes that is embedded in it.
 fn main() {
     println!("cargo::rerun-if-changed=shaders");
+    println!("cargo::rerun-if-changed=adapters");
 }

@@ -1,64 +1,17 @@
 #!/usr/bin/env python3
 """Exact outputs of the generated tiny model, for tests/golden/: the llama forward pass written out in
-NumPy with f64 arithmetic, independent of the engine.
+NumPy with f64 arithmetic, independent of the engine; alone, and with a LoRA adapter in PEFT's format.
 
     cargo run --example tiny-model -- /tmp/tiny.gguf && scripts/make-goldens.py /tmp/tiny.gguf tests/golden
 """
 
 import json
-import struct
 import sys
 from pathlib import Path
 
 import numpy as np
 
-SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-
-
-def read_gguf(path):
-    """Metadata and f32 tensors of a GGUF file."""
-    data, at = Path(path).read_bytes(), 0
-
-    def take(code):
-        nonlocal at
-        (value,) = struct.unpack_from("<" + code, data, at)
-        at += struct.calcsize(code)
-        return value
-
-    def text():
-        nonlocal at
-        length = take("Q")
-        at += length
-        return data[at - length : at].decode()
-
-    def value(kind):
-        if kind == 8:
-            return text()
-        if kind == 9:
-            inner, count = take("I"), take("Q")
-            return [value(inner) for _ in range(count)]
-        return take(SCALARS[kind])
-
-    assert data[:4] == b"GGUF"
-    at = 8
-    tensors, keys = take("Q"), take("Q")
-    meta = {}
-    for _ in range(keys):
-        key = text()
-        meta[key] = value(take("I"))
-    infos = []
-    for _ in range(tensors):
-        name = text()
-        shape = [take("Q") for _ in range(take("I"))]
-        infos.append((name, shape[::-1], take("I"), take("Q")))
-    alignment = meta.get("general.alignment", 32)
-    start = -(-at // alignment) * alignment
-    result = {}
-    for name, shape, kind, offset in infos:
-        assert kind == 0, f"{name} is not f32"
-        count = int(np.prod(shape))
-        result[name] = np.frombuffer(data, "<f4", count, start + offset).reshape(shape).astype(np.float64)
-    return meta, result
+from read_gguf import read_gguf
 
 
 def rms_norm(x, gamma, epsilon):
@@ -104,19 +57,77 @@ def forward(meta, w, ids, skipped):
     return np.stack(states), normed, normed @ w.get("output.weight", w["token_embd.weight"]).T
 
 
+RANK, ALPHA = 3, 12
+PARTS = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def gguf_rows(x, heads):
+    """Rows of q_proj or k_proj in the order of GGUF files, from that of Hugging Face's checkpoints."""
+    return x.reshape(heads, 2, -1, x.shape[-1]).swapaxes(1, 2).reshape(x.shape)
+
+
+def make_adapter(meta, w, folder):
+    """Writes a random LoRA adapter in PEFT's format, and returns the weights that it makes of the model's."""
+    random, adapted, tensors = np.random.default_rng(5), dict(w), {}
+    heads = {"attn_q": meta["llama.attention.head_count"], "attn_k": meta["llama.attention.head_count_kv"]}
+    for layer in range(meta["llama.block_count"]):
+        for part, own in PARTS.items():
+            name = f"blk.{layer}.{own}.weight"
+            rows, columns = w[name].shape
+            a = random.normal(0, columns**-0.5, (RANK, columns)).astype("<f4")
+            b = random.normal(0, 0.1, (rows, RANK)).astype("<f4")
+            for letter, value in (("A", a), ("B", b)):
+                tensors[f"base_model.model.model.layers.{layer}.{part}.lora_{letter}.weight"] = value
+            update = ALPHA / RANK * b.astype(np.float64) @ a
+            adapted[name] = w[name] + (gguf_rows(update, heads[own]) if own in heads else update)
+    header, data = {}, b""
+    for name, value in sorted(tensors.items()):
+        end = len(data) + value.nbytes
+        header[name] = {"dtype": "F32", "shape": value.shape, "data_offsets": [len(data), end]}
+        data += value.tobytes()
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    options = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": "tiny",
+        "r": RANK,
+        "lora_alpha": ALPHA,
+        "target_modules": [part.split(".")[1] for part in PARTS],
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(options, indent=1) + "\n")
+    return adapted
+
+
 def main():
     model, folder = sys.argv[1], Path(sys.argv[2])
     meta, w = read_gguf(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    # The text of the tiny model's chat template, as token ids: specials, then bytes and merges by name.
-    vocab = {token: index for index, token in enumerate(meta["tokenizer.ggml.tokens"])}
-    plain = lambda text: [vocab["Ġ" if c == " " else "Ċ" if c == "\n" else c] for c in text]
     cases = [
         ("bcd fgj", "", set()),
         ("kmpqvwxyz " * 5, "", set()),
         ("bcd fgj", "1", {(1, "attn"), (1, "mlp")}),
         ("kmpqvwxyz " * 5, "0.attn,3.mlp", {(0, "attn"), (3, "mlp")}),
     ]
+    write(meta, w, cases, folder)
+    # With an adapter in the same folder.
+    write(meta, make_adapter(meta, w, folder / "lora"), cases[1:3], folder / "lora")
+
+
+def write(meta, w, cases, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    # The text of the tiny model's chat template, as token ids: specials, then bytes and merges by name.
+    vocab = {token: index for index, token in enumerate(meta["tokenizer.ggml.tokens"])}
+    plain = lambda text: [vocab["Ġ" if c == " " else "Ċ" if c == "\n" else c] for c in text]
     entries = []
     for index, (text, mask, skipped) in enumerate(cases):
         ids = plain(text)

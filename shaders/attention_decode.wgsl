@@ -5,7 +5,7 @@
 //   kv       the cache of this layer, see kv_layout; the token's own key and value are in it
 //   y        [Q]  f32
 //
-// A workgroup owns one query head. Lanes own positions while scores are computed and dimensions while
+// A workgroup owns SHARED query heads that read the same keys. Lanes own positions while scores are computed and dimensions while
 // values are summed; `attend` says how they exchange. Online softmax (arXiv 1805.02867), sums in f32.
 
 struct Params {
@@ -21,11 +21,12 @@ struct Params {
 override HEADS: u32;
 override KV_HEADS: u32;
 override FOURS: u32; // D / 4, at most 32
+override SHARED: u32; // query heads of a workgroup
 #import attend
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = workgroup.x;
+    let head = workgroup.x * SHARED;
     let keys = state.y + params.position + 1u;
     attend(head * FOURS, head / (HEADS / KV_HEADS) * FOURS, keys, lane);
 }

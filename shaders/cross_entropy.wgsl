@@ -1,7 +1,7 @@
 // loss_t = log(sum_v exp(logits[t, v])) - logits[t, target_t]: the cross-entropy of each token, in nats.
 //
 //   logits   [tokens, V]  f32
-//   targets  [tokens]     token ids
+//   targets  [tokens]     token ids; a token whose target is no id has no loss
 //   losses   [tokens]     f32
 //
 // A workgroup owns one token; sums are f32, taken after the largest logit was subtracted.
@@ -30,6 +30,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     sum = reduce_sum(vec4<f32>(sum), lane).x;
     if (lane == 0u) {
-        losses[workgroup.x] = log(sum) + most - logits[first + targets[workgroup.x]];
+        let target_id = targets[workgroup.x];
+        let loss = log(sum) + most - logits[first + min(target_id, params.vocab - 1u)];
+        losses[workgroup.x] = select(0.0, loss, target_id < params.vocab);
     }
 }

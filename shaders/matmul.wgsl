@@ -1,7 +1,8 @@
-// Y = epilogue(X W^T): a weight matrix times many vectors, for prefill.
+// Y = epilogue(X W^T + H B^T): a weight matrix times many vectors, for prefill.
 //
 //   X   [tokens, columns]  f32
 //   W   [rows, columns]    packed in tiles of 32 rows by `weights`
+//   H, B                   the low-rank update of `adapter`, where there is one
 //
 // A workgroup owns one tile of rows (x) and TOKENS tokens (y), and decodes each weight once for all of
 // them. `tile` says how lanes share the work. Sums are f32, in the order of the columns. Tokens past the
@@ -17,6 +18,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>; // [tokens, columns / 4]
 #import weights
+#import adapter
 #import epilogue
 #import tile
 

@@ -1,7 +1,8 @@
-// y = epilogue(W prologue(x)): a weight matrix times one vector, for decode.
+// y = epilogue(W prologue(x) + B h): a weight matrix times one vector, for decode.
 //
-//   x   [columns]        the vector, residual stream or activation, f32
-//   W   [rows, columns]  packed in tiles of 32 rows by `weights`
+//   x     [columns]        the vector, residual stream or activation, f32
+//   W     [rows, columns]  packed in tiles of 32 rows by `weights`
+//   h, B                   the low-rank update of `adapter`, where there is one
 //
 // A workgroup owns one tile. Rows go to lanes, so that a dot product needs no reduction over lanes;
 // `lanes` says how many lanes there are, how the vector reaches them and whether columns are shared out
@@ -19,6 +20,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>; // [columns / 4]
 #import weights
 #import prologue
+#import adapter
 #import epilogue
 #import lanes
 
@@ -45,9 +47,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             sums[slot] += fma(weights.scale, sum.x + sum.y + sum.z + sum.w, weights.offset * x_sum);
         }
     }
+    let tile = params.first_tile + workgroup.x;
+    for (var i = local.y; i < adapter_fours(); i += SLICES) {
+        for (var slot = 0u; slot < SLOTS; slot++) {
+            sums[slot] += dot(adapter_b(tile * 32u + slot * LANES + lane, i), adapter_h(0u, i));
+        }
+    }
     if (combine(&sums, &squares, local)) {
         let factor = prologue_factor(squares, params.blocks * 32u);
-        let tile = params.first_tile + workgroup.x;
         for (var slot = 0u; slot < SLOTS / 2u; slot++) {
             finish(0u, tile, slot * LANES + lane, factor * sums[slot], factor * sums[slot + SLOTS / 2u]);
         }

@@ -6,6 +6,7 @@
 pub mod kernels;
 pub mod plot;
 pub mod scaling;
+pub mod tune;
 
 use crate::engine::{Engine, Event, Policy, Request};
 use crate::error::Result;

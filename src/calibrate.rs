@@ -113,7 +113,7 @@ pub fn block_influence(engine: &Engine, examples: &[Tokens]) -> Result<Vec<f64>>
     Ok(sums.into_iter().map(|sum| sum / tokens as f64).collect())
 }
 
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| {
         a.iter()
             .zip(b)
@@ -123,23 +123,33 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
 }
 
-/// Skips `count` units one after another, each time the one that costs least on top of those before; only
-/// the `candidates` least influential of those that are left are tried. Returns the mask and its loss.
+/// How far a search goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// The most units to skip.
+    pub units: usize,
+    /// The most that the loss may rise, in nats.
+    pub loss: f64,
+    /// How many of the least influential units that are left each step tries.
+    pub candidates: usize,
+}
+
+/// Skips units one after another, each time the one that costs least on top of those before, until the budget
+/// is spent. `base` is the loss of the full model. Returns the mask and its loss.
 pub fn greedy(
     engine: &Engine,
     examples: &[Tokens],
-    influences: &[Influence],
-    count: usize,
-    candidates: usize,
+    (base, influences): (f64, &[Influence]),
+    budget: Budget,
     progress: &mut Progress<'_>,
 ) -> Result<(LayerMask, f64)> {
     let mut left: Vec<_> = influences.to_vec();
     left.sort_by(|a, b| a.loss_change.total_cmp(&b.loss_change));
-    let mut best = (LayerMask::full(engine.model.config.layers), f64::NAN);
-    let (mut done, total) = (0, (count * candidates) as u64);
-    for _ in 0..count {
+    let mut best = (LayerMask::full(engine.model.config.layers), base);
+    let (mut done, total) = (0, (budget.units * budget.candidates) as u64);
+    for _ in 0..budget.units {
         let mut found: Option<(usize, LayerMask, f64)> = None;
-        for (index, influence) in left.iter().take(candidates).enumerate() {
+        for (index, influence) in left.iter().take(budget.candidates).enumerate() {
             let mask = influence.unit.skipped_from(&best.0);
             let loss = loss(engine, examples, &mask)?;
             if found.as_ref().is_none_or(|(_, _, least)| loss < *least) {
@@ -153,6 +163,9 @@ pub fn greedy(
         let Some((index, mask, loss)) = found else {
             break;
         };
+        if loss > base + budget.loss {
+            break;
+        }
         left.remove(index);
         best = (mask, loss);
     }

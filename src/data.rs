@@ -73,6 +73,11 @@ impl Line {
 
 /// Reads a file; a line that is not an example is an error that names it.
 pub fn read(path: &Path) -> Result<Vec<Example>> {
+    read_with(path, &mut Err)
+}
+
+/// Reads a file; `bad` hears of each line that is not an example, and stops or leaves it out.
+pub fn read_with(path: &Path, bad: &mut dyn FnMut(Error) -> Result<()>) -> Result<Vec<Example>> {
     let file = std::fs::File::open(path).map_err(|error| Error::read(path, error))?;
     let mut examples = Vec::new();
     for (index, line) in std::io::BufReader::new(file).lines().enumerate() {
@@ -82,13 +87,14 @@ pub fn read(path: &Path) -> Result<Vec<Example>> {
         }
         let parsed = serde_json::from_str::<Line>(&line).map_err(|error| error.to_string());
         let example = parsed.and_then(|line| line.example().map_err(str::to_owned));
-        examples.push(example.map_err(|what| {
-            Error::file(
+        match example {
+            Ok(example) => examples.push(example),
+            Err(what) => bad(Error::file(
                 path,
                 format!("line {}: {what}", index + 1),
                 "correct the line or take it out",
-            )
-        })?);
+            ))?,
+        }
     }
     if examples.is_empty() {
         return Err(Error::file(

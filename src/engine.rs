@@ -4,9 +4,11 @@
 //! the layer is encoded, then decodes under the mask that came out. Nothing that is masked is encoded.
 
 mod decode;
-mod inspect;
+pub mod inspect;
 mod prefill;
 
+use crate::adapter::LoraAdapter;
+use crate::adapter::merged::Merged;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuTime, Plan, Step};
 use crate::kernels::KvFormat;
@@ -36,8 +38,24 @@ pub struct LoadOptions {
     pub model: PathBuf,
     /// How the KV cache stores numbers.
     pub kv: KvFormat,
+    /// Where tuning and compiled pipelines are kept; by default nowhere.
+    pub cache: Option<PathBuf>,
     /// The longest conversation in tokens; by default what the model was made for, up to 32,768.
     pub context: Option<usize>,
+    /// A LoRA adapter's folder.
+    pub adapter: Option<PathBuf>,
+    /// How the adapter is applied.
+    pub adapter_mode: AdapterMode,
+}
+
+/// How a LoRA adapter is applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AdapterMode {
+    /// Beside the weights, whenever they are used: a few more dispatches a layer.
+    #[default]
+    RunTime,
+    /// Added to the weights once, which are then stored as f32: no more dispatches, more bytes.
+    Merged,
 }
 
 /// The longest context unless more is asked for: tables grow with it.
@@ -132,8 +150,28 @@ impl Engine {
         } else {
             None
         };
-        let mut engine = Self::assemble(options, &gguf, config, tokenizer, progress)?;
+        let adapter = options.adapter.as_deref();
+        let adapter = adapter
+            .map(|folder| LoraAdapter::load(folder, &config))
+            .transpose()?;
+        let merged = match (&adapter, options.adapter_mode) {
+            (Some(adapter), AdapterMode::Merged) => Some(Merged {
+                gguf: &gguf,
+                adapter,
+            }),
+            _ => None,
+        };
+        let source: &dyn Source = match &merged {
+            Some(merged) => merged,
+            None => &gguf,
+        };
+        let beside = adapter.as_ref().filter(|_| merged.is_none());
+        let mut engine = Self::assemble(options, source, config, tokenizer, beside, progress)?;
         engine.template = template;
+        if let Some(folder) = &options.adapter {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            engine.summary.name += &format!(" + {name}");
+        }
         Ok(engine)
     }
 
@@ -152,7 +190,7 @@ impl Engine {
         file.write_all(&tiny::vocabulary_bytes(config.vocab))
             .map_err(fail)?;
         let tokenizer = Tokenizer::from_gguf(&Gguf::open(file.path())?)?;
-        Self::assemble(options, model, config, tokenizer, progress)
+        Self::assemble(options, model, config, tokenizer, None, progress)
     }
 
     fn assemble(
@@ -160,11 +198,15 @@ impl Engine {
         source: &dyn Source,
         config: Config,
         tokenizer: Tokenizer,
+        adapter: Option<&LoraAdapter>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self> {
-        let gpu = Gpu::open(options.device.as_deref())?;
-        let model = Llama::load(&gpu, source, config, progress)?;
-        let decode = Decode::new(&gpu, &model.config)?;
+        let gpu = Gpu::open_with(options.device.as_deref(), options.cache.as_deref())?;
+        let mut model = Llama::load(&gpu, source, config, progress)?;
+        if let Some(adapter) = adapter {
+            model.set_adapter(&gpu, adapter)?;
+        }
+        let decode = model.decode_buffers(&gpu)?;
         let summary = summary(&model, &options.model);
         let path = options.model.clone();
         Ok(Self {

@@ -1,95 +1,336 @@
-//! What skipping costs: the loss of held-out answers under several policies, paired by answer.
+//! What skipping costs: loss and scores of held-out answers under several policies, paired by answer.
+//!
+//! A *policy* says what is skipped: routers, one mask, a mask for each task. Each can be measured with LoRA
+//! adapters and without. Beside the routers stand [`controls`] that skip as many weight bytes. The model with
+//! layers removed for good is among them: a masked layer has no dispatch and no cache, so a fixed mask computes
+//! what the smaller model would (`tests/end_to_end` compares the two).
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`controls`] | masks to compare with, at a given rate |
+//! | [`metrics`] | exact match, F1, ROUGE-L, BLEU, chrF |
+//! | [`mod@bootstrap`] | intervals |
+//! | [`meter`] | an engine whose results are noted |
+//! | [`journal`] | results that are there already |
+//! | [`report`] | tables, CSV, the picture |
 
-use crate::bench::paired_difference;
-use crate::calibrate::Progress;
+pub mod bootstrap;
+pub mod controls;
+pub mod journal;
+pub mod meter;
+pub mod metrics;
+pub mod report;
+
+use crate::calibrate::{Progress, cosine};
 use crate::data::Tokens;
-use crate::engine::{Engine, Policy};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::train::routed_mask;
+use crate::mask::{LayerMask, Sublayer};
+use crate::router::{Decision, Granularity, Router};
+use controls::{Budget, Control};
+use meter::Meter;
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
-/// What one policy costs.
-#[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
-    /// As it was asked for: `none`, `routed`, `even:5`.
+/// An answer to measure.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its task.
+    pub task: String,
+    /// Prompt and answer.
+    pub tokens: Tokens,
+    /// The answer as text.
+    pub reference: String,
+}
+
+/// Where the masks of a policy come from.
+#[derive(Clone, Debug)]
+pub enum Masks {
+    /// The same for every prompt.
+    Fixed(LayerMask),
+    /// Several, of which the mean is measured.
+    Several(Vec<LayerMask>),
+    /// One for each task.
+    PerTask(BTreeMap<String, LayerMask>),
+    /// From the prompt.
+    Routed(Box<Router>, Decision),
+}
+
+/// A policy, with an adapter or without.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// What tables call the policy.
+    pub policy: String,
+    /// What is skipped.
+    pub masks: Masks,
+    /// Index of the adapter.
+    pub adapter: Option<usize>,
+}
+
+/// A LoRA adapter.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// What tables call it.
     pub name: String,
-    /// Task of each answer.
-    pub tasks: Vec<String>,
-    /// Mean loss of each answer's tokens, in nats.
-    pub losses: Vec<f64>,
-    /// Share of the layers' weight bytes that each answer's mask skips.
-    pub skipped: Vec<f64>,
-    /// Each answer's mask, as what it skips.
+    /// What it holds, for the journal.
+    pub digest: String,
+    /// The only policy to measure it with; all of them if `None`.
+    pub policy: Option<String>,
+}
+
+/// One answer under one candidate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    /// What is skipped; more than one where the mean of several is measured.
     pub masks: Vec<String>,
+    /// Share of the layers' weight bytes.
+    pub skipped: f64,
+    /// Mean over the answer's tokens, in nats.
+    pub loss: f64,
+    /// What the model answers, one for each mask, if that was asked for.
+    pub answers: Vec<String>,
 }
 
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
+/// A candidate's results.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// The policy's name.
+    pub policy: String,
+    /// The adapter's name.
+    pub adapter: Option<String>,
+    /// Whether its masks come from the prompt.
+    pub routed: bool,
+    /// In the order of the items.
+    pub answers: Vec<Measured>,
 }
 
-impl Outcome {
-    /// Mean over the answers, in nats a token.
-    pub fn loss(&self) -> f64 {
-        mean(&self.losses)
-    }
-
-    /// Mean share of the layers' weight bytes.
-    pub fn skip_rate(&self) -> f64 {
-        mean(&self.skipped)
-    }
-
-    /// How many different masks there are.
-    pub fn distinct_masks(&self) -> usize {
-        let masks: std::collections::BTreeSet<_> = self.masks.iter().collect();
-        masks.len()
-    }
-
-    /// Difference of the loss from another policy's, answer by answer, with half the width of its 95 %
-    /// interval.
-    pub fn change(&self, from: &Self) -> Option<(f64, f64)> {
-        paired_difference(&from.losses, &self.losses)
-    }
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What is measured.
+    pub items: Vec<Item>,
+    /// What controls are searched on; none of `items`.
+    pub calibration: Vec<Item>,
+    /// Policies to measure.
+    pub candidates: Vec<Candidate>,
+    /// Indices of those at whose rates there are to be controls.
+    pub leads: Vec<usize>,
+    /// Which controls.
+    pub controls: Vec<Control>,
+    /// How many random masks.
+    pub seeds: u64,
+    /// The most tokens of an answer; `None` to measure losses alone.
+    pub answer_tokens: Option<usize>,
 }
 
-/// Measures every policy on every example; `examples` are tasks and token ids.
-pub fn run(
-    engine: &mut Engine,
-    examples: &[(String, Tokens)],
-    policies: &[(String, Policy)],
-    progress: &mut Progress<'_>,
-) -> Result<Vec<Outcome>> {
-    let empty = |(name, _): &(String, Policy)| Outcome {
-        name: name.clone(),
-        tasks: examples.iter().map(|(task, _)| task.clone()).collect(),
-        losses: Vec::new(),
-        skipped: Vec::new(),
-        masks: Vec::new(),
-    };
-    let mut outcomes: Vec<Outcome> = policies.iter().map(empty).collect();
-    let total = (examples.len() * policies.len()) as u64;
-    let mut done = 0;
-    for (_, example) in examples {
-        for ((_, policy), outcome) in policies.iter().zip(&mut outcomes) {
-            let mask = match policy {
-                Policy::Fixed(mask) => mask.clone(),
-                Policy::Routed(decision) => {
-                    // The answer must not help to choose the mask that it is measured under.
-                    routed_mask(engine, &example.ids[..example.answer], decision)?
-                }
-                Policy::Sticky => {
-                    unreachable!("no policy of an evaluation goes on with a conversation")
-                }
-            };
-            let losses = engine.losses(&example.ids, example.answer, &mask)?;
-            let losses: Vec<f64> = losses.into_iter().map(f64::from).collect();
-            outcome.losses.push(mean(&losses));
-            outcome.skipped.push(engine.summary.skip_rate(&mask));
-            outcome.masks.push(mask.to_string());
-            done += 1;
-            if progress(done, total).is_break() {
-                return Err(Error::Cancelled);
-            }
+/// Counts work, says so, and breaks off when told to.
+struct Counter<'a, 'b> {
+    done: u64,
+    total: u64,
+    progress: &'a mut Progress<'b>,
+}
+
+impl Counter<'_, '_> {
+    fn one(&mut self) -> Result<()> {
+        self.done += 1;
+        match (self.progress)(self.done.min(self.total), self.total) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Error::Cancelled),
         }
     }
-    Ok(outcomes)
+}
+
+/// Searches the controls, and measures everything on every item.
+pub fn run(
+    meter: &mut Meter<'_>,
+    plan: &Plan,
+    searching: &mut Progress<'_>,
+    measuring: &mut Progress<'_>,
+) -> Result<Vec<Row>> {
+    let mut candidates = plan.candidates.clone();
+    candidates.extend(control_candidates(meter, plan, searching)?);
+    let mut counter = Counter {
+        done: 0,
+        total: (candidates.len() * plan.items.len()) as u64,
+        progress: measuring,
+    };
+    let mut rows: Vec<Option<Row>> = vec![None; candidates.len()];
+    // Adapter by adapter, since changing it means loading the model again.
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    order.sort_by_key(|index| candidates[*index].adapter);
+    for index in order {
+        let candidate = &candidates[index];
+        let mut answers = Vec::new();
+        for item in &plan.items {
+            answers.push(meter.measure(candidate, item, plan.answer_tokens)?);
+            counter.one()?;
+        }
+        rows[index] = Some(Row {
+            policy: candidate.policy.clone(),
+            adapter: candidate
+                .adapter
+                .map(|index| meter.adapters()[index].name.clone()),
+            routed: matches!(candidate.masks, Masks::Routed(..)),
+            answers,
+        });
+    }
+    Ok(rows.into_iter().flatten().collect())
+}
+
+/// The controls of every lead, without an adapter and with those that go with them.
+fn control_candidates(
+    meter: &mut Meter<'_>,
+    plan: &Plan,
+    progress: &mut Progress<'_>,
+) -> Result<Vec<Candidate>> {
+    let mut found = Vec::new();
+    for &lead in &plan.leads {
+        let lead = &plan.candidates[lead];
+        let mut counter = Counter {
+            done: 0,
+            total: plan.items.len() as u64,
+            progress,
+        };
+        let mut masks = Vec::new();
+        for item in &plan.items {
+            masks.extend(meter.masks(lead, item)?);
+            counter.one()?;
+        }
+        let granularity = match &lead.masks {
+            Masks::Routed(router, _) => router.granularity,
+            _ => Granularity::Sublayer,
+        };
+        let rate = lead.policy.split_once('@').map(|(_, rate)| rate);
+        meter.set_adapter(None)?;
+        let summary = meter.engine().summary.clone();
+        let budget = Budget::of(&summary, granularity, &masks);
+        for &control in &plan.controls {
+            let masks = control_masks(meter, plan, &budget, control, counter.progress)?;
+            let adapters = adapters_of(control.name(), meter.adapters());
+            found.extend(adapters.map(|adapter| Candidate {
+                policy: match rate {
+                    Some(rate) => format!("{}@{rate}", control.name()),
+                    None => control.name().to_owned(),
+                },
+                masks: masks.clone(),
+                adapter,
+            }));
+        }
+    }
+    Ok(found)
+}
+
+/// No adapter, and those that are to be measured with a policy.
+pub fn adapters_of<'a>(
+    policy: &'a str,
+    adapters: &'a [Adapter],
+) -> impl Iterator<Item = Option<usize>> + 'a {
+    let goes = move |adapter: &Adapter| adapter.policy.as_deref().is_none_or(|own| own == policy);
+    let with = (0..adapters.len()).filter(move |index| goes(&adapters[*index]));
+    std::iter::once(None).chain(with.map(Some))
+}
+
+fn control_masks(
+    meter: &mut Meter<'_>,
+    plan: &Plan,
+    budget: &Budget<'_>,
+    control: Control,
+    progress: &mut Progress<'_>,
+) -> Result<Masks> {
+    let all: Vec<&Item> = plan.calibration.iter().collect();
+    Ok(match control {
+        Control::Even => Masks::Fixed(budget.even()?),
+        Control::Random => {
+            let masks = (1..=plan.seeds).map(|seed| budget.random(seed));
+            Masks::Several(masks.collect::<Result<_>>()?)
+        }
+        Control::BlockInfluence => {
+            let influence = block_influence(meter.engine(), &all, budget.granularity, progress)?;
+            Masks::Fixed(budget.least_influential(&influence))
+        }
+        Control::Greedy => Masks::Fixed(greedy(meter, &all, budget, progress)?),
+        Control::PerTask => {
+            let mut masks = BTreeMap::new();
+            for item in &plan.items {
+                if !masks.contains_key(&item.task) {
+                    let own: Vec<&Item> = all
+                        .iter()
+                        .copied()
+                        .filter(|other| other.task == item.task)
+                        .collect();
+                    if own.is_empty() {
+                        return Err(Error::input(
+                            format!("nothing to search a mask for task `{}` on", item.task),
+                            "give calibration data of every task, or leave out `per-task`",
+                        ));
+                    }
+                    masks.insert(item.task.clone(), greedy(meter, &own, budget, progress)?);
+                }
+            }
+            Masks::PerTask(masks)
+        }
+    })
+}
+
+fn greedy(
+    meter: &mut Meter<'_>,
+    items: &[&Item],
+    budget: &Budget<'_>,
+    progress: &mut Progress<'_>,
+) -> Result<LayerMask> {
+    // Every unit alone, then a few tries for each that is skipped.
+    let units = budget.summary.layers * budget.granularity.routers_per_layer();
+    let skipped = budget.counts.iter().sum::<usize>();
+    let mut counter = Counter {
+        done: 0,
+        total: ((units + 1 + 6 * skipped) * items.len()) as u64,
+        progress,
+    };
+    budget.greedy(&mut |mask| {
+        let mut sum = 0.0;
+        for item in items {
+            sum += meter.loss(item, mask)?;
+            counter.one()?;
+        }
+        Ok(sum / items.len() as f64)
+    })
+}
+
+/// Block influence, `[layer][attn, mlp]`: 1 - the mean over tokens of the cosine between what enters a sublayer
+/// and what leaves it (arXiv 2406.15786); where layers are skipped whole, of the layer (arXiv 2403.03853).
+fn block_influence(
+    engine: &Engine,
+    items: &[&Item],
+    granularity: Granularity,
+    progress: &mut Progress<'_>,
+) -> Result<Vec<[f64; 2]>> {
+    let hidden = engine.model.config.hidden;
+    let mut sums = vec![[0.0; 2]; engine.model.config.layers];
+    let mut counter = Counter {
+        done: 0,
+        total: items.len() as u64,
+        progress,
+    };
+    for item in items {
+        let mut entered = Vec::new();
+        engine.sublayer_states(&item.tokens.ids, &mut |layer, sublayer, [before, after]| {
+            if sublayer == Sublayer::Attn {
+                entered = before.to_vec();
+            }
+            let from = match granularity {
+                Granularity::Layer => &entered,
+                Granularity::Sublayer => before,
+            };
+            let rows = from.chunks_exact(hidden).zip(after.chunks_exact(hidden));
+            let turned: f64 = rows.map(|(a, b)| 1.0 - cosine(a, b)).sum();
+            match granularity {
+                // What the attention did is part of what the layer did.
+                Granularity::Layer if sublayer == Sublayer::Attn => {}
+                _ => sums[layer][sublayer as usize] += turned,
+            }
+        })?;
+        counter.one()?;
+    }
+    Ok(sums)
 }

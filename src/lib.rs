@@ -20,10 +20,11 @@
 //! | [`kernels`] | the host side of each shader | `gpu`, `weights` |
 //! | [`mod@reference`] | each kernel as plain loops on the CPU | nothing |
 //! | [`model`] | configuration, tokenizer, chat template, the plan, the KV cache | `kernels` |
+//! | [`adapter`] | LoRA adapters in PEFT's files | `mask`, `model` |
 //! | [`router`] | router files, decisions, controls | `mask` |
 //! | [`engine`] | a prompt through a model under a policy | all of these |
 //! | [`mod@train`] | routers from target masks | `engine` |
-//! | [`check`], [`calibrate`], [`eval`], [`mod@bench`], [`data`], [`pull`] | what the commands do | `engine` |
+//! | [`check`], [`calibrate`], [`eval`], [`mod@bench`], [`data`], [`pull`], [`shipped`] | what the commands do | `engine` |
 //! | [`cli`] | parse, call, print | everything |
 //!
 //! `docs/architecture.md` tells why.
@@ -33,6 +34,7 @@
 //! `T` tokens of a prompt or chunk, `H` hidden size, `Q` query heads x head size, `K` key/value heads x
 //! head size, `D` head size, `F` feed-forward size, `V` vocabulary size, `C` context length in tokens.
 
+pub mod adapter;
 pub mod bench;
 pub mod calibrate;
 pub mod check;
@@ -49,6 +51,7 @@ pub mod model;
 pub mod pull;
 pub mod reference;
 pub mod router;
+pub mod shipped;
 pub mod trace;
 pub mod train;
 pub mod weights;

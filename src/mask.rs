@@ -143,6 +143,16 @@ impl LayerMask {
             .count()
     }
 
+    /// Jaccard distance of what two masks of a model skip: 0 for the same sublayers, 1 for none in common.
+    pub fn distance(&self, other: &Self) -> f64 {
+        let (mut both, mut any) = (0.0, 0.0);
+        for (own, other) in self.runs.iter().flatten().zip(other.runs.iter().flatten()) {
+            both += f64::from(!own && !other);
+            any += f64::from(!own || !other);
+        }
+        if any == 0.0 { 0.0 } else { 1.0 - both / any }
+    }
+
     /// How many layers have both sublayers skipped.
     pub fn skipped_layers(&self) -> usize {
         self.runs.iter().filter(|runs| **runs == [false; 2]).count()
@@ -213,6 +223,18 @@ mod tests {
             ),
             (2, 2, 1)
         );
+    }
+
+    #[test]
+    fn distances_count_sublayers() {
+        let distance = |a, b| {
+            let mask = |text| LayerMask::parse(text, 8).expect("valid");
+            mask(a).distance(&mask(b))
+        };
+        assert_eq!(distance("3", "3"), 0.0);
+        assert_eq!(distance("3", "4"), 1.0);
+        assert_eq!(distance("3", "3.attn"), 0.5);
+        assert_eq!(distance("", ""), 0.0);
     }
 
     #[test]

@@ -5,9 +5,18 @@
 //! stream that enters its layer *on the path that the target mask makes* ([`features`]), so that a later
 //! layer learns from what it will see.
 
+pub mod checkpoint;
+pub mod log;
 pub mod logistic;
+mod network;
+pub mod parameters;
+mod random;
+pub mod run;
+pub mod schedule;
+pub mod trainer;
+mod workspace;
 
-use crate::calibrate::{Progress, Unit, greedy, influences};
+use crate::calibrate::{Budget, Progress, Unit, greedy, influences};
 use crate::data::{Example, Tokens};
 use crate::engine::{Engine, Policy, Request};
 use crate::error::{Error, Result};
@@ -34,29 +43,24 @@ pub fn by_task(examples: &[Example]) -> BTreeMap<String, Vec<&Example>> {
     tasks
 }
 
-/// A mask for one task: `count` units skipped, the cheapest first, measured on its examples. With the
-/// losses of the full model and under the mask.
+/// A mask for one task: units skipped within the budget, the cheapest first, measured on its examples. With the losses
+/// of the full model and under the mask.
 pub fn target_mask(
     engine: &Engine,
     examples: &[Tokens],
     units: &[Unit],
-    count: usize,
-    candidates: usize,
+    budget: Budget,
     progress: &mut Progress<'_>,
 ) -> Result<(LayerMask, [f64; 2])> {
-    let total = (units.len() + count * candidates) as u64;
+    let total = (units.len() + budget.units * budget.candidates) as u64;
     let (base, influences) = influences(engine, examples, units, &mut |done, _| {
         progress(done, total)
     })?;
     let measured = units.len() as u64;
-    let (mask, loss) = greedy(
-        engine,
-        examples,
-        &influences,
-        count,
-        candidates,
-        &mut |done, _| progress(measured + done, total),
-    )?;
+    let found = (base, influences.as_slice());
+    let (mask, loss) = greedy(engine, examples, found, budget, &mut |done, _| {
+        progress(measured + done, total)
+    })?;
     Ok((mask, [base, loss]))
 }
 

@@ -103,6 +103,8 @@ fn bad_model_files_are_refused() {
         &first(&["run", "-m", "nowhere.gguf", "hello"], b""),
     );
     fails_with("nowhere.gguf", &first(&["info", "-m", "nowhere.gguf"], b""));
+    let no_routers = ["run", "-m", "nowhere.gguf", "--skip", "8%", "hello"];
+    fails_with("need routers", &first(&no_routers, b""));
 }
 
 #[test]
@@ -117,7 +119,6 @@ fn wrong_usage_exits_with_2() {
     for arguments in [
         &["run", "--temperature", "hot", "x"][..],
         &["run", "--top-p", "2", "x"],
-        &["run", "--threshold", "0.5", "x"],
         &["run", "--skip-layers", "1", "--no-skip", "x"],
         &["calibrate"],
         &["fly"],
@@ -129,6 +130,31 @@ fn wrong_usage_exits_with_2() {
             "{arguments:?}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
+    }
+}
+
+#[test]
+fn evaluations_that_mean_nothing_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let line = b"{\"task\": \"qa\", \"prompt\": \"p\", \"completion\": \"c\"}\n";
+    let data = file(folder.path(), "data.jsonl", line);
+    let bad = file(folder.path(), "bad.jsonl", b"{\"prompt\": 1}\n");
+    let [data, bad] = [&data, &bad].map(|path| path.to_str().expect("UTF-8"));
+    let eval = |more: &[&str]| first(&[&["eval", "--data", data], more].concat(), b"");
+    fails_with("line 1", &first(&["eval", "--data", bad], b""));
+    fails_with("must not be searched on", &eval(&["--calibration", data]));
+    fails_with("router_config.json", &eval(&["--router", "name=nowhere"]));
+    fails_with("adapter_config.json", &eval(&["--adapter", "nowhere"]));
+    let routers = concat!(env!("CARGO_MANIFEST_DIR"), "/routers/smollm2-135m");
+    let searched = eval(&["--router", routers, "--controls", "random,greedy"]);
+    fails_with("`greedy` is searched on answers", &searched);
+    for arguments in [
+        &["--skip", "4%"][..],
+        &["--controls", "even"],
+        &["--adapter-mode", "merged"],
+        &["-n", "5"],
+    ] {
+        assert_eq!(eval(arguments).status.code(), Some(2), "{arguments:?}");
     }
 }
 

@@ -20,7 +20,7 @@ fn every_kernel_has_its_four_files() {
     let epilogues = names("shaders/epilogue", "wgsl", &[]);
     assert_eq!(
         shaders,
-        names("src/kernels", "rs", &["mod", "epilogue"]),
+        names("src/kernels", "rs", &["mod", "adapter", "epilogue"]),
         "host sides"
     );
     let both: BTreeSet<_> = shaders.union(&epilogues).cloned().collect();

@@ -1,48 +1,58 @@
-// `attention_decode` on software Vulkan: the workgroup is one subgroup of 8. Eight positions at a time;
-// their weights are broadcast while each lane sums its share of the dimensions.
+// `attention_decode` on software Vulkan: the workgroup is one subgroup of 8 and owns the SHARED query heads
+// of a group, so that a key or value is loaded once for all of them. Eight positions at a time; their
+// weights are broadcast while each lane sums its share of the dimensions.
 
 const LANES: u32 = 8u;
 
-fn add_value(sum: ptr<function, array<vec4<f32>, 4>>, weight: f32, position: u32, first: u32, lane: u32) {
+fn add_value(sum: ptr<function, array<vec4<f32>, 16>>, weights: vec4<f32>, position: u32, first: u32, lane: u32) {
     for (var i = 0u; i < FOURS; i += LANES) {
-        (*sum)[i / LANES] = fma(kv_read(value_index(position, first + i + lane)), vec4<f32>(weight), (*sum)[i / LANES]);
+        let value = kv_read(value_index(position, first + i + lane));
+        for (var head = 0u; head < SHARED; head++) {
+            let at = head * 4u + i / LANES;
+            (*sum)[at] = fma(value, vec4<f32>(weights[head]), (*sum)[at]);
+        }
     }
 }
 
 fn attend(own: u32, kv_first: u32, keys: u32, lane: u32) {
     let scale = 1.0 / sqrt(f32(FOURS * 4u));
-    var q: array<vec4<f32>, 32>;
-    for (var i = 0u; i < FOURS; i++) {
+    var q: array<vec4<f32>, 128>; // SHARED heads of up to 32
+    for (var i = 0u; i < SHARED * FOURS; i++) {
         q[i] = queries[own + i] * scale;
     }
-    var sum: array<vec4<f32>, 4>; // dimensions 4 * (lane + 8 i)
-    var most = -1e30;
-    var total = 0.0;
+    var sum: array<vec4<f32>, 16>; // of each head, dimensions 4 * (lane + 8 i)
+    var most = vec4<f32>(-1e30); // one component a head, here and below
+    var total = vec4<f32>(0.0);
     for (var key = 0u; key < keys; key += LANES) {
-        var score = 0.0;
+        var score = vec4<f32>(0.0);
         for (var i = 0u; i < FOURS; i++) {
-            score += dot(q[i], kv_read(key_index(key + lane, kv_first + i)));
+            let four = kv_read(key_index(key + lane, kv_first + i));
+            for (var head = 0u; head < SHARED; head++) {
+                score[head] += dot(q[head * FOURS + i], four);
+            }
         }
-        score = select(-1e30, score, key + lane < keys);
+        score = select(vec4<f32>(-1e30), score, key + lane < keys);
         let now = max(most, subgroupMax(score));
         let shrink = exp(most - now);
         most = now;
-        let weight = exp(score - now);
-        total = total * shrink + weight;
-        for (var i = 0u; i < 4u; i++) {
-            sum[i] *= shrink;
+        let weights = exp(score - now);
+        total = total * shrink + weights;
+        for (var i = 0u; i < 4u * SHARED; i++) {
+            sum[i] *= shrink[i / 4u];
         }
-        add_value(&sum, subgroupBroadcast(weight, 0u), key, kv_first, lane);
-        add_value(&sum, subgroupBroadcast(weight, 1u), key + 1u, kv_first, lane);
-        add_value(&sum, subgroupBroadcast(weight, 2u), key + 2u, kv_first, lane);
-        add_value(&sum, subgroupBroadcast(weight, 3u), key + 3u, kv_first, lane);
-        add_value(&sum, subgroupBroadcast(weight, 4u), key + 4u, kv_first, lane);
-        add_value(&sum, subgroupBroadcast(weight, 5u), key + 5u, kv_first, lane);
-        add_value(&sum, subgroupBroadcast(weight, 6u), key + 6u, kv_first, lane);
-        add_value(&sum, subgroupBroadcast(weight, 7u), key + 7u, kv_first, lane);
+        add_value(&sum, subgroupBroadcast(weights, 0u), key, kv_first, lane);
+        add_value(&sum, subgroupBroadcast(weights, 1u), key + 1u, kv_first, lane);
+        add_value(&sum, subgroupBroadcast(weights, 2u), key + 2u, kv_first, lane);
+        add_value(&sum, subgroupBroadcast(weights, 3u), key + 3u, kv_first, lane);
+        add_value(&sum, subgroupBroadcast(weights, 4u), key + 4u, kv_first, lane);
+        add_value(&sum, subgroupBroadcast(weights, 5u), key + 5u, kv_first, lane);
+        add_value(&sum, subgroupBroadcast(weights, 6u), key + 6u, kv_first, lane);
+        add_value(&sum, subgroupBroadcast(weights, 7u), key + 7u, kv_first, lane);
     }
     total = subgroupAdd(total);
     for (var i = lane; i < FOURS; i += LANES) {
-        y[own + i] = sum[i / LANES] / total;
+        for (var head = 0u; head < SHARED; head++) {
+            y[own + head * FOURS + i] = sum[head * 4u + i / LANES] / total[head];
+        }
     }
 }

@@ -1,5 +1,6 @@
 // `attention_decode` on a GPU: 128 positions at a time; their weights pass through workgroup memory, then
-// groups of FOURS lanes sum every SLICESth position's value.
+// groups of FOURS lanes sum every SLICESth position's value. SHARED is 1: more workgroups are worth more
+// than keys read once.
 
 #import reduce_workgroup
 

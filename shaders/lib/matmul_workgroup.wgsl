@@ -1,12 +1,12 @@
-// The tile of a matmul on a GPU: 16 lanes own two rows each, 4 groups own 8 tokens each. A block of 32
-// columns of the 32 tokens is staged in workgroup memory, where a group reads the same values in all
+// The tile of a matmul on a GPU: 16 lanes own two rows each, GROUPS groups own 8 tokens each. A block
+// of 32 columns of these tokens is staged in workgroup memory, where a group reads the same values in all
 // lanes; weights are decoded in registers.
 
 const LANES: u32 = 16u;
-const GROUPS: u32 = 4u;
-const TOKENS: u32 = 32u;
+override GROUPS: u32;
+override TOKENS: u32 = 8u * GROUPS;
 
-var<workgroup> staged: array<vec4<f32>, 256>; // [32 tokens, 8]
+var<workgroup> staged: array<vec4<f32>, 64u * GROUPS>; // [TOKENS, 8]
 
 fn multiply(first_block: u32, tile: u32, first_token: u32, local: vec3<u32>) {
     let lane = local.x;
@@ -16,7 +16,7 @@ fn multiply(first_block: u32, tile: u32, first_token: u32, local: vec3<u32>) {
     var b: array<f32, 8>;
     for (var block = 0u; block < params.blocks; block++) {
         workgroupBarrier();
-        for (var i = invocation; i < 256u; i += LANES * GROUPS) {
+        for (var i = invocation; i < 8u * TOKENS; i += LANES * GROUPS) {
             let token = min(first_token + i / 8u, params.tokens - 1u);
             staged[i] = x[(token * params.blocks + block) * 8u + i % 8u];
         }
@@ -35,6 +35,11 @@ fn multiply(first_block: u32, tile: u32, first_token: u32, local: vec3<u32>) {
         }
     }
     for (var token = 0u; token < 8u; token++) {
+        let own = min(first_token + group * 8u + token, params.tokens - 1u);
+        for (var i = 0u; i < adapter_fours(); i++) {
+            a[token] += dot(adapter_b(tile * 32u + lane, i), adapter_h(own, i));
+            b[token] += dot(adapter_b(tile * 32u + lane + 16u, i), adapter_h(own, i));
+        }
         let row = first_token + group * 8u + token;
         if (row < params.tokens) {
             finish(row, tile, lane, a[token], b[token]);

@@ -3,7 +3,7 @@
 
 const LANES: u32 = 16u;
 const SLOTS: u32 = 2u;
-override SLICES: u32 = 8u;
+override SLICES: u32;
 
 var<workgroup> partial: array<vec3<f32>, LANES * SLICES>;
 

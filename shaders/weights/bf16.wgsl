@@ -5,7 +5,8 @@
 //   values(block, i)  -> vec4<f32>      columns 4i..4i+3, i in 0..8, before scaling
 //   weight = value * block.scale + block.offset
 
-@group(0) @binding(10) var<storage, read> quants: array<vec4<u32>>; // [tiles, blocks, 4, 32]
+// quants [tiles, blocks, 4, 32], 16 bytes each
+#import quants
 
 struct Block {
     words: array<vec4<u32>, 4>,
@@ -17,7 +18,7 @@ fn load_block(index: u32) -> Block {
     let base = (index >> 5u) * 128u + (index & 31u);
     var block: Block;
     for (var i = 0u; i < 4u; i++) {
-        block.words[i] = quants[base + i * 32u];
+        block.words[i] = quant(base + i * 32u);
     }
     block.scale = 1.0;
     block.offset = 0.0;

@@ -6,8 +6,10 @@
 //   values(block, i)  -> vec4<f32>      columns 4i..4i+3, i in 0..8, before scaling
 //   weight = value * block.scale + block.offset
 
-@group(0) @binding(10) var<storage, read> quants: array<vec4<u32>>; // [tiles, blocks, 32]
-@group(0) @binding(11) var<storage, read> scales: array<u32>; // [tiles, blocks, 16]
+// quants [tiles, blocks, 32], 16 bytes each
+#import quants
+// scales [tiles, blocks, 16], 4 bytes each
+#import scales
 
 struct Block {
     quants: vec4<u32>,
@@ -16,9 +18,9 @@ struct Block {
 }
 
 fn load_block(index: u32) -> Block {
-    let pair = unpack2x16float(scales[index >> 1u]);
+    let pair = unpack2x16float(scale_word(index >> 1u));
     let scale = select(pair.x, pair.y, (index & 1u) == 1u);
-    return Block(quants[index], scale, -8.0 * scale);
+    return Block(quant(index), scale, -8.0 * scale);
 }
 
 fn values(block: Block, i: u32) -> vec4<f32> {

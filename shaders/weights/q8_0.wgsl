@@ -5,8 +5,10 @@
 //   values(block, i)  -> vec4<f32>      columns 4i..4i+3, i in 0..8, before scaling
 //   weight = value * block.scale + block.offset
 
-@group(0) @binding(10) var<storage, read> quants: array<vec4<u32>>; // [tiles, blocks, 2, 32]
-@group(0) @binding(11) var<storage, read> scales: array<u32>; // [tiles, blocks, 16]
+// quants [tiles, blocks, 2, 32], 16 bytes each
+#import quants
+// scales [tiles, blocks, 16], 4 bytes each
+#import scales
 
 struct Block {
     low: vec4<u32>,
@@ -17,8 +19,8 @@ struct Block {
 
 fn load_block(index: u32) -> Block {
     let base = (index >> 5u) * 64u + (index & 31u);
-    let scale = unpack2x16float(scales[index >> 1u]);
-    return Block(quants[base], quants[base + 32u], select(scale.x, scale.y, (index & 1u) == 1u), 0.0);
+    let scale = unpack2x16float(scale_word(index >> 1u));
+    return Block(quant(base), quant(base + 32u), select(scale.x, scale.y, (index & 1u) == 1u), 0.0);
 }
 
 fn values(block: Block, i: u32) -> vec4<f32> {

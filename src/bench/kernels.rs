@@ -4,6 +4,8 @@
 //! time that its bytes or its floating-point operations would take at that rate, whichever is longer, over
 //! the time that it took. Matrices that fit a cache take turns with copies of themselves, as layers do.
 
+mod fusions;
+
 use super::{change, median};
 use crate::error::{Error, Result};
 use crate::gpu::plan::Timestamps;
@@ -223,7 +225,7 @@ fn sum(gpu: &Gpu, plan: &Plan) -> Result<f64> {
         plan.run(gpu)?;
         return Ok(clock.elapsed().as_nanos() as f64);
     };
-    plan.submit(gpu, Some(&timestamps));
+    plan.submit(gpu, Some(&timestamps), |_| {});
     let (times, _) = timestamps.read_back(gpu, plan)?;
     Ok(times.iter().map(|time| time.duration_nanos as f64).sum())
 }
@@ -294,9 +296,9 @@ impl Bench<'_> {
             Order::Plain => Epilogue::Residual { y: &y },
         };
         match tokens {
-            None => kernels::matvec::steps(gpu, &linear.name, linear, x, norm, epilogue),
+            None => kernels::matvec::steps(gpu, &linear.name, linear, x, norm, None, epilogue),
             Some(tokens) => {
-                kernels::matmul::steps(gpu, &linear.name, linear, x, tokens, 0, epilogue)
+                kernels::matmul::steps(gpu, &linear.name, linear, x, [tokens, 0], None, epilogue)
             }
         }
     }
@@ -429,65 +431,5 @@ impl Bench<'_> {
             case("argmax", format!("[{vocab}]"), vocab, vec![argmax]),
             case("sample", format!("[{vocab}]"), 2 * vocab, vec![sample]),
         ])
-    }
-
-    /// Fused kernels against the same work in several, in turns.
-    fn fusions(&self) -> Result<Vec<Fusion>> {
-        let (gpu, config) = (self.gpu, self.config);
-        let format = self.plan.formats[0];
-        let (x, gamma) = (self.numbers(config.hidden)?, self.numbers(config.hidden)?);
-        let (normed, epsilon) = (self.zeros(config.hidden)?, config.rms_norm_epsilon);
-        let norm = Norm {
-            gamma: &gamma,
-            epsilon,
-        };
-        let shape = [1, config.hidden];
-        let before = kernels::rms_norm::step(gpu, "norm", [&x, &gamma, &normed], shape, epsilon)?;
-        let fused = self.linear("gate_up", format)?;
-        let in_one = self.steps(&fused, &x, Some(norm), None)?;
-        let mut in_two = vec![before];
-        in_two.extend(self.steps(&fused, &normed, None, None)?);
-        let store = |rows: usize| -> Result<Vec<Step>> {
-            let size = [rows, config.hidden];
-            let linear = Linear::random(gpu, "part", Order::Plain, format, size)?;
-            let y = self.zeros(rows)?;
-            kernels::matvec::steps(
-                gpu,
-                "part",
-                &linear,
-                &x,
-                Some(norm),
-                Epilogue::Store { y: &y },
-            )
-        };
-        let joint = self.steps(&self.linear("qkv", format)?, &x, Some(norm), None)?;
-        let keys = config.key_rows();
-        let apart = [store(config.query_rows())?, store(keys)?, store(keys)?].concat();
-        let pairs = [
-            ("RMSNorm inside gate_up, not before it", in_one, in_two),
-            (
-                "q, k and v in one product with RoPE and cache, not three without",
-                joint,
-                apart,
-            ),
-        ];
-        let compare = |(name, fused, apart): (&str, Vec<Step>, Vec<Step>)| {
-            let plans = [Plan::new(gpu, fused)?, Plan::new(gpu, apart)?];
-            let mut nanos = [Vec::new(), Vec::new()];
-            for round in 0..=5 * self.plan.rounds {
-                for (nanos, plan) in nanos.iter_mut().zip(&plans) {
-                    let time = sum(gpu, plan)?;
-                    if round > 0 {
-                        nanos.push(time);
-                    }
-                }
-            }
-            Ok(Fusion {
-                shape: config.name.clone(),
-                name: name.to_owned(),
-                nanos,
-            })
-        };
-        pairs.into_iter().map(compare).collect()
     }
 }

@@ -9,10 +9,21 @@ pub struct Chart<'a> {
     pub title: &'a str,
     /// Below the x axis.
     pub x_label: &'a str,
-    /// Measured points in order of x.
-    pub points: &'a [(f64, f64)],
+    /// What is drawn; named below the chart where there are several.
+    pub series: Vec<Series<'a>>,
     /// Value at 0 and slope of a line to draw behind them.
     pub line: Option<(f64, f64)>,
+    /// Whether the y axis begins at 0, so that heights compare as the numbers do, or near the least.
+    pub from_zero: bool,
+}
+
+/// Points that belong together.
+#[derive(Clone, Debug)]
+pub struct Series<'a> {
+    /// What it is of.
+    pub name: &'a str,
+    /// Measured points in order of x.
+    pub points: Vec<(f64, f64)>,
 }
 
 const WIDTH: f64 = 360.0;
@@ -22,6 +33,32 @@ const LEFT: f64 = 52.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 36.0;
 const BOTTOM: f64 = 44.0;
+/// A line of the legend, and how many names stand in it.
+const LEGEND: f64 = 18.0;
+const LEGEND_COLUMNS: usize = 3;
+
+/// Colours that people of all kinds of sight tell apart (Okabe and Ito, 2008); beyond them, the marks differ.
+const COLOURS: [&str; 7] = [
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f",
+];
+
+/// A mark around a point: a circle, a square, a triangle.
+fn mark(index: usize, x: f64, y: f64) -> String {
+    let colour = COLOURS[index % COLOURS.len()];
+    match index / COLOURS.len() % 3 {
+        0 => format!("<circle fill=\"{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>"),
+        1 => format!(
+            "<rect fill=\"{colour}\" x=\"{:.1}\" y=\"{:.1}\" width=\"7\" height=\"7\"/>",
+            x - 3.5,
+            y - 3.5
+        ),
+        _ => format!(
+            "<path fill=\"{colour}\" d=\"M{:.1} {:.1}h8l-4 -7z\"/>",
+            x - 4.0,
+            y + 3.5
+        ),
+    }
+}
 
 /// A step of 1, 2 or 5 times a power of ten that cuts `range` into about five.
 fn step(range: f64) -> f64 {
@@ -35,29 +72,48 @@ fn step(range: f64) -> f64 {
             .unwrap_or(10.0)
 }
 
-/// Charts side by side. Both axes begin at 0, so that heights compare as the numbers do.
+/// Charts side by side.
 pub fn svg(charts: &[Chart<'_>]) -> String {
     let mut out = String::new();
     let width = WIDTH * charts.len() as f64;
+    let names = charts.iter().map(|chart| chart.series.len()).max();
+    let legend = names
+        .filter(|count| *count > 1)
+        .unwrap_or(0)
+        .div_ceil(LEGEND_COLUMNS);
+    let height = HEIGHT + LEGEND * legend as f64;
     let mut put = |text: std::fmt::Arguments<'_>| {
         out.write_fmt(text).expect("a string takes everything");
         out.push('\n');
     };
     put(format_args!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {HEIGHT}\" width=\"{width}\" height=\"{HEIGHT}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"12\">\n\
          <style>:root {{ color: #24292f }} @media (prefers-color-scheme: dark) {{ :root {{ color: #d0d7de }} }} \
          text {{ fill: currentColor }} .grid {{ stroke: currentColor; opacity: .15 }} \
          .fit {{ stroke: currentColor; opacity: .5; stroke-dasharray: 4 4 }} \
-         .data {{ stroke: #0072b2; fill: none; stroke-width: 2 }} .dot {{ fill: #0072b2 }}</style>"
+         .data {{ fill: none; stroke-width: 2 }}</style>"
     ));
     for (index, chart) in charts.iter().enumerate() {
-        let most = |of: fn(&(f64, f64)) -> f64| chart.points.iter().map(of).fold(1e-9, f64::max);
-        let (x_step, y_step) = (step(most(|point| point.0)), step(most(|point| point.1)));
+        let points = || chart.series.iter().flat_map(|series| &series.points);
+        let most = |of: fn(&(f64, f64)) -> f64| points().map(of).fold(1e-9, f64::max);
+        let least = points().map(|point| point.1).fold(f64::INFINITY, f64::min);
+        let least = if chart.from_zero || !least.is_finite() {
+            0.0
+        } else {
+            least
+        };
+        let (x_step, y_step) = (
+            step(most(|point| point.0)),
+            step(most(|point| point.1) - least),
+        );
         let x_end = (most(|point| point.0) / x_step).ceil() * x_step;
+        let y_start = (least / y_step).floor() * y_step;
         let y_end = (most(|point| point.1) / y_step).ceil() * y_step;
         let x = |value: f64| LEFT + value / x_end * (WIDTH - LEFT - RIGHT);
-        let y = |value: f64| HEIGHT - BOTTOM - value / y_end * (HEIGHT - TOP - BOTTOM);
+        let y = |value: f64| {
+            HEIGHT - BOTTOM - (value - y_start) / (y_end - y_start) * (HEIGHT - TOP - BOTTOM)
+        };
         let (middle, bottom) = ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - BOTTOM);
         put(format_args!(
             "<g transform=\"translate({} 0)\">",
@@ -72,8 +128,8 @@ pub fn svg(charts: &[Chart<'_>]) -> String {
             HEIGHT - 8.0,
             chart.x_label
         ));
-        for tick in 0..=(y_end / y_step).round() as usize {
-            let (value, right) = (tick as f64 * y_step, WIDTH - RIGHT);
+        for tick in 0..=((y_end - y_start) / y_step).round() as usize {
+            let (value, right) = (y_start + tick as f64 * y_step, WIDTH - RIGHT);
             let at = y(value);
             put(format_args!(
                 "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
@@ -96,31 +152,44 @@ pub fn svg(charts: &[Chart<'_>]) -> String {
             put(format_args!(
                 "<line class=\"fit\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>",
                 x(0.0),
-                y(start.clamp(0.0, y_end)),
+                y(start.clamp(y_start, y_end)),
                 x(x_end),
-                y((start + slope * x_end).clamp(0.0, y_end))
+                y((start + slope * x_end).clamp(y_start, y_end))
             ));
         }
-        let path: Vec<String> = chart
-            .points
-            .iter()
-            .map(|point| format!("{:.1},{:.1}", x(point.0), y(point.1)))
-            .collect();
-        put(format_args!(
-            "<polyline class=\"data\" points=\"{}\"/>",
-            path.join(" ")
-        ));
-        for point in chart.points {
+        for (index, series) in chart.series.iter().enumerate() {
+            let at = |point: &(f64, f64)| format!("{:.1},{:.1}", x(point.0), y(point.1));
+            let path: Vec<String> = series.points.iter().map(at).collect();
             put(format_args!(
-                "<circle class=\"dot\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\"/>",
-                x(point.0),
-                y(point.1)
+                "<polyline class=\"data\" stroke=\"{}\" points=\"{}\"/>",
+                COLOURS[index % COLOURS.len()],
+                path.join(" ")
             ));
+            for point in &series.points {
+                put(format_args!("{}", mark(index, x(point.0), y(point.1))));
+            }
+            if chart.series.len() > 1 {
+                let column = (index % LEGEND_COLUMNS) as f64;
+                let at = LEFT + column * (WIDTH - LEFT) / LEGEND_COLUMNS as f64;
+                let row = HEIGHT + LEGEND * (index / LEGEND_COLUMNS) as f64 + 8.0;
+                put(format_args!(
+                    "{}<text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                    mark(index, at, row),
+                    at + 8.0,
+                    row + 4.0,
+                    escaped(series.name)
+                ));
+            }
         }
         put(format_args!("</g>"));
     }
     out.push_str("</svg>\n");
     out
+}
+
+/// A name that may hold anything, as text of the picture.
+fn escaped(name: &str) -> String {
+    name.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 /// A tick's label: short, without digits that say nothing.
@@ -149,11 +218,42 @@ mod tests {
         let chart = Chart {
             title: "decode",
             x_label: "tokens",
-            points: &[(0.0, 1.0), (10.0, 2.0)],
+            series: vec![Series {
+                name: "a < b",
+                points: vec![(0.0, 1.0), (10.0, 2.0)],
+            }],
             line: Some((1.0, 0.1)),
+            from_zero: true,
         };
-        let svg = svg(&[chart.clone(), chart]);
-        assert_eq!(svg.matches("<circle").count(), 4);
-        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && !svg.contains("NaN"));
+        let one = svg(&[chart.clone(), chart.clone()]);
+        assert_eq!(one.matches("<circle").count(), 4);
+        assert!(one.starts_with("<svg") && one.ends_with("</svg>\n") && !one.contains("NaN"));
+        assert!(!one.contains("a &lt; b"), "one series needs no name");
+        let many = Chart {
+            series: vec![chart.series[0].clone(); 9],
+            ..chart
+        };
+        let many = svg(&[many]);
+        // Two points and a mark in the legend each; the eighth and the ninth are squares.
+        assert_eq!(many.matches("<circle").count(), 3 * 7);
+        assert_eq!(many.matches("<rect").count(), 3 * 2);
+        assert_eq!(many.matches("a &lt; b").count(), 9);
+    }
+
+    #[test]
+    fn an_axis_that_begins_near_the_least_shows_small_differences() {
+        let chart = |from_zero| Chart {
+            title: "loss",
+            x_label: "%",
+            series: vec![Series {
+                name: "loss",
+                points: vec![(0.0, 2.0), (5.0, 2.1)],
+            }],
+            line: None,
+            from_zero,
+        };
+        assert!(svg(&[chart(true)]).contains(">0.5<"));
+        let near = svg(&[chart(false)]);
+        assert!(near.contains(">2.05<") && !near.contains(">0.5<") && !near.contains("NaN"));
     }
 }

@@ -4,7 +4,8 @@ mod kernels;
 mod scaling;
 
 use super::options::{
-    ModelOptions, PolicyOptions, count_bar, follow, load, policy_named, synthesise,
+    AdapterOptions, ModelOptions, PolicyOptions, count_bar, follow, load_with, policy_named,
+    synthesise,
 };
 use crate::bench::{Measured, Plan, Report, change, mean_and_deviation, median, quantile, run};
 use crate::model::synthetic::Synthetic;
@@ -49,10 +50,12 @@ pub(super) struct Bench {
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
     /// Time a model of this shape with random weights instead: `llama-3.2-3b:q4_1`.
-    #[arg(long, value_name = "SHAPE:FORMAT", conflicts_with_all = ["model", "router"])]
+    #[arg(long, value_name = "SHAPE:FORMAT", conflicts_with_all = ["model", "router", "adapter"])]
     synthetic: Option<Synthetic>,
     #[command(flatten)]
     model: ModelOptions,
+    #[command(flatten)]
+    adapter: AdapterOptions,
     #[command(flatten)]
     policy: PolicyOptions,
 }
@@ -91,9 +94,10 @@ impl Bench {
             })
         });
         let baseline = baseline.transpose()?;
+        self.policy.check()?;
         let mut engine = match &self.synthetic {
             Some(model) => synthesise(model, &self.model)?,
-            None => load(&self.model)?,
+            None => load_with(&self.model, &self.adapter)?,
         };
         let most = engine.model.config.context;
         let longest = self.prompt.max(self.depth.max(1) + self.answer);

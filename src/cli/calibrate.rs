@@ -1,7 +1,7 @@
 //! `first calibrate`.
 
 use super::options::{ModelOptions, base_model, count_bar, follow, load};
-use crate::calibrate::{Unit, block_influence, greedy, influences};
+use crate::calibrate::{Budget, Unit, block_influence, greedy, influences};
 use crate::data;
 use crate::mask::LayerMask;
 use crate::router::file::{Kind, RouterConfig, RouterFile, VERSION};
@@ -88,9 +88,12 @@ impl Calibrate {
         let (mask, loss) = greedy(
             &engine,
             &examples,
-            &influences,
-            self.skip,
-            self.candidates,
+            (base, &influences),
+            Budget {
+                units: self.skip,
+                loss: f64::INFINITY,
+                candidates: self.candidates,
+            },
             &mut |done, total| follow(&searching, &interrupted, done, total),
         )?;
         searching.finish_and_clear();

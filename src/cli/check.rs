@@ -1,6 +1,6 @@
 //! `first check`.
 
-use super::options::{ModelOptions, load};
+use super::options::{AdapterOptions, ModelOptions, load_with};
 use crate::check::{NMSE, check, entries};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,12 +12,14 @@ pub(super) struct Check {
     folder: PathBuf,
     #[command(flatten)]
     model: ModelOptions,
+    #[command(flatten)]
+    adapter: AdapterOptions,
 }
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let entries = entries(&self.folder)?;
-        let engine = load(&self.model)?;
+        let engine = load_with(&self.model, &self.adapter)?;
         let nmse = |nmse: Option<f64>| nmse.map_or("-".to_owned(), |nmse| format!("{nmse:.1e}"));
         println!(
             "{}: {} entries on {}, NMSE at most {NMSE:.0e}",

@@ -1,9 +1,60 @@
 //! `first devices`.
 
+use super::options::{count_bar, follow};
+use crate::bench::tune::tune;
 use crate::gpu::Gpu;
+use crate::pull;
+use std::path::Path;
 use std::process::ExitCode;
 
-pub(super) fn run() -> anyhow::Result<ExitCode> {
+/// List the adapters that models can run on, and what was tuned for them.
+#[derive(Debug, clap::Args)]
+pub(super) struct Devices {
+    /// Time the candidates of the kernels on one adapter, and keep the fastest for later runs.
+    #[arg(long)]
+    tune: bool,
+    /// The adapter to tune, by index or part of its name.
+    #[arg(long, value_name = "ADAPTER", requires = "tune")]
+    device: Option<String>,
+    /// Repetitions of each candidate.
+    #[arg(short, long, value_name = "N", default_value_t = 10, requires = "tune", value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: u32,
+}
+
+impl Devices {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let folder = pull::cache_folder()?;
+        if self.tune {
+            self.tune(&folder)?;
+        } else {
+            list(&folder)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn tune(&self, folder: &Path) -> anyhow::Result<()> {
+        let mut gpu = Gpu::open(self.device.as_deref())?;
+        let bar = count_bar("tuning");
+        let interrupted = super::run::interrupt()?;
+        let timed = tune(&mut gpu, self.repetitions as usize, &mut |done, total| {
+            follow(&bar, &interrupted, done, total)
+        })?;
+        bar.finish_and_clear();
+        gpu.class.tuning.store(folder, &gpu.adapter)?;
+        println!("{} ({})", gpu.adapter.name, gpu.adapter.driver);
+        println!();
+        println!("| kernel | candidate | time, µs |");
+        println!("|---|---|---|");
+        for (tuning, kernel, nanos) in timed {
+            println!("| {kernel} | {tuning} | {:.0} |", nanos / 1e3);
+        }
+        println!();
+        println!("kept for this adapter and driver: {}", gpu.class.tuning);
+        Ok(())
+    }
+}
+
+fn list(folder: &Path) -> anyhow::Result<()> {
     let adapters = Gpu::list();
     if adapters.is_empty() {
         // Opening says what to install.
@@ -14,6 +65,14 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
             "{index}  {}  ({}, {}, {})",
             adapter.name, adapter.kind, adapter.backend, adapter.driver
         );
+        // An adapter that cannot be opened is still listed.
+        let Ok(gpu) = Gpu::open_with(Some(&index.to_string()), Some(folder)) else {
+            println!("   cannot be opened");
+            continue;
+        };
+        super::options::report_ignored(&gpu);
+        let tuned = if gpu.tuned { "tuned" } else { "not tuned" };
+        println!("   {tuned}: {}", gpu.class.tuning);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -1,93 +1,346 @@
 //! `first eval`.
 
-use super::options::{ModelOptions, PolicyOptions, count_bar, follow, load, policy_named};
+use super::options::{
+    AdapterOptions, ModelOptions, base_model, count_bar, follow, load, load_with, mask_named, rate,
+};
 use crate::data;
-use crate::eval::{Outcome, run};
-use std::path::PathBuf;
+use crate::engine::AdapterMode;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::eval::controls::Control;
+use crate::eval::journal::{Journal, digest};
+use crate::eval::meter::Meter;
+use crate::eval::report::Report;
+use crate::eval::{Adapter, Candidate, Item, Masks, Plan, adapters_of, run};
+use crate::file::write_whole;
+use crate::mask::LayerMask;
+use crate::pull;
+use crate::router::file::RouterFile;
+use crate::router::{PrefillReading, threshold_for};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Measure what skipping costs on held-out answers, under several policies.
+///
+/// Prints tables in Markdown. Beside the first router stand controls that skip as many weight bytes; those that
+/// are searched need `--calibration`. docs/eval.md says how each figure is computed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Eval {
-    /// JSON lines with `prompt` and `completion`, or `messages`; may be given several times.
+    /// JSON lines with `prompt` and `completion`, or `messages`, and `task`; may be given several times.
     #[arg(long, value_name = "FILE", required = true)]
     data: Vec<PathBuf>,
+    /// Other examples, to search controls on.
+    #[arg(long, value_name = "FILE")]
+    calibration: Vec<PathBuf>,
+    /// A router file or a fixed mask, and what tables call it; may be given several times.
+    #[arg(long = "router", value_name = "[NAME=]DIR")]
+    routers: Vec<String>,
+    /// A LoRA adapter, and the policy that it was trained for: without a name every policy is measured with it,
+    /// and always every policy without; may be given several times.
+    #[arg(long = "adapter", value_name = "[NAME=]DIR")]
+    adapters: Vec<String>,
+    /// How adapters are applied.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        default_value_t,
+        requires = "adapters"
+    )]
+    adapter_mode: AdapterMode,
+    /// Move the routers' thresholds to skip about this share of the layers' weights, by their calibration;
+    /// may be given several times.
+    #[arg(long, value_name = "RATE", requires = "routers", value_parser = rate)]
+    skip: Vec<f32>,
+    /// A further mask: `fixed:7-9,21.attn`, `even:5`, `random:25%`; may be given several times.
+    #[arg(long = "mask", value_name = "MASK")]
+    masks: Vec<String>,
+    /// What to compare the first router with; by default all that the data allows.
+    #[arg(
+        long,
+        value_name = "CONTROL",
+        value_delimiter = ',',
+        requires = "routers"
+    )]
+    controls: Option<Vec<Control>>,
+    /// How many random masks the control `random` is the mean of.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
+    seeds: u64,
+    /// Score what the model answers too, not its loss alone: slow, since every answer is generated.
+    #[arg(long)]
+    scores: bool,
+    /// The most tokens of such an answer.
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        default_value_t = 128,
+        requires = "scores"
+    )]
+    max_tokens: usize,
     /// Examples of each file, spread evenly.
     #[arg(long, value_name = "N", default_value_t = 16)]
     examples: usize,
+    /// Examples of each calibration file.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    search: usize,
     /// Longest example in tokens; longer ones are cut.
     #[arg(long, value_name = "N", default_value_t = 320)]
     tokens: usize,
-    /// What to compare, first the base: `none`, `routed`, `fixed:7-9,21`, `even:5`, `random:25%`.
-    #[arg(long = "mask", value_name = "MASK", default_value = "none")]
-    masks: Vec<String>,
-    /// Print everything as JSON, each answer included.
-    #[arg(long)]
-    json: bool,
+    /// Write eval.md, eval.csv, eval.json and eval.svg to this folder. What was measured is noted there as it
+    /// comes: the same command goes on where it was broken off.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Seed of the bootstrap.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     #[command(flatten)]
     model: ModelOptions,
-    #[command(flatten)]
-    policy: PolicyOptions,
 }
 
 impl Eval {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut chosen = Vec::new();
-        for path in &self.data {
-            let examples = data::read(path)?;
-            chosen.extend(data::spread(&examples, self.examples).into_iter().cloned());
+        let examples = read(&self.data, self.examples)?;
+        let calibration = read(&self.calibration, self.search)?;
+        if let Some(both) = examples
+            .iter()
+            .find(|example| calibration.contains(example))
+        {
+            let start: String = both.completion.chars().take(40).collect();
+            anyhow::bail!(
+                "an example of task `{}` is in `--data` and in `--calibration` ({start:?}); what is reported on must not be searched on",
+                both.task.as_deref().unwrap_or_default()
+            );
         }
-        let mut engine = load(&self.model)?;
-        let examples = chosen
-            .iter()
-            .map(|example| {
-                let task = example.task.clone().unwrap_or_default();
-                Ok((task, example.tokens(&engine, self.tokens)?))
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        let policies = self
-            .masks
-            .iter()
-            .map(|name| Ok((name.clone(), policy_named(name, &self.policy, &mut engine)?)))
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        let bar = count_bar("measuring");
+        let files = self.routers.iter().map(|text| router(text));
+        let files = files.collect::<Result<Vec<_>>>()?;
+        let folders = self.adapters.iter().map(|text| adapter(text));
+        let (adapters, folders): (Vec<_>, Vec<_>) =
+            folders.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        let controls = self.controls()?;
+        let engine = load(&self.model)?;
+        let sha256 = pull::sha256(engine.path())?;
+        let items = |examples: &[data::Example]| {
+            let item = |example: &data::Example| {
+                Ok(Item {
+                    task: example.task.clone().unwrap_or_default(),
+                    tokens: example.tokens(&engine, self.tokens)?,
+                    reference: example.completion.clone(),
+                })
+            };
+            examples.iter().map(item).collect::<Result<Vec<_>>>()
+        };
+        let (candidates, leads) = self.candidates(&files, &adapters, &controls, &engine)?;
+        let plan = Plan {
+            items: items(&examples)?,
+            calibration: items(&calibration)?,
+            candidates,
+            leads,
+            controls,
+            seeds: self.seeds,
+            answer_tokens: self.scores.then_some(self.max_tokens),
+        };
+        let journal = match &self.out {
+            Some(folder) => {
+                std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+                Journal::open(&folder.join("journal.jsonl"), &sha256)?
+            }
+            None => Journal::default(),
+        };
+        let (model, device) = (engine.summary.clone(), engine.gpu.adapter.clone());
+        let (searching, measuring) = (count_bar("searching controls"), count_bar("measuring"));
         let interrupted = super::run::interrupt()?;
-        let outcomes = run(&mut engine, &examples, &policies, &mut |done, total| {
-            follow(&bar, &interrupted, done, total)
-        })?;
-        bar.finish_and_clear();
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&outcomes)?);
-        } else {
-            print(&outcomes);
+        let mut reload = |adapter: Option<usize>| {
+            let folder = adapter.map(|index| folders[index].clone());
+            let options = folder.map(|folder| AdapterOptions::of(folder, self.adapter_mode));
+            load_with(&self.model, &options.unwrap_or_default())
+        };
+        let mut meter = Meter::new(engine, &mut reload, &adapters, journal);
+        let rows = run(
+            &mut meter,
+            &plan,
+            &mut |done, total| follow(&searching, &interrupted, done, total),
+            &mut |done, total| follow(&measuring, &interrupted, done, total),
+        )?;
+        searching.finish_and_clear();
+        measuring.finish_and_clear();
+        let tasks = plan.items.iter().map(|item| item.task.clone()).collect();
+        let references: Vec<String> = plan
+            .items
+            .iter()
+            .map(|item| item.reference.clone())
+            .collect();
+        let report = Report::new(model, device, tasks, &references, rows, self.seed)?;
+        let table = report.markdown();
+        print!("{table}");
+        if let Some(folder) = &self.out {
+            let json = serde_json::to_string_pretty(&report)? + "\n";
+            for (name, text) in [
+                ("eval.md", &table),
+                ("eval.csv", &report.csv()),
+                ("eval.json", &json),
+                ("eval.svg", &report.svg()),
+            ] {
+                write_whole(&folder.join(name), |file| file.write_all(text.as_bytes()))?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
+
+    fn controls(&self) -> Result<Vec<Control>> {
+        let all = <Control as clap::ValueEnum>::value_variants().to_vec();
+        let searchable = !self.calibration.is_empty();
+        match &self.controls {
+            None => Ok(all
+                .into_iter()
+                .filter(|control| searchable || !control.needs_answers())
+                .collect()),
+            Some(wanted) => match wanted.iter().find(|control| control.needs_answers()) {
+                Some(control) if !searchable => Err(Error::input(
+                    format!("the control `{}` is searched on answers", control.name()),
+                    "give others than those measured with `--calibration FILE`",
+                )),
+                _ => Ok(wanted.clone()),
+            },
+        }
+    }
+
+    /// What is measured besides controls, and which of it controls are made for.
+    fn candidates(
+        &self,
+        files: &[(String, RouterFile)],
+        adapters: &[Adapter],
+        controls: &[Control],
+        engine: &Engine,
+    ) -> anyhow::Result<(Vec<Candidate>, Vec<usize>)> {
+        let layers = engine.model.config.layers;
+        let full = Masks::Fixed(LayerMask::full(layers));
+        let mut policies = vec![("none".to_owned(), full)];
+        let base = base_model(engine)?;
+        let mut leads = Vec::new();
+        for (index, (name, file)) in files.iter().enumerate() {
+            file.check(&base)?;
+            let before = policies.len();
+            match (&file.router, file.fixed_mask()) {
+                (Some(router), _) => {
+                    if router.prefill == PrefillReading::Full {
+                        return Err(Error::input(
+                            format!(
+                                "the router `{name}` lets every layer read the prompt (`\"prefill\": \"full\"`), which no loss of a whole text shows"
+                            ),
+                            "give a router whose `prefill` is `masked`",
+                        ))?;
+                    }
+                    let routed = |decision| Masks::Routed(Box::new(router.clone()), decision);
+                    for rate in &self.skip {
+                        let threshold = threshold_for(file.calibration(), *rate)?;
+                        let decision = router.decision().with_threshold(threshold);
+                        policies.push((format!("{name}@{}%", 100.0 * rate), routed(decision)));
+                    }
+                    if self.skip.is_empty() {
+                        policies.push((name.clone(), routed(router.decision())));
+                    }
+                }
+                (None, Some(mask)) => policies.push((name.clone(), Masks::Fixed(mask))),
+                (None, None) => unreachable!("a router file holds a fixed mask or routers"),
+            }
+            if index == 0 {
+                leads.extend(before..policies.len());
+            }
+        }
+        for name in &self.masks {
+            policies.push((name.clone(), Masks::Fixed(mask_named(name, layers)?)));
+        }
+        let (mut candidates, mut own_leads) = (Vec::new(), Vec::new());
+        for (index, (name, masks)) in policies.into_iter().enumerate() {
+            let plain = name.split('@').next().unwrap_or_default().to_owned();
+            let first = candidates.len();
+            candidates.extend(adapters_of(&plain, adapters).map(|adapter| Candidate {
+                policy: name.clone(),
+                masks: masks.clone(),
+                adapter,
+            }));
+            if leads.contains(&index) {
+                // Routers trained with an adapter decide as they do with it.
+                let own = |candidate: &Candidate| {
+                    let adapter = candidate.adapter.map(|index| &adapters[index]);
+                    adapter.is_some_and(|adapter| adapter.policy.is_some())
+                };
+                let with = candidates[first..].iter().position(own);
+                own_leads.push(first + with.unwrap_or(0));
+            }
+        }
+        let plain = |candidate: &&Candidate| candidate.adapter.is_none();
+        let mut names: Vec<&str> = candidates
+            .iter()
+            .filter(plain)
+            .map(|one| one.policy.as_str())
+            .collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            anyhow::bail!(
+                "two policies are called `{}`; name routers like `--router NAME=DIR`",
+                pair[0]
+            );
+        }
+        let policies = || candidates.iter().map(|one| one.policy.split('@').next());
+        let control = |name: &str| controls.iter().any(|control| control.name() == name);
+        for name in adapters
+            .iter()
+            .filter_map(|adapter| adapter.policy.as_deref())
+        {
+            if !control(name) && !policies().any(|policy| policy == Some(name)) {
+                anyhow::bail!(
+                    "`--adapter {name}=...` is for a policy that is not measured; name one with `--router {name}=DIR`, or leave the name out"
+                );
+            }
+        }
+        Ok((candidates, own_leads))
+    }
 }
 
-fn print(outcomes: &[Outcome]) {
-    let first = &outcomes[0];
-    println!("{} answers", first.losses.len());
-    println!();
-    println!(
-        "| mask | layers' weights skipped | different masks | loss | perplexity | loss against {} |",
-        first.name
-    );
-    println!("|---|---|---|---|---|---|");
-    for outcome in outcomes {
-        let change = match outcome.change(first) {
-            Some((mean, half)) if !std::ptr::eq(outcome, first) => {
-                format!("{mean:+.3} ± {half:.3}")
-            }
-            _ => "-".to_owned(),
-        };
-        println!(
-            "| {} | {:.1} % | {} | {:.3} | {:.2} | {change} |",
-            outcome.name,
-            100.0 * outcome.skip_rate(),
-            outcome.distinct_masks(),
-            outcome.loss(),
-            outcome.loss().exp(),
-        );
+fn read(files: &[PathBuf], count: usize) -> Result<Vec<data::Example>> {
+    let mut chosen = Vec::new();
+    for path in files {
+        let examples = data::read(path)?;
+        chosen.extend(data::spread(&examples, count).into_iter().cloned());
+    }
+    Ok(chosen)
+}
+
+/// `NAME=DIR`, or a folder alone, whose name is `routed` or, for a fixed mask, `fixed`.
+fn router(text: &str) -> Result<(String, RouterFile)> {
+    let (name, folder) = named(text);
+    let file = RouterFile::load(folder)?;
+    let own = if file.router.is_some() {
+        "routed"
+    } else {
+        "fixed"
+    };
+    Ok((name.unwrap_or(own).to_owned(), file))
+}
+
+/// `NAME=DIR`, or a folder alone, and what the journal knows it by.
+fn adapter(text: &str) -> Result<(Adapter, PathBuf)> {
+    let (policy, folder) = named(text);
+    let hash = |file: &str| pull::sha256(&folder.join(file));
+    let hashes = hash("adapter_config.json")? + &hash("adapter_model.safetensors")?;
+    let adapter = Adapter {
+        name: folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        digest: digest(hashes.as_bytes()),
+        policy: policy.map(str::to_owned),
+    };
+    Ok((adapter, folder.to_owned()))
+}
+
+/// A name and a folder; a folder that is there is no name, even if there is a `=` in it.
+fn named(text: &str) -> (Option<&str>, &Path) {
+    match text.split_once('=') {
+        Some((name, folder)) if !Path::new(text).exists() => (Some(name), Path::new(folder)),
+        _ => (None, Path::new(text)),
     }
 }

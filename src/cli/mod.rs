@@ -44,8 +44,8 @@ enum Command {
     Train(train::Train),
     /// Compare the engine with exact outputs of a reference implementation.
     Check(check::Check),
-    /// List the adapters that models can run on.
-    Devices,
+    /// List the adapters that models can run on, and tune the kernels for one.
+    Devices(devices::Devices),
     /// Show what a model file holds.
     Info(info::Info),
     /// Open the viewer: which layers each prompt wakes, and what each dispatch costs.
@@ -66,7 +66,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Eval(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Check(command) => command.run(),
-        Command::Devices => devices::run(),
+        Command::Devices(command) => command.run(),
         Command::Info(command) => command.run(),
         Command::Trace(command) => command.run(),
         Command::View(command) => command.run(),

@@ -1,7 +1,8 @@
 //! Options that several commands share, and what they stand for.
 
-use crate::engine::{Engine, LoadOptions, Policy};
+use crate::engine::{AdapterMode, Engine, LoadOptions, Policy};
 use crate::error::{Error, Result};
+use crate::gpu::Gpu;
 use crate::kernels::KvFormat;
 use crate::mask::LayerMask;
 use crate::model::synthetic::Synthetic;
@@ -9,6 +10,7 @@ use crate::pull;
 use crate::router::file::{BaseModel, RouterFile};
 use crate::router::policy::{even, random};
 use crate::router::{Decision, threshold_for};
+use crate::shipped;
 use crate::trace::Sampling;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -34,6 +36,16 @@ pub(super) struct ModelOptions {
     context: Option<usize>,
 }
 
+impl AdapterOptions {
+    /// The adapter of a folder.
+    pub(super) fn of(folder: PathBuf, mode: AdapterMode) -> Self {
+        Self {
+            adapter: Some(folder),
+            adapter_mode: mode,
+        }
+    }
+}
+
 impl ModelOptions {
     /// The model file, fetched if it is the default one and not there yet.
     pub(super) fn path(&self) -> Result<PathBuf> {
@@ -48,9 +60,28 @@ impl ModelOptions {
             device: self.device.clone(),
             model,
             kv: self.kv,
+            cache: pull::cache_folder().ok(),
             context: self.context,
+            ..LoadOptions::default()
         }
     }
+}
+
+/// What is added to the model's weights.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct AdapterOptions {
+    /// A LoRA adapter in PEFT's format: the folder (see docs/adapter-file.md).
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// How it is applied.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        default_value_t,
+        requires = "adapter"
+    )]
+    adapter_mode: AdapterMode,
 }
 
 /// Fetches the default model with a progress bar, if it is not there yet.
@@ -63,11 +94,26 @@ pub(super) fn fetch() -> Result<PathBuf> {
 
 /// Loads a model with a progress bar.
 pub(super) fn load(options: &ModelOptions) -> Result<Engine> {
-    let options = options.load_options(options.path()?);
+    load_with(options, &AdapterOptions::default())
+}
+
+/// Loads a model and an adapter with a progress bar.
+pub(super) fn load_with(options: &ModelOptions, adapter: &AdapterOptions) -> Result<Engine> {
+    let mut options = options.load_options(options.path()?);
+    options.adapter = adapter.adapter.clone();
+    options.adapter_mode = adapter.adapter_mode;
     let bar = byte_bar("loading");
     let engine = Engine::load(&options, &mut |done, total| update(&bar, done, total))?;
     bar.finish_and_clear();
+    report_ignored(&engine.gpu);
     Ok(engine)
+}
+
+/// Says why a stored tuning was not used.
+pub(super) fn report_ignored(gpu: &Gpu) {
+    if let Some(why) = &gpu.ignored {
+        eprintln!("{why}");
+    }
 }
 
 /// Makes a model of random weights with a progress bar.
@@ -78,6 +124,7 @@ pub(super) fn synthesise(model: &Synthetic, options: &ModelOptions) -> Result<En
         update(&bar, done, total)
     })?;
     bar.finish_and_clear();
+    report_ignored(&engine.gpu);
     Ok(engine)
 }
 
@@ -179,7 +226,7 @@ fn not_negative(text: &str) -> Result<f32, String> {
 }
 
 /// A rate such as `25%` or `0.25`.
-fn rate(text: &str) -> Result<f32, String> {
+pub(super) fn rate(text: &str) -> Result<f32, String> {
     match text.strip_suffix('%') {
         Some(percent) => Ok(percent
             .parse::<f32>()
@@ -196,20 +243,45 @@ pub(super) struct PolicyOptions {
     #[arg(long, value_name = "DIR")]
     router: Option<PathBuf>,
     /// Run what scores at least X, whatever the router file says.
-    #[arg(long, value_name = "X", requires = "router", value_parser = share, conflicts_with = "skip")]
+    #[arg(long, value_name = "X", value_parser = share, conflicts_with = "skip")]
     threshold: Option<f32>,
     /// Skip about this share of the layers' weights, by the router's calibration: `25%`.
-    #[arg(long, value_name = "RATE", requires = "router", value_parser = rate)]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
     skip: Option<f32>,
     /// Skip exactly these: `7-9,21,12.attn,5.mlp`.
     #[arg(long, value_name = "LAYERS", conflicts_with_all = ["router", "no_skip"])]
     skip_layers: Option<String>,
-    /// Run every layer, whatever the router says.
+    /// Run every layer, whatever the router says; without `--adapter`, the model as it came.
     #[arg(long)]
     no_skip: bool,
 }
 
 impl PolicyOptions {
+    /// Takes what came with the program, if the model is the default one and nothing else is asked for.
+    pub(super) fn or_shipped(
+        &mut self,
+        model: &ModelOptions,
+        adapter: &mut AdapterOptions,
+    ) -> Result<()> {
+        let asked = self.router.is_some() || self.skip_layers.is_some() || self.no_skip;
+        if model.model.is_none() && !asked && adapter.adapter.is_none() {
+            let shipped = shipped::for_default_model()?;
+            (self.router, adapter.adapter) = (shipped.router, shipped.adapter);
+        }
+        self.check()
+    }
+
+    /// Refuses a rate where nothing can meet it.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.router.is_none() && (self.threshold.is_some() || self.skip.is_some()) {
+            return Err(Error::input(
+                "`--threshold` and `--skip` need routers to move",
+                "give some with `--router DIR`",
+            ));
+        }
+        Ok(())
+    }
+
     /// The policy, with its router put on the GPU, and what traces call it.
     pub(super) fn policy(&self, engine: &mut Engine) -> Result<(Policy, String)> {
         let layers = engine.model.config.layers;
@@ -259,13 +331,8 @@ impl PolicyOptions {
     }
 }
 
-/// What a mask's name stands for: `none`, `routed`, `fixed:7-9,21`, `even:5` or `random:25%`.
-pub(super) fn policy_named(
-    name: &str,
-    options: &PolicyOptions,
-    engine: &mut Engine,
-) -> anyhow::Result<Policy> {
-    let layers = engine.model.config.layers;
+/// What a mask's name stands for: `none`, `fixed:7-9,21`, `even:5` or `random:25%`.
+pub(super) fn mask_named(name: &str, layers: usize) -> anyhow::Result<LayerMask> {
     let count = |text: &str| -> anyhow::Result<usize> {
         let wrong = || format!("`{text}` is neither a number of layers nor a rate like `25%`");
         Ok(match text.strip_suffix('%') {
@@ -275,22 +342,31 @@ pub(super) fn policy_named(
         })
     };
     Ok(match name.split_once(':') {
-        None if name == "none" => Policy::Fixed(LayerMask::full(layers)),
-        None if name == "routed" => {
-            let (policy, _) = options.policy(engine)?;
-            anyhow::ensure!(
-                matches!(policy, Policy::Routed(_)),
-                "`routed` needs a router; give one with `--router DIR`"
-            );
-            policy
-        }
-        Some(("fixed", mask)) => Policy::Fixed(LayerMask::parse(mask, layers)?),
-        Some(("even", rate)) => Policy::Fixed(even(layers, count(rate)?)?),
-        Some(("random", rate)) => Policy::Fixed(random(layers, count(rate)?, 1)?),
+        None if name == "none" => LayerMask::full(layers),
+        Some(("fixed", mask)) => LayerMask::parse(mask, layers)?,
+        Some(("even", rate)) => even(layers, count(rate)?)?,
+        Some(("random", rate)) => random(layers, count(rate)?, 1)?,
         _ => anyhow::bail!(
-            "`{name}` is no mask; give `none`, `routed`, `fixed:7-9`, `even:5` or `random:25%`"
+            "`{name}` is no mask; give `none`, `fixed:7-9`, `even:5` or `random:25%`, or a router with `--router DIR`"
         ),
     })
+}
+
+/// What a policy's name stands for: that of a mask, or `routed`.
+pub(super) fn policy_named(
+    name: &str,
+    options: &PolicyOptions,
+    engine: &mut Engine,
+) -> anyhow::Result<Policy> {
+    if name != "routed" {
+        return Ok(Policy::Fixed(mask_named(name, engine.model.config.layers)?));
+    }
+    let (policy, _) = options.policy(engine)?;
+    anyhow::ensure!(
+        matches!(policy, Policy::Routed(_)),
+        "`routed` needs a router; give one with `--router DIR`"
+    );
+    Ok(policy)
 }
 
 /// What a router file must have been made for.

@@ -1,6 +1,8 @@
 //! `first run` and `first chat`.
 
-use super::options::{ModelOptions, PolicyOptions, SamplingOptions, count_bar, load};
+use super::options::{
+    AdapterOptions, ModelOptions, PolicyOptions, SamplingOptions, count_bar, load_with,
+};
 use super::report;
 use crate::engine::{Engine, Event, Policy, Request};
 use crate::model::chat_template::Message;
@@ -37,6 +39,8 @@ pub(super) struct Run {
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
+    adapter: AdapterOptions,
+    #[command(flatten)]
     policy: PolicyOptions,
     #[command(flatten)]
     sampling: SamplingOptions,
@@ -55,7 +59,7 @@ pub(super) fn interrupt() -> anyhow::Result<Arc<AtomicBool>> {
 }
 
 impl Run {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(mut self) -> anyhow::Result<ExitCode> {
         let prompt = match self.prompt.as_deref() {
             None | Some("-") => read_prompt()?,
             Some(prompt) => prompt.to_owned(),
@@ -63,7 +67,8 @@ impl Run {
         if prompt.trim().is_empty() {
             anyhow::bail!("the prompt is empty; give one, like `first run \"What is a GPU?\"`");
         }
-        let mut engine = load(&self.model)?;
+        self.policy.or_shipped(&self.model, &mut self.adapter)?;
+        let mut engine = load_with(&self.model, &self.adapter)?;
         let (policy, policy_name) = self.policy.policy(&mut engine)?;
         let ids = engine.prompt_ids(&prompt, !self.raw)?;
         let request = Request {
@@ -162,14 +167,17 @@ pub(super) struct Chat {
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
+    adapter: AdapterOptions,
+    #[command(flatten)]
     policy: PolicyOptions,
     #[command(flatten)]
     sampling: SamplingOptions,
 }
 
 impl Chat {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut engine = load(&self.model)?;
+    pub(super) fn run(mut self) -> anyhow::Result<ExitCode> {
+        self.policy.or_shipped(&self.model, &mut self.adapter)?;
+        let mut engine = load_with(&self.model, &self.adapter)?;
         let (policy, policy_name) = self.policy.policy(&mut engine)?;
         let interrupted = interrupt()?;
         let mut messages: Vec<Message> = self

@@ -8,6 +8,9 @@ use crate::mask::{LayerMask, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
 
+/// Hears of a layer, its sublayer, and the residual stream as it enters and as it leaves it.
+pub type SublayerListener<'a> = dyn FnMut(usize, Sublayer, [&[f32]; 2]) + 'a;
+
 impl Engine {
     /// Prefills `ids` under `mask` and hands over the residual stream `[T, H]`: first after the embedding
     /// (index 0), then after each layer; last, at index layers + 1, after the final norm.
@@ -32,6 +35,25 @@ impl Engine {
         let normed = Buffer::zeroed(gpu, "normed", 4 * count as u64)?;
         self.run_paced(vec![self.model.final_norm_step(gpu, &prefill, &normed)?])?;
         each(config.layers + 1, &normed.read_back(gpu, count)?)
+    }
+
+    /// Prefills `ids` and hands over the residual stream `[T, H]` as it enters and as it leaves each sublayer.
+    pub fn sublayer_states(&self, ids: &[u32], each: &mut SublayerListener<'_>) -> Result<()> {
+        let (gpu, config) = (&self.gpu, &self.model.config);
+        let count = ids.len() * config.hidden;
+        let prefill = self.model.prefill_buffers(gpu, ids, 0)?;
+        let mut cache = KvCache::new(config, self.kv, ids.len());
+        self.run_paced(self.model.embed_steps(gpu, &prefill)?)?;
+        let mut before = prefill.x.read_back(gpu, count)?;
+        for layer in 0..config.layers {
+            for sublayer in Sublayer::BOTH {
+                self.run_paced(self.sublayer_steps(&prefill, &mut cache, layer, sublayer)?)?;
+                let after = prefill.x.read_back(gpu, count)?;
+                each(layer, sublayer, [&before, &after]);
+                before = after;
+            }
+        }
+        Ok(())
     }
 
     /// The logits `[V]` after `ids` (index 0), then after each token of `forced` in turn, fed to the
@@ -108,24 +130,31 @@ impl Engine {
     ) -> Result<Vec<Step>> {
         let mut steps = Vec::new();
         for sublayer in Sublayer::BOTH {
-            if !mask.runs(layer, sublayer) {
-                continue;
+            if mask.runs(layer, sublayer) {
+                steps.extend(self.sublayer_steps(prefill, cache, layer, sublayer)?);
             }
-            if sublayer == Sublayer::Attn {
-                cache.allocate(&self.gpu, layer)?;
-            }
-            steps.extend(
-                self.model
-                    .prefill_steps(&self.gpu, prefill, cache, layer, sublayer)?,
-            );
         }
         Ok(steps)
     }
 
+    fn sublayer_steps(
+        &self,
+        prefill: &Prefill,
+        cache: &mut KvCache,
+        layer: usize,
+        sublayer: Sublayer,
+    ) -> Result<Vec<Step>> {
+        if sublayer == Sublayer::Attn {
+            cache.allocate(&self.gpu, layer)?;
+        }
+        self.model
+            .prefill_steps(&self.gpu, prefill, cache, layer, sublayer)
+    }
+
     /// Runs steps in submissions that stay within the adapter's budget.
-    fn run_paced(&self, steps: Vec<Step>) -> Result<()> {
+    pub(crate) fn run_paced(&self, steps: Vec<Step>) -> Result<()> {
         for steps in super::paced(&self.gpu, steps) {
-            Plan::new(&self.gpu, steps)?.submit(&self.gpu, None);
+            Plan::new(&self.gpu, steps)?.submit(&self.gpu, None, |_| {});
         }
         self.gpu.poll()
     }

@@ -2,12 +2,14 @@
 
 use super::{Conversation, Engine, Event, Listener, Policy, Request};
 use crate::error::{Error, Result};
+use crate::gpu::buffer::ReadBack;
 use crate::gpu::plan::Timestamps;
 use crate::gpu::{Buffer, Gpu, Plan, Step};
 use crate::kernels::router_score::Routers;
 use crate::mask::{LayerMask, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
+use crate::model::llama::Llama;
 use crate::router::{Decision, Granularity, PrefillReading, Router};
 use crate::trace::{Detail, Run, Score, Submission};
 use std::time::Instant;
@@ -62,6 +64,13 @@ impl GpuRouter {
             stride: self.context,
         }
     }
+
+    /// The scores of one router of a layer, of a prompt's tokens.
+    fn scores(&self, index: usize, tokens: usize) -> Buffer {
+        let bytes = |count: usize| 4 * count as u64;
+        self.scores
+            .slice(bytes(index * self.context), bytes(tokens))
+    }
 }
 
 /// Steps that wait to be submitted, and what the trace learns when they are.
@@ -73,14 +82,22 @@ struct Pending<'a> {
 }
 
 impl Pending<'_> {
-    fn submit(&mut self, run: &mut Run) -> Result<()> {
-        for steps in super::paced(self.gpu, std::mem::take(&mut self.steps)) {
+    /// Submits what waits; the last submission ends with what `after` records.
+    fn submit(&mut self, run: &mut Run, after: impl Fn(&mut wgpu::CommandEncoder)) -> Result<()> {
+        let groups = super::paced(self.gpu, std::mem::take(&mut self.steps));
+        let last = groups.len().saturating_sub(1);
+        for (index, steps) in groups.into_iter().enumerate() {
             let plan = Plan::new(self.gpu, steps)?;
             let start = self.clock.elapsed().as_nanos() as u64;
             let dispatches = plan.steps().len();
             run.prefill_dispatches += dispatches as u32;
             let timestamps = Timestamps::new(self.gpu, &plan, self.detail)?;
-            let (encode_nanos, submit_nanos) = plan.submit(self.gpu, timestamps.as_ref());
+            let (encode_nanos, submit_nanos) =
+                plan.submit(self.gpu, timestamps.as_ref(), |encoder| {
+                    if index == last {
+                        after(encoder);
+                    }
+                });
             let handed_over = start + encode_nanos;
             if self.detail != Detail::None {
                 self.gpu.poll()?;
@@ -127,9 +144,29 @@ impl Engine {
             steps: self.model.embed_steps(&self.gpu, &prefill)?,
         };
         let layers = self.model.config.layers;
+        let scoring = self.scoring(&prefill, &request.policy);
         for layer in 0..layers {
-            if let Policy::Routed(decision) = &request.policy {
-                let scores = self.score(&prefill, layer, decision, &mut pending, run)?;
+            if let Some(scoring) = &scoring {
+                scoring.submit(&self.model, &prefill, layer, &mut pending, run)?;
+            }
+            // Prepared while the GPU scores the layer; what the scores leave out is never encoded.
+            let mut prepared = Vec::new();
+            for sublayer in Sublayer::BOTH {
+                if !conversation.mask.runs(layer, sublayer) && !self.reads_all(&request.policy) {
+                    continue;
+                }
+                if sublayer == Sublayer::Attn {
+                    conversation.cache.allocate(&self.gpu, layer)?;
+                }
+                let cache = &conversation.cache;
+                let steps = self
+                    .model
+                    .prefill_steps(&self.gpu, &prefill, cache, layer, sublayer)?;
+                prepared.push((sublayer, steps));
+            }
+            if let Some(scoring) = &scoring {
+                let scores = scoring.wait(layer)?;
+                let decision = scoring.decision;
                 let pooled: Vec<f32> = scores.iter().map(|score| score.score).collect();
                 for sublayer in Sublayer::BOTH {
                     let runs = decision.runs(layer, sublayer, &pooled);
@@ -137,29 +174,18 @@ impl Engine {
                 }
                 run.scores.extend(scores);
             }
-            for sublayer in Sublayer::BOTH {
+            for (sublayer, steps) in prepared {
                 let runs = conversation.mask.runs(layer, sublayer);
-                if !runs && !self.reads_all(&request.policy) {
-                    continue;
+                if runs || self.reads_all(&request.policy) {
+                    pending.steps.extend(steps);
                 }
-                if sublayer == Sublayer::Attn {
-                    conversation.cache.allocate(&self.gpu, layer)?;
-                }
-                let steps = self.model.prefill_steps(
-                    &self.gpu,
-                    &prefill,
-                    &conversation.cache,
-                    layer,
-                    sublayer,
-                )?;
-                pending.steps.extend(steps);
                 if !runs && sublayer == Sublayer::Attn {
                     // The commands keep the memory until they have run.
                     conversation.cache.free(layer);
                 }
             }
             // Work starts while later layers are being encoded, and a listener hears of real progress.
-            pending.submit(run)?;
+            pending.submit(run, |_| {})?;
             // A long prompt is worth waiting for layer by layer: what a listener hears is then true, and it
             // can break off.
             if prefill.tokens() > LONG {
@@ -234,44 +260,80 @@ impl Engine {
         }
     }
 
-    /// Scores one layer's input and waits for the result: the mean over the tokens, in their order, so
-    /// that it does not depend on how the prompt is split.
-    fn score(
-        &self,
-        prefill: &Prefill,
-        layer: usize,
-        decision: &Decision,
-        pending: &mut Pending<'_>,
-        run: &mut Run,
-    ) -> Result<Vec<Score>> {
+    /// What scores the layers, where the policy asks for it.
+    fn scoring<'a>(&'a self, prefill: &Prefill, policy: &'a Policy) -> Option<Scoring<'a>> {
+        let Policy::Routed(decision) = policy else {
+            return None;
+        };
         let router = self
             .router
             .as_ref()
             .expect("conversation_for has checked that there is a router");
-        pending.steps.extend(self.model.score_steps(
-            &self.gpu,
-            prefill,
-            layer,
-            router.routers(layer),
-        )?);
-        pending.submit(run)?;
         let count = router.granularity.routers_per_layer();
         let tokens = prefill.tokens();
-        let scores: Vec<f32> = router
-            .scores
-            .read_back(&self.gpu, (count - 1) * router.context + tokens)?;
+        Some(Scoring {
+            gpu: &self.gpu,
+            router,
+            decision,
+            tokens,
+            result: ReadBack::new(&self.gpu, (4 * count * tokens) as u64),
+        })
+    }
+}
+
+/// Scores a prompt layer by layer.
+struct Scoring<'a> {
+    gpu: &'a Gpu,
+    router: &'a GpuRouter,
+    decision: &'a Decision,
+    tokens: usize,
+    result: ReadBack,
+}
+
+impl Scoring<'_> {
+    fn routers(&self) -> usize {
+        self.router.granularity.routers_per_layer()
+    }
+
+    /// Submits the scores of one layer's input, with whatever waits before them, and their copy to the
+    /// host.
+    fn submit(
+        &self,
+        model: &Llama,
+        prefill: &Prefill,
+        layer: usize,
+        pending: &mut Pending<'_>,
+        run: &mut Run,
+    ) -> Result<()> {
+        let steps = model.score_steps(self.gpu, prefill, layer, self.router.routers(layer))?;
+        pending.steps.extend(steps);
+        pending.submit(run, |encoder| {
+            for index in 0..self.routers() {
+                let scores = self.router.scores(index, self.tokens);
+                let offset = 4 * (index * self.tokens) as u64;
+                self.result.record_at(encoder, offset, &scores);
+            }
+        })?;
+        self.result.request();
+        Ok(())
+    }
+
+    /// Waits for the scores: the mean over the tokens, in their order, so that it does not depend on how
+    /// the prompt is split.
+    fn wait(&self, layer: usize) -> Result<Vec<Score>> {
+        let bytes = self.result.wait(self.gpu)?;
+        let scores: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
         let score = |index: usize| {
-            let tokens = scores[index * router.context..][..tokens].to_vec();
-            let sublayer = router.granularity.sublayer(index);
-            let score = crate::reference::router_score::pool(&tokens);
+            let tokens = scores[index * self.tokens..][..self.tokens].to_vec();
+            let sublayer = self.router.granularity.sublayer(index);
             Score {
                 layer,
                 sublayer: sublayer.map(Into::into),
-                score,
-                threshold: decision.threshold(layer, sublayer),
+                score: crate::reference::router_score::pool(&tokens),
+                threshold: self.decision.threshold(layer, sublayer),
                 tokens,
             }
         };
-        Ok((0..count).map(score).collect())
+        Ok((0..self.routers()).map(score).collect())
     }
 }

@@ -130,6 +130,13 @@ impl Buffer {
         gpu.queue.write_buffer(&self.raw, self.offset, bytes);
     }
 
+    /// Fills the range with zeros, after whatever was submitted before.
+    pub fn clear(&self, gpu: &Gpu) {
+        let mut encoder = gpu.encoder();
+        encoder.clear_buffer(&self.raw, self.offset, Some(self.size));
+        gpu.submit(encoder);
+    }
+
     /// Copies the range to the start of another buffer, after whatever was submitted before.
     pub fn copy_to(&self, gpu: &Gpu, target: &Self) {
         assert!(
@@ -200,7 +207,13 @@ impl ReadBack {
     /// Records the copy of the start of `source`, as much as fits.
     pub fn record(&self, encoder: &mut wgpu::CommandEncoder, source: &Buffer) {
         let size = self.raw.size().min(source.size);
-        encoder.copy_buffer_to_buffer(&source.raw, source.offset, &self.raw, 0, size);
+        self.record_at(encoder, 0, &source.slice(0, size));
+    }
+
+    /// Records the copy of all of `source` to an offset in bytes.
+    pub fn record_at(&self, encoder: &mut wgpu::CommandEncoder, offset: u64, source: &Buffer) {
+        let (from, size) = (source.offset, source.size);
+        encoder.copy_buffer_to_buffer(&source.raw, from, &self.raw, offset, size);
     }
 
     /// Asks for the contents; call it after the copy was submitted.

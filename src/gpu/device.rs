@@ -1,11 +1,14 @@
 //! Choosing an adapter and opening it with what it offers.
 
+use super::cache::PipelineCache;
 use super::pipeline::{Params, Pipeline, layout_entry};
 use super::reflect::BindingKind;
 use super::shader::Variant;
+use super::tuning::Tuning;
 use crate::error::{Error, Result};
 use crate::trace::AdapterSummary;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -43,13 +46,15 @@ pub struct Class {
     pub immediates: bool,
     /// GPU timestamps at pass boundaries.
     pub timestamps: bool,
+    /// Which candidates are used.
+    pub tuning: Tuning,
 }
 
 impl Class {
-    /// Whether a workgroup of 8 is one subgroup on a driver that runs shaders on the CPU: what the
-    /// `*_subgroup` shader modules are written for.
+    /// Whether kernels use the `*_subgroup` shader modules, which are written for a workgroup of 8 that is
+    /// one subgroup on a driver that runs shaders on the CPU.
     pub fn one_subgroup(&self) -> bool {
-        self.software && self.subgroup == Some((8, 8))
+        self.tuning.one_subgroup
     }
 
     /// The class of a software driver, for tests that compose shaders without a device.
@@ -57,6 +62,7 @@ impl Class {
         Self {
             subgroup: Some((8, 8)),
             software: true,
+            tuning: Tuning::of(Some((8, 8)), true),
             ..Self::gpu_example()
         }
     }
@@ -70,6 +76,7 @@ impl Class {
             f16: false,
             immediates: false,
             timestamps: false,
+            tuning: Tuning::of(None, false),
         }
     }
 }
@@ -113,9 +120,14 @@ pub struct Gpu {
     pub class: Class,
     /// What was asked of it.
     pub counters: Counters,
+    /// Whether a stored tuning is in use.
+    pub tuned: bool,
+    /// Why a stored tuning was ignored, in one line.
+    pub ignored: Option<String>,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(super) params_layout: wgpu::BindGroupLayout,
+    pub(super) pipeline_cache: Option<PipelineCache>,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
     failure: Arc<Mutex<Option<String>>>,
 }
@@ -149,8 +161,14 @@ impl Gpu {
             .collect()
     }
 
-    /// Opens an adapter: by index, by a part of its name (any case), or the best one.
+    /// Opens an adapter: by index, by a part of its name (any case), or the best one. Nothing that was kept
+    /// of earlier runs is used.
     pub fn open(selector: Option<&str>) -> Result<Self> {
+        Self::open_with(selector, None)
+    }
+
+    /// Like [`Gpu::open`], with the tuning and the compiled pipelines of `cache`, a folder.
+    pub fn open_with(selector: Option<&str>, cache: Option<&Path>) -> Result<Self> {
         let adapters = adapters();
         if adapters.is_empty() {
             return Err(Error::gpu(
@@ -181,14 +199,15 @@ impl Gpu {
                 "run `first devices` and give an index or a part of a name",
             ));
         };
-        Self::with_adapter(&adapters[index])
+        Self::with_adapter(&adapters[index], cache)
     }
 
-    fn with_adapter(adapter: &wgpu::Adapter) -> Result<Self> {
+    fn with_adapter(adapter: &wgpu::Adapter, cache: Option<&Path>) -> Result<Self> {
         let info = adapter.get_info();
         let wanted = wgpu::Features::SUBGROUP
             | wgpu::Features::SHADER_F16
             | wgpu::Features::IMMEDIATES
+            | wgpu::Features::PIPELINE_CACHE
             | wgpu::Features::TIMESTAMP_QUERY;
         let features = adapter.features() & wanted;
         let offered = adapter.limits();
@@ -226,28 +245,43 @@ impl Gpu {
             lock(&slot).get_or_insert(text.lines().collect::<Vec<_>>().join(" "));
         }));
         let has = |feature| features.contains(feature);
-        let class = Class {
-            subgroup: has(wgpu::Features::SUBGROUP)
-                .then_some((info.subgroup_min_size, info.subgroup_max_size)),
-            software: info.device_type == wgpu::DeviceType::Cpu,
+        let subgroup = has(wgpu::Features::SUBGROUP)
+            .then_some((info.subgroup_min_size, info.subgroup_max_size));
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let mut class = Class {
+            subgroup,
+            software,
             integrated: info.device_type == wgpu::DeviceType::IntegratedGpu,
             f16: has(wgpu::Features::SHADER_F16),
             immediates: has(wgpu::Features::IMMEDIATES)
                 && std::env::var_os("FIRST_NO_IMMEDIATES").is_none(),
             timestamps: has(wgpu::Features::TIMESTAMP_QUERY),
+            tuning: Tuning::of(subgroup, software),
         };
         let params_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some("params"),
             entries: &[layout_entry(0, BindingKind::Uniform, true)],
         });
         let adapter = summary(&info);
+        let (mut tuned, mut ignored) = (false, None);
+        if let Some(folder) = cache {
+            let (tuning, why) = Tuning::load(folder, &adapter, &class);
+            class.tuning = tuning.unwrap_or(class.tuning);
+            (tuned, ignored) = (tuning.is_some(), why);
+        }
+        let pipeline_cache = cache
+            .filter(|_| has(wgpu::Features::PIPELINE_CACHE))
+            .and_then(|folder| PipelineCache::open(&device, &info, folder));
         Ok(Self {
             adapter,
             class,
             counters: Counters::default(),
+            tuned,
+            ignored,
             device,
             queue,
             params_layout,
+            pipeline_cache,
             pipelines: Mutex::default(),
             failure,
         })
@@ -336,5 +370,17 @@ impl Gpu {
                 "use a smaller model or a shorter context (`--context`)",
             )
         })
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        let made = !lock(&self.pipelines).is_empty();
+        if let Some(cache) = self.pipeline_cache.as_ref().filter(|_| made) {
+            // The next run compiles again: nothing that a user must know of.
+            if let Err(error) = cache.keep() {
+                tracing::warn!("pipelines were not kept: {error}");
+            }
+        }
     }
 }

@@ -3,14 +3,19 @@
 //! Nothing here knows about language models.
 
 pub mod buffer;
+mod cache;
 pub mod device;
 pub mod pipeline;
 pub mod plan;
 pub mod reflect;
 pub mod shader;
+pub mod texture;
+pub mod tuning;
 
 pub use buffer::Buffer;
 pub use device::{Class, Counters, Gpu};
-pub use pipeline::{Op, Params, Pipeline};
+pub use pipeline::{Op, Params, Pipeline, Resource};
 pub use plan::{GpuTime, Plan, Step};
 pub use shader::Variant;
+pub use texture::{Texel, Texture};
+pub use tuning::Tuning;

@@ -4,6 +4,7 @@ use super::buffer::Buffer;
 use super::device::{Counters, Gpu};
 use super::reflect::{self, BindingKind, Reflection};
 use super::shader::Variant;
+use super::texture::Texture;
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
@@ -94,7 +95,7 @@ impl Pipeline {
                     // Every kernel writes its workgroup memory before it reads it.
                     zero_initialize_workgroup_memory: false,
                 },
-                cache: None,
+                cache: gpu.pipeline_cache.as_ref().map(|cache| &cache.raw),
             });
         Ok(Self {
             raw,
@@ -114,8 +115,12 @@ impl Pipeline {
         self.variant.name()
     }
 
-    /// Binds buffers by the names of the shader's variables; all of them, and no others.
-    pub fn bind(self: &Arc<Self>, gpu: &Gpu, buffers: &[(&str, &Buffer)]) -> Op {
+    /// Binds buffers and textures by the names of the shader's variables; all of them, and no others.
+    pub fn bind<'a, R: Into<Resource<'a>> + Copy>(
+        self: &Arc<Self>,
+        gpu: &Gpu,
+        resources: &[(&str, R)],
+    ) -> Op {
         let names = || {
             self.reflection
                 .bindings
@@ -123,7 +128,7 @@ impl Pipeline {
                 .map(|binding| binding.name.as_str())
                 .collect::<Vec<_>>()
         };
-        for (name, _) in buffers {
+        for (name, _) in resources {
             assert!(
                 names().contains(name),
                 "{} has no binding `{name}`, only {:?}",
@@ -136,13 +141,13 @@ impl Pipeline {
             .bindings
             .iter()
             .map(|binding| {
-                let found = buffers.iter().find(|(name, _)| *name == binding.name);
-                let (_, buffer) = found.unwrap_or_else(|| {
+                let found = resources.iter().find(|(name, _)| *name == binding.name);
+                let (_, resource) = found.unwrap_or_else(|| {
                     panic!("{}: nothing bound to `{}`", self.name(), binding.name)
                 });
                 wgpu::BindGroupEntry {
                     binding: binding.index,
-                    resource: buffer.binding(),
+                    resource: (*resource).into().binding(),
                 }
             })
             .collect();
@@ -156,6 +161,30 @@ impl Pipeline {
             pipeline: self.clone(),
             bind_group: gpu.device.create_bind_group(&descriptor),
         }
+    }
+}
+
+/// What a shader's variable is bound to.
+#[derive(Clone, Copy, Debug)]
+pub enum Resource<'a> {
+    /// A range of a buffer.
+    Buffer(&'a Buffer),
+    /// A texture.
+    Texture(&'a Texture),
+}
+
+impl<'a> Resource<'a> {
+    fn binding(self) -> wgpu::BindingResource<'a> {
+        match self {
+            Self::Buffer(buffer) => buffer.binding(),
+            Self::Texture(texture) => wgpu::BindingResource::TextureView(&texture.view),
+        }
+    }
+}
+
+impl<'a> From<&'a Buffer> for Resource<'a> {
+    fn from(buffer: &'a Buffer) -> Self {
+        Self::Buffer(buffer)
     }
 }
 
@@ -183,19 +212,26 @@ pub(super) fn layout_entry(
     kind: BindingKind,
     dynamic: bool,
 ) -> wgpu::BindGroupLayoutEntry {
+    let buffer = |ty| wgpu::BindingType::Buffer {
+        ty,
+        has_dynamic_offset: dynamic,
+        min_binding_size: None,
+    };
+    let storage = |read_only| buffer(wgpu::BufferBindingType::Storage { read_only });
     let ty = match kind {
-        BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
-        BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
-        BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+        BindingKind::Uniform => buffer(wgpu::BufferBindingType::Uniform),
+        BindingKind::Read => storage(true),
+        BindingKind::ReadWrite => storage(false),
+        BindingKind::Texture(texel) => wgpu::BindingType::StorageTexture {
+            access: wgpu::StorageTextureAccess::ReadOnly,
+            format: texel.format(),
+            view_dimension: wgpu::TextureViewDimension::D2,
+        },
     };
     wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer {
-            ty,
-            has_dynamic_offset: dynamic,
-            min_binding_size: None,
-        },
+        ty,
         count: None,
     }
 }

@@ -168,14 +168,21 @@ impl Plan {
         pass.dispatch_workgroups(x, y, z);
     }
 
-    /// Encodes and submits, with timestamps if given; the host nanoseconds that each took.
-    pub fn submit(&self, gpu: &Gpu, timestamps: Option<&Timestamps>) -> (u64, u64) {
+    /// Encodes and submits, with timestamps if given and what `after` adds; the host nanoseconds that each
+    /// took.
+    pub fn submit(
+        &self,
+        gpu: &Gpu,
+        timestamps: Option<&Timestamps>,
+        after: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> (u64, u64) {
         let clock = std::time::Instant::now();
         let mut encoder = gpu.encoder();
         match timestamps {
             Some(timestamps) => self.encode_timed(&mut encoder, timestamps),
             None => self.encode(&mut encoder),
         }
+        after(&mut encoder);
         let encoded = clock.elapsed();
         gpu.submit(encoder);
         (
@@ -186,7 +193,7 @@ impl Plan {
 
     /// Encodes, submits and waits: for tests and one-off work.
     pub fn run(&self, gpu: &Gpu) -> Result<()> {
-        self.submit(gpu, None);
+        self.submit(gpu, None, |_| {});
         gpu.poll()
     }
 }

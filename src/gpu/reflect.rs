@@ -2,11 +2,12 @@
 //! workgroup. The host types none of it a second time.
 
 use super::shader::Variant;
+use super::texture::Texel;
 use crate::error::{Error, Result};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, StorageAccess, TypeInner};
 
-/// How a buffer is bound.
+/// How a buffer or a texture is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BindingKind {
     /// `var<uniform>`.
@@ -15,9 +16,11 @@ pub enum BindingKind {
     Read,
     /// `var<storage, read_write>`.
     ReadWrite,
+    /// `texture_storage_2d<r32uint, read>` or `<rgba32uint, read>`.
+    Texture(Texel),
 }
 
-/// One buffer binding of group 0.
+/// One binding of group 0.
 #[derive(Clone, Debug)]
 pub struct Binding {
     /// The variable's name in WGSL, by which the host binds it.
@@ -127,6 +130,7 @@ fn reflect(module: &naga::Module) -> Result<Reflection, String> {
                 BindingKind::ReadWrite
             }
             AddressSpace::Storage { .. } => BindingKind::Read,
+            AddressSpace::Handle => BindingKind::Texture(texel(&module.types[variable.ty].inner)?),
             AddressSpace::WorkGroup => {
                 workgroup_bytes += layouter[variable.ty].size;
                 continue;
@@ -156,6 +160,22 @@ fn reflect(module: &naga::Module) -> Result<Reflection, String> {
         workgroup_size: entry.workgroup_size,
         workgroup_bytes,
     })
+}
+
+fn texel(inner: &TypeInner) -> Result<Texel, String> {
+    let TypeInner::Image { class, .. } = inner else {
+        return Err("binds something that is neither a buffer nor a texture".to_owned());
+    };
+    match class {
+        naga::ImageClass::Storage { format, access } if *access == StorageAccess::LOAD => {
+            match format {
+                naga::StorageFormat::R32Uint => Ok(Texel::One),
+                naga::StorageFormat::Rgba32Uint => Ok(Texel::Four),
+                _ => Err(format!("reads a texture of {format:?}")),
+            }
+        }
+        _ => Err(format!("binds a texture as {class:?}")),
+    }
 }
 
 fn params_layout(inner: &TypeInner) -> Result<ParamsLayout, String> {

@@ -13,6 +13,16 @@ crate::params! {
     }
 }
 
+/// Query heads that a workgroup owns: on software Vulkan as many of a group as one vector of four holds.
+fn shared(class: &Class, heads: usize, kv_heads: usize) -> usize {
+    let group = heads / kv_heads;
+    let most = if class.one_subgroup() { 4 } else { 1 };
+    (1..=most)
+        .rev()
+        .find(|count| group.is_multiple_of(*count))
+        .unwrap_or(1)
+}
+
 pub(super) fn variant(
     class: &Class,
     kv: KvFormat,
@@ -22,7 +32,9 @@ pub(super) fn variant(
 ) -> Variant {
     let attend = by_class(class, "lib/attend_subgroup", "lib/attend_workgroup");
     compose(
-        Variant::new("attention_decode").import("attend", attend),
+        Variant::new("attention_decode")
+            .import("attend", attend)
+            .set("SHARED", shared(class, heads, kv_heads) as u32),
         kv,
         heads,
         kv_heads,
@@ -53,6 +65,10 @@ pub fn step(gpu: &Gpu, label: &str, attention: Attention<'_>, state: &Buffer) ->
         label,
         &op,
         &Params { position: 0 },
-        [workgroups(heads), 1, 1],
+        [
+            workgroups(heads / shared(&gpu.class, heads, kv_heads)),
+            1,
+            1,
+        ],
     ))
 }

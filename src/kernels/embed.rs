@@ -1,8 +1,8 @@
 //! Token embedding lookup. See `shaders/embed.wgsl`.
 
-use super::{op, weight_bindings, weights_module, workgroups};
+use super::{op, weight_bindings, with_weights, workgroups};
 use crate::error::Result;
-use crate::gpu::{Buffer, Gpu, Step, Variant};
+use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 use crate::weights::Format;
 use crate::weights::pack::{Linear, Order};
 
@@ -18,8 +18,8 @@ crate::params! {
     }
 }
 
-pub(super) fn variant(format: Format) -> Variant {
-    Variant::new("embed").import("weights", weights_module(format))
+pub(super) fn variant(class: &Class, format: Format) -> Variant {
+    with_weights(Variant::new("embed"), class, format)
 }
 
 /// Steps that write `x [tokens, H]` for `ids [tokens]`, one per slice of the embedding.
@@ -40,9 +40,9 @@ pub fn steps(
     super::assert_holds("embed ids", ids, tokens);
     let blocks = embedding.columns / 32;
     let step = |slice: &crate::weights::pack::Slice| {
-        let mut bindings = vec![("ids", ids), ("x", x)];
+        let mut bindings = vec![("ids", ids.into()), ("x", x.into())];
         bindings.extend(weight_bindings(slice));
-        let op = op::<Params>(gpu, variant(slice.format), &bindings)?;
+        let op = op::<Params>(gpu, variant(&gpu.class, slice.format), &bindings)?;
         let params = Params {
             blocks: blocks as u32,
             first_tile: slice.tiles.start,

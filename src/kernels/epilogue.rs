@@ -1,7 +1,7 @@
 //! What happens to a matrix product before it is stored: shared by matvec and matmul.
 
 use super::KvFormat;
-use crate::gpu::{Buffer, Variant};
+use crate::gpu::{Buffer, Resource, Variant};
 use crate::weights::pack::{Linear, Order};
 
 /// The end of a product of `rows` rows.
@@ -15,6 +15,18 @@ pub enum Epilogue<'a> {
     /// `y[token, row] += product`: into the residual stream.
     Residual {
         /// `[tokens, rows]`.
+        y: &'a Buffer,
+    },
+    /// `y[token, row] += gate * product`: into the residual stream, as far as the sublayer's gate is open.
+    Gated {
+        /// `[tokens, rows]`.
+        y: &'a Buffer,
+        /// `[1]`.
+        gate: &'a Buffer,
+    },
+    /// `y[token, slot] = product`, whatever the row order: what backward passes read.
+    Slots {
+        /// `[tokens, slots]`.
         y: &'a Buffer,
     },
     /// `y[token, row] = silu(gate) * up` of a joint gate and up product.
@@ -51,7 +63,8 @@ impl Epilogue<'_> {
     /// Composes the kernel with this epilogue.
     pub(super) fn apply(&self, variant: Variant, linear: &Linear) -> Variant {
         let order = match self {
-            Self::Store { .. } | Self::Residual { .. } => Order::Plain,
+            Self::Store { .. } | Self::Residual { .. } | Self::Gated { .. } => Order::Plain,
+            Self::Slots { .. } => linear.order,
             Self::SiluMul { .. } => Order::Halves,
             Self::Rope(_) => Order::Pairs,
         };
@@ -64,6 +77,12 @@ impl Epilogue<'_> {
             Self::Residual { .. } => variant
                 .import("epilogue", "epilogue/residual")
                 .set("ROWS", rows),
+            Self::Gated { .. } => variant
+                .import("epilogue", "epilogue/gated")
+                .set("ROWS", rows),
+            Self::Slots { .. } => variant
+                .import("epilogue", "epilogue/store")
+                .set("ROWS", linear.slots() as u32),
             Self::SiluMul { .. } => variant
                 .import("epilogue", "epilogue/silu_mul")
                 .set("ROWS", rows / 2),
@@ -76,14 +95,17 @@ impl Epilogue<'_> {
         }
     }
 
-    pub(super) fn bindings(&self) -> Vec<(&'static str, &Buffer)> {
+    pub(super) fn bindings(&self) -> Vec<(&'static str, Resource<'_>)> {
         match self {
-            Self::Store { y } | Self::Residual { y } | Self::SiluMul { y } => vec![("y", y)],
+            Self::Store { y } | Self::Slots { y } | Self::Residual { y } | Self::SiluMul { y } => {
+                vec![("y", (*y).into())]
+            }
+            Self::Gated { y, gate } => vec![("y", (*y).into()), ("gate", (*gate).into())],
             Self::Rope(rope) => vec![
-                ("rotations", rope.rotations),
-                ("state", rope.state),
-                ("queries", rope.queries),
-                ("kv", rope.kv),
+                ("rotations", rope.rotations.into()),
+                ("state", rope.state.into()),
+                ("queries", rope.queries.into()),
+                ("kv", rope.kv.into()),
             ],
         }
     }
@@ -107,6 +129,11 @@ pub(super) fn example_variants() -> Vec<fn(Variant) -> Variant> {
         |variant| {
             variant
                 .import("epilogue", "epilogue/residual")
+                .set("ROWS", 576)
+        },
+        |variant| {
+            variant
+                .import("epilogue", "epilogue/gated")
                 .set("ROWS", 576)
         },
         |variant| {

@@ -1,6 +1,6 @@
 //! `Y = epilogue(X W^T)` for many tokens: prefill. See `shaders/matmul.wgsl`.
 
-use super::{Epilogue, by_class, op, weight_bindings, weights_module, workgroups};
+use super::{Adapter, Epilogue, adapter, op, weight_bindings, with_weights, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 use crate::weights::Format;
@@ -20,38 +20,42 @@ crate::params! {
     }
 }
 
-/// Tokens of a workgroup, in both modules.
-const TOKENS: usize = 32;
-
-pub(super) fn variant(class: &Class, format: Format) -> Variant {
-    Variant::new("matmul")
-        .import("weights", weights_module(format))
-        .import(
-            "tile",
-            by_class(class, "lib/matmul_subgroup", "lib/matmul_workgroup"),
-        )
+/// Tokens of a workgroup.
+fn workgroup_tokens(class: &Class) -> usize {
+    match class.one_subgroup() {
+        true => 32,
+        false => 8 * class.tuning.groups as usize,
+    }
 }
 
-/// Steps of the product, one per slice of the matrix. `x` is `[tokens, columns]`.
+pub(super) fn variant(class: &Class, format: Format) -> Variant {
+    let variant = with_weights(Variant::new("matmul"), class, format);
+    match class.one_subgroup() {
+        true => variant.import("tile", "lib/matmul_subgroup"),
+        false => variant
+            .import("tile", "lib/matmul_workgroup")
+            .set("GROUPS", class.tuning.groups),
+    }
+}
+
+/// Steps of the product, one per slice of the matrix. `x` is `[tokens, columns]`, its first token at `position`.
 pub fn steps(
     gpu: &Gpu,
     label: &str,
     linear: &Linear,
     x: &Buffer,
-    tokens: usize,
-    position: usize,
+    [tokens, position]: [usize; 2],
+    adapter: Option<Adapter<'_>>,
     epilogue: Epilogue<'_>,
 ) -> Result<Vec<Step>> {
     super::assert_holds(label, x, tokens * linear.columns);
     let step = |slice: &crate::weights::pack::Slice| {
-        let mut bindings = vec![("x", x)];
+        let mut bindings = vec![("x", x.into())];
         bindings.extend(weight_bindings(slice));
+        bindings.extend(adapter::bindings(adapter));
         bindings.extend(epilogue.bindings());
-        let op = op::<Params>(
-            gpu,
-            epilogue.apply(variant(&gpu.class, slice.format), linear),
-            &bindings,
-        )?;
+        let variant = adapter::apply(adapter, variant(&gpu.class, slice.format));
+        let op = op::<Params>(gpu, epilogue.apply(variant, linear), &bindings)?;
         let params = Params {
             blocks: linear.columns as u32 / 32,
             first_tile: slice.tiles.start,
@@ -61,7 +65,7 @@ pub fn steps(
         let flops = 2 * (slice.tiles.len() * TILE * linear.columns * tokens) as u64;
         let size = [
             workgroups(slice.tiles.len()),
-            workgroups(tokens.div_ceil(TOKENS)),
+            workgroups(tokens.div_ceil(workgroup_tokens(&gpu.class))),
             1,
         ];
         Ok(Step::new(label, &op, &params, size).cost(slice.bytes, flops))

@@ -1,6 +1,6 @@
 //! `y = epilogue(W prologue(x))` for one vector: decode. See `shaders/matvec.wgsl`.
 
-use super::{Epilogue, by_class, op, weight_bindings, weights_module, workgroups};
+use super::{Adapter, Epilogue, adapter, op, weight_bindings, with_weights, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 use crate::weights::Format;
@@ -30,12 +30,13 @@ pub struct Norm<'a> {
 }
 
 pub(super) fn variant(class: &Class, format: Format, epsilon: Option<f32>) -> Variant {
-    let variant = Variant::new("matvec")
-        .import("weights", weights_module(format))
-        .import(
-            "lanes",
-            by_class(class, "lib/matvec_subgroup", "lib/matvec_workgroup"),
-        );
+    let variant = with_weights(Variant::new("matvec"), class, format);
+    let variant = match class.one_subgroup() {
+        true => variant.import("lanes", "lib/matvec_subgroup"),
+        false => variant
+            .import("lanes", "lib/matvec_workgroup")
+            .set("SLICES", class.tuning.slices),
+    };
     match epsilon {
         None => variant.import("prologue", "prologue/plain"),
         Some(epsilon) => variant
@@ -51,15 +52,22 @@ pub fn steps(
     linear: &Linear,
     x: &Buffer,
     norm: Option<Norm<'_>>,
+    adapter: Option<Adapter<'_>>,
     epilogue: Epilogue<'_>,
 ) -> Result<Vec<Step>> {
     super::assert_holds(label, x, linear.columns);
+    assert!(
+        norm.is_none() || adapter.is_none(),
+        "{label}: norm and adapter together would bind more buffers than WebGPU guarantees"
+    );
     let step = |slice: &crate::weights::pack::Slice| {
         let variant = variant(&gpu.class, slice.format, norm.map(|norm| norm.epsilon));
-        let mut bindings = vec![("x", x)];
-        bindings.extend(norm.map(|norm| ("gamma", norm.gamma)));
+        let mut bindings = vec![("x", x.into())];
+        bindings.extend(norm.map(|norm| ("gamma", norm.gamma.into())));
         bindings.extend(weight_bindings(slice));
+        bindings.extend(adapter::bindings(adapter));
         bindings.extend(epilogue.bindings());
+        let variant = adapter::apply(adapter, variant);
         let op = op::<Params>(gpu, epilogue.apply(variant, linear), &bindings)?;
         let params = Params {
             blocks: linear.columns as u32 / 32,

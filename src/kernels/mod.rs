@@ -2,23 +2,40 @@
 //! sizes into [`Step`](crate::gpu::Step)s; shapes are asserted here, since a wrong one is a defect of the plan, not of the
 //! user's files.
 
+pub mod adamw;
+pub mod adapter;
 pub mod argmax;
 pub mod attention;
+pub mod attention_backward;
 pub mod attention_decode;
+pub mod attention_keys_backward;
 pub mod copy;
 pub mod cross_entropy;
+pub mod cross_entropy_backward;
+pub mod dot;
 pub mod embed;
 pub mod epilogue;
 pub mod fma;
+pub mod gate;
+pub mod gate_backward;
+pub mod lora_down;
+pub mod lora_down_backward;
 pub mod matmul;
+pub mod matmul_backward;
 pub mod matvec;
 pub mod rms_norm;
+pub mod rms_norm_backward;
+pub mod rope_backward;
 pub mod router_score;
+pub mod router_score_backward;
+pub mod router_weights_backward;
 pub mod sample;
+pub mod silu_mul_backward;
 
+pub use adapter::Adapter;
 pub use epilogue::{Epilogue, Rope};
 
-use crate::gpu::{Buffer, Class, Gpu, Variant};
+use crate::gpu::{Buffer, Class, Gpu, Resource, Variant};
 use crate::weights::Format;
 use crate::weights::pack::Slice;
 
@@ -70,22 +87,32 @@ fn reduce(class: &Class) -> &'static str {
     by_class(class, "lib/reduce_subgroup", "lib/reduce_workgroup")
 }
 
-/// The shader module of a weight format.
-pub fn weights_module(format: Format) -> &'static str {
-    match format {
+/// Composes a kernel with the module of a weight format, and those that read its words.
+fn with_weights(variant: Variant, class: &Class, format: Format) -> Variant {
+    let [quants, scales] = if class.tuning.textures {
+        ["lib/quants_texture", "lib/scales_texture"]
+    } else {
+        ["lib/quants_buffer", "lib/scales_buffer"]
+    };
+    let weights = match format {
         Format::F32 => "weights/f32",
         Format::F16 => "weights/f16",
         Format::Bf16 => "weights/bf16",
         Format::Q8_0 => "weights/q8_0",
         Format::Q4_0 => "weights/q4_0",
         Format::Q4_1 => "weights/q4_1",
-    }
+    };
+    variant
+        .import("weights", weights)
+        .import("quants", quants)
+        .import("scales", scales)
 }
 
 /// The bindings of a slice of weights.
-fn weight_bindings(slice: &Slice) -> Vec<(&'static str, &Buffer)> {
-    let scales = slice.scales.as_ref().map(|scales| ("scales", scales));
-    std::iter::once(("quants", &slice.quants))
+fn weight_bindings(slice: &Slice) -> Vec<(&'static str, Resource<'_>)> {
+    let scales = slice.scales.as_ref();
+    let scales = scales.map(|scales| ("scales", scales.resource()));
+    std::iter::once(("quants", slice.quants.resource()))
         .chain(scales)
         .collect()
 }
@@ -96,18 +123,39 @@ pub fn all_variants() -> Vec<Variant> {
     for class in [Class::software_example(), Class::gpu_example()] {
         let reduce = reduce(&class);
         for format in Format::ALL {
-            variants.push(embed::variant(format));
-            for epilogue in epilogue::example_variants() {
-                for norm in [None, Some(1e-5)] {
-                    variants.push(epilogue(matvec::variant(&class, format, norm)));
+            variants.push(embed::variant(&class, format));
+            for adapter in adapter::example_variants() {
+                for epilogue in epilogue::example_variants() {
+                    variants.push(epilogue(adapter(matvec::variant(&class, format, None))));
+                    variants.push(epilogue(adapter(matmul::variant(&class, format))));
                 }
-                variants.push(epilogue(matmul::variant(&class, format)));
+                variants.push(adapter(matmul_backward::variant(&class, format)));
+            }
+            for epilogue in epilogue::example_variants() {
+                let normed = matvec::variant(&class, format, Some(1e-5));
+                variants.push(epilogue(adapter::apply(None, normed)));
             }
         }
         for kv in [KvFormat::F32, KvFormat::F16] {
             variants.push(attention::variant(&class, kv, 9, 3, 64));
             variants.push(attention_decode::variant(&class, kv, 9, 3, 64));
+            variants.push(attention_backward::variant(&class, kv, 9, 3, 64));
+            variants.push(attention_keys_backward::variant(&class, kv, 9, 3, 64));
         }
+        variants.extend([
+            adamw::variant(),
+            cross_entropy_backward::variant(&class),
+            dot::variant(&class),
+            gate::variant(&class),
+            gate_backward::variant(&class),
+            lora_down::variant(&class),
+            lora_down_backward::variant(&class),
+            rms_norm_backward::variant(&class, 1e-5),
+            rope_backward::variant(576, 192, 64),
+            router_score_backward::variant(&class, 1e-5),
+            router_weights_backward::variant(),
+            silu_mul_backward::variant(1536),
+        ]);
         variants.push(rms_norm::variant(&class, 1e-5));
         variants.push(router_score::variant(&class, Some(1e-5)));
         let alone = ["argmax", "cross_entropy"];
@@ -139,10 +187,10 @@ fn workgroups(count: usize) -> u32 {
 }
 
 /// The step of a single-slice kernel needs the device to make its pipeline.
-fn op<P: crate::gpu::Params>(
+fn op<'a, P: crate::gpu::Params>(
     gpu: &Gpu,
     variant: Variant,
-    buffers: &[(&str, &Buffer)],
+    resources: &[(&str, impl Into<Resource<'a>> + Copy)],
 ) -> crate::Result<crate::gpu::Op> {
-    Ok(gpu.pipeline::<P>(variant)?.bind(gpu, buffers))
+    Ok(gpu.pipeline::<P>(variant)?.bind(gpu, resources))
 }

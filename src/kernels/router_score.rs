@@ -15,6 +15,8 @@ crate::params! {
         first: u32,
         /// Columns of the scores.
         stride: u32,
+        /// Tokens.
+        tokens: u32,
     }
 }
 
@@ -34,6 +36,9 @@ pub struct Routers<'a> {
     /// Columns of `scores`.
     pub stride: usize,
 }
+
+/// Tokens of a workgroup.
+const TOKENS: usize = 4;
 
 pub(super) fn variant(class: &Class, epsilon: Option<f32>) -> Variant {
     let variant = Variant::new("router_score")
@@ -81,8 +86,9 @@ pub fn step(
         routers: routers.count as u32,
         first: first as u32,
         stride: routers.stride as u32,
+        tokens: tokens as u32,
     };
     let flops = (2 * (1 + routers.count) * tokens * hidden) as u64;
-    Ok(Step::new(label, &op, &params, [workgroups(tokens), 1, 1])
-        .cost((4 * routers.count * hidden) as u64, flops))
+    let size = [workgroups(tokens.div_ceil(TOKENS)), 1, 1];
+    Ok(Step::new(label, &op, &params, size).cost((4 * routers.count * hidden) as u64, flops))
 }

@@ -12,6 +12,9 @@ pub struct Decode {
     pub x: Buffer,
     /// `[V]`.
     pub logits: Buffer,
+    /// For products with an adapter alone: what they take, and that on its way down.
+    pub(super) normed: Buffer,
+    pub(super) h: Buffer,
     pub(super) queries: Buffer,
     pub(super) attended: Buffer,
     pub(super) activation: Buffer,
@@ -30,19 +33,23 @@ pub struct Prefill {
     pub(super) position: usize,
     pub(super) zero: Buffer,
     pub(super) normed: Buffer,
+    /// What an adapter's products take, on its way down.
+    pub(super) h: Buffer,
     pub(super) queries: Buffer,
     pub(super) attended: Buffer,
     pub(super) activation: Buffer,
 }
 
 impl Decode {
-    /// Buffers for one token of a model.
-    pub fn new(gpu: &Gpu, config: &Config) -> Result<Self> {
+    /// Buffers for one token of a model whose adapter has `rank` columns.
+    pub(super) fn new(gpu: &Gpu, config: &Config, rank: usize) -> Result<Self> {
         let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
         Ok(Self {
             state: numbers("state", 4)?,
             x: numbers("x", config.hidden)?,
             logits: numbers("logits", config.vocab)?,
+            normed: numbers("normed", config.hidden)?,
+            h: numbers("lora", rank)?,
             queries: numbers("queries", config.query_rows())?,
             attended: numbers("attended", config.query_rows())?,
             activation: numbers("activation", config.feed_forward)?,
@@ -69,11 +76,11 @@ impl Chunk {
 
 impl Prefill {
     /// Buffers for `ids`, of which the first is at `position`; at most `most` tokens go through a layer at
-    /// once.
-    pub fn new(
+    /// once, and an adapter has `rank` columns.
+    pub(super) fn new(
         gpu: &Gpu,
         config: &Config,
-        most: usize,
+        [most, rank]: [usize; 2],
         ids: &[u32],
         position: usize,
     ) -> Result<Self> {
@@ -90,6 +97,7 @@ impl Prefill {
             position,
             zero: numbers("zero", 4)?,
             normed: numbers("normed", chunk * config.hidden)?,
+            h: numbers("prompt lora", chunk * rank)?,
             queries: numbers("prompt queries", chunk * config.query_rows())?,
             attended: numbers("prompt attended", chunk * config.query_rows())?,
             activation: numbers("prompt activation", chunk * config.feed_forward)?,

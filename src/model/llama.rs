@@ -13,7 +13,9 @@
 use super::buffers::{Chunk, Decode, Prefill};
 use super::config::Config;
 use super::kv_cache::KvCache;
+use super::product::Lora;
 use super::source::Source;
+use crate::adapter::joint::Product;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Step};
 use crate::kernels::attention::Attention;
@@ -25,13 +27,13 @@ use crate::trace::Sampling;
 use crate::weights::pack::{Linear, Order};
 
 /// One layer's weights.
-struct Layer {
-    input_layernorm: Buffer,
-    qkv_proj: Linear,
-    o_proj: Linear,
-    post_attention_layernorm: Buffer,
-    gate_up_proj: Linear,
-    down_proj: Linear,
+pub(crate) struct Layer {
+    pub(crate) input_layernorm: Buffer,
+    pub(crate) qkv_proj: Linear,
+    pub(crate) o_proj: Linear,
+    pub(crate) post_attention_layernorm: Buffer,
+    pub(crate) gate_up_proj: Linear,
+    pub(crate) down_proj: Linear,
 }
 
 /// A model on the GPU.
@@ -40,13 +42,15 @@ pub struct Llama {
     pub config: Config,
     /// The most prompt tokens that go through a layer at once: bounds the memory of a prefill.
     pub chunk: usize,
-    embed_tokens: Linear,
-    layers: Vec<Layer>,
-    norm: Buffer,
+    pub(crate) embed_tokens: Linear,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) norm: Buffer,
     /// `None` where the embedding is also the head.
     lm_head: Option<Linear>,
     /// `[C, D / 2]` pairs of cos and sin.
-    rotations: Buffer,
+    pub(crate) rotations: Buffer,
+    /// An adapter that is applied at run time.
+    pub(super) lora: Option<Lora>,
 }
 
 impl Llama {
@@ -103,10 +107,11 @@ impl Llama {
             norm,
             lm_head,
             rotations,
+            lora: None,
         })
     }
 
-    fn head(&self) -> &Linear {
+    pub(crate) fn head(&self) -> &Linear {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
@@ -126,7 +131,13 @@ impl Llama {
 
     /// Buffers for a prefill of `ids` that begins at `position`.
     pub fn prefill_buffers(&self, gpu: &Gpu, ids: &[u32], position: usize) -> Result<Prefill> {
-        Prefill::new(gpu, &self.config, self.chunk, ids, position)
+        let most = [self.chunk, self.lora_rank()];
+        Prefill::new(gpu, &self.config, most, ids, position)
+    }
+
+    /// Buffers for one token.
+    pub fn decode_buffers(&self, gpu: &Gpu) -> Result<Decode> {
+        Decode::new(gpu, &self.config, self.lora_rank())
     }
 
     fn rope<'a>(
@@ -228,61 +239,31 @@ impl Llama {
                 shape,
                 config.rms_norm_epsilon,
             )?);
-            let mut product = |part: &str,
-                               linear: &Linear,
-                               input: &Buffer,
-                               epilogue: Epilogue<'_>|
-             -> Result<()> {
-                steps.extend(kernels::matmul::steps(
-                    gpu,
-                    &label(part),
-                    linear,
-                    input,
-                    tokens,
-                    position,
-                    epilogue,
-                )?);
+            let mut product = |product, input, epilogue| -> Result<()> {
+                let at = [tokens, position];
+                let input = [input, &prefill.h];
+                steps.extend(self.matmul_steps(gpu, index, product, input, at, epilogue)?);
                 Ok(())
             };
+            let residual = Epilogue::Residual { y: &x };
             match sublayer {
                 Sublayer::Attn => {
                     let rope = self.rope(cache, index, &prefill.zero, &prefill.queries);
-                    product("attn.qkv", &layer.qkv_proj, &prefill.normed, rope)?;
+                    product(Product::Qkv, &prefill.normed, rope)?;
                     let attention =
                         self.attention(cache, index, &prefill.queries, &prefill.attended);
-                    steps.push(kernels::attention::step(
-                        gpu,
-                        &label("attn.attention"),
-                        attention,
-                        tokens,
-                        position,
-                    )?);
-                    let o_proj = kernels::matmul::steps(
-                        gpu,
-                        &label("attn.o"),
-                        &layer.o_proj,
-                        &prefill.attended,
-                        tokens,
-                        position,
-                        Epilogue::Residual { y: &x },
-                    )?;
+                    let name = label("attn.attention");
+                    let step = kernels::attention::step(gpu, &name, attention, tokens, position)?;
+                    steps.push(step);
+                    let at = [tokens, position];
+                    let input = [&prefill.attended, &prefill.h];
+                    let o_proj = self.matmul_steps(gpu, index, Product::O, input, at, residual)?;
                     steps.extend(o_proj);
                 }
                 Sublayer::Mlp => {
-                    product(
-                        "mlp.gate_up",
-                        &layer.gate_up_proj,
-                        &prefill.normed,
-                        Epilogue::SiluMul {
-                            y: &prefill.activation,
-                        },
-                    )?;
-                    product(
-                        "mlp.down",
-                        &layer.down_proj,
-                        &prefill.activation,
-                        Epilogue::Residual { y: &x },
-                    )?;
+                    let y = &prefill.activation;
+                    product(Product::GateUp, &prefill.normed, Epilogue::SiluMul { y })?;
+                    product(Product::Down, &prefill.activation, residual)?;
                 }
             }
         }
@@ -313,6 +294,7 @@ impl Llama {
             self.head(),
             &decode.x,
             Some(norm),
+            None,
             Epilogue::Store { y: &decode.logits },
         )
     }
@@ -350,8 +332,8 @@ impl Llama {
                 "head",
                 self.head(),
                 &x,
-                tokens,
-                0,
+                [tokens, 0],
+                None,
                 Epilogue::Store { y: &logits },
             )?);
             steps.push(kernels::cross_entropy::step(
@@ -388,65 +370,30 @@ impl Llama {
     ) -> Result<Vec<Step>> {
         let mut steps =
             kernels::embed::steps(gpu, &self.embed_tokens, &decode.state, &decode.x, 1)?;
-        for (index, layer) in self.layers.iter().enumerate() {
-            let label = |part: &str| format!("L{index:02}.{part}");
-            let norm = |gamma| {
-                Some(Norm {
-                    gamma,
-                    epsilon: self.config.rms_norm_epsilon,
-                })
-            };
+        for index in 0..self.config.layers {
             let residual = Epilogue::Residual { y: &decode.x };
-            let product = |part: &str,
-                           linear: &Linear,
-                           input: &Buffer,
-                           norm: Option<Norm<'_>>,
-                           epilogue: Epilogue<'_>| {
-                kernels::matvec::steps(gpu, &label(part), linear, input, norm, epilogue)
+            let product = |product, input, epilogue| {
+                self.matvec_steps(gpu, index, product, input, decode, epilogue)
             };
             if mask.runs(index, Sublayer::Attn) {
                 let rope = self.rope(cache, index, &decode.state, &decode.queries);
-                steps.extend(product(
-                    "attn.qkv",
-                    &layer.qkv_proj,
-                    &decode.x,
-                    norm(&layer.input_layernorm),
-                    rope,
-                )?);
-                let attention = self.attention(cache, index, &decode.queries, &decode.attended);
+                steps.extend(product(Product::Qkv, &decode.x, rope)?);
                 steps.push(kernels::attention_decode::step(
                     gpu,
-                    &label("attn.attention"),
-                    attention,
+                    &format!("L{index:02}.attn.attention"),
+                    self.attention(cache, index, &decode.queries, &decode.attended),
                     &decode.state,
                 )?);
-                steps.extend(product(
-                    "attn.o",
-                    &layer.o_proj,
-                    &decode.attended,
-                    None,
-                    residual,
-                )?);
+                steps.extend(product(Product::O, &decode.attended, residual)?);
             }
             if mask.runs(index, Sublayer::Mlp) {
-                let silu_mul = Epilogue::SiluMul {
-                    y: &decode.activation,
-                };
-                let gamma = norm(&layer.post_attention_layernorm);
+                let y = &decode.activation;
                 steps.extend(product(
-                    "mlp.gate_up",
-                    &layer.gate_up_proj,
+                    Product::GateUp,
                     &decode.x,
-                    gamma,
-                    silu_mul,
+                    Epilogue::SiluMul { y },
                 )?);
-                steps.extend(product(
-                    "mlp.down",
-                    &layer.down_proj,
-                    &decode.activation,
-                    None,
-                    residual,
-                )?);
+                steps.extend(product(Product::Down, &decode.activation, residual)?);
             }
         }
         steps.extend(self.head_steps(gpu, decode)?);

@@ -6,6 +6,7 @@
 //! | [`tokenizer`] | text to token ids and back |
 //! | [`chat_template`] | a conversation to the text of a prompt |
 //! | [`llama`] | weights on the GPU; the steps of a prefill and of a decoded token |
+//! | `product` | the matrix products of a layer, with what an adapter adds to them |
 //! | [`buffers`] | what a decoded token and a prefill keep on the GPU |
 //! | [`kv_cache`] | keys and values of the layers that run |
 //! | [`tiny`] | a generated model of a few hundred kilobytes, for tests and demonstrations |
@@ -15,6 +16,7 @@ pub mod chat_template;
 pub mod config;
 pub mod kv_cache;
 pub mod llama;
+mod product;
 pub mod source;
 pub mod synthetic;
 pub mod tiny;

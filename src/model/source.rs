@@ -37,7 +37,7 @@ impl Source for Gguf {
 }
 
 /// A checkpoint name as GGUF files spell it.
-fn file_name(name: &str) -> String {
+pub(crate) fn file_name(name: &str) -> String {
     names::gguf_from_hf(name)
         .unwrap_or_else(|| panic!("`{name}` is not a tensor of the llama family"))
 }

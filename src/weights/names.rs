@@ -51,6 +51,12 @@ pub fn hf_in_layer(layer: usize, part: &str) -> String {
     format!("model.layers.{layer}.{part}.weight")
 }
 
+/// `model.layers.3.mlp.up_proj.weight` to 3 and `mlp.up_proj`.
+pub fn in_layer(name: &str) -> Option<(usize, &str)> {
+    let (layer, part, suffix) = split(name.strip_prefix("model.layers.")?)?;
+    (suffix == "weight").then_some((layer, part))
+}
+
 /// `3.attn_q.weight` into the layer, the part and the suffix.
 fn split(name: &str) -> Option<(usize, &str, &str)> {
     let (layer, rest) = name.split_once('.')?;
@@ -90,10 +96,10 @@ mod tests {
             assert_eq!(hf_from_gguf(gguf).as_deref(), Some(hf));
             assert_eq!(gguf_from_hf(hf).as_deref(), Some(gguf));
         }
-        assert_eq!(
-            hf_in_layer(3, "mlp.up_proj"),
-            "model.layers.3.mlp.up_proj.weight"
-        );
+        let name = hf_in_layer(3, "mlp.up_proj");
+        assert_eq!(name, "model.layers.3.mlp.up_proj.weight");
+        assert_eq!(in_layer(&name), Some((3, "mlp.up_proj")));
+        assert_eq!(in_layer("model.norm.weight"), None);
     }
 
     #[test]

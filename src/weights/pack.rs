@@ -11,7 +11,7 @@
 
 use super::{Format, TensorView};
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Gpu};
+use crate::gpu::{Buffer, Gpu, Resource, Texel, Texture};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -31,6 +31,19 @@ pub enum Order {
     Halves,
 }
 
+impl Order {
+    /// The slot, a row counted through all tiles, of row `row` of matrix `part`, which is row `joint` of all
+    /// matrices one below the other.
+    pub fn slot(self, part: usize, joint: usize, row: usize) -> usize {
+        let within = joint % TILE;
+        match self {
+            Self::Plain => joint,
+            Self::Pairs => joint - within + within / 2 + (within % 2) * TILE / 2,
+            Self::Halves => row / (TILE / 2) * TILE + part * TILE / 2 + row % (TILE / 2),
+        }
+    }
+}
+
 /// Tiles of one format in one binding.
 #[derive(Clone, Debug)]
 pub struct Slice {
@@ -39,11 +52,50 @@ pub struct Slice {
     /// The tiles of the matrix that it holds.
     pub tiles: Range<u32>,
     /// Quantised values.
-    pub quants: Buffer,
+    pub quants: Words,
     /// Block headers, for formats that have them.
-    pub scales: Option<Buffer>,
+    pub scales: Option<Words>,
     /// Bytes a product with it reads.
     pub bytes: u64,
+}
+
+/// Where the words of weights are kept.
+#[derive(Clone, Debug)]
+pub enum Words {
+    /// Where most adapters read fastest.
+    Buffer(Buffer),
+    /// Where software Vulkan does.
+    Texture(Texture),
+}
+
+impl Words {
+    fn new(gpu: &Gpu, name: &str, texel: Texel, bytes: &[u8]) -> Result<Self> {
+        Ok(match gpu.class.tuning.textures {
+            true => Self::Texture(Texture::from_bytes(gpu, name, texel, bytes)?),
+            false => Self::Buffer(Buffer::from_slice(gpu, name, bytes)?),
+        })
+    }
+
+    fn repeated(
+        gpu: &Gpu,
+        name: &str,
+        texel: Texel,
+        pattern: &[u8],
+        size_bytes: u64,
+    ) -> Result<Self> {
+        Ok(match gpu.class.tuning.textures {
+            true => Self::Texture(Texture::repeated(gpu, name, texel, pattern, size_bytes)?),
+            false => Self::Buffer(Buffer::repeated(gpu, name, pattern, size_bytes)?),
+        })
+    }
+
+    /// For binding.
+    pub fn resource(&self) -> Resource<'_> {
+        match self {
+            Self::Buffer(buffer) => Resource::Buffer(buffer),
+            Self::Texture(texture) => Resource::Texture(texture),
+        }
+    }
 }
 
 /// A weight matrix `[rows, columns]`, or several that are multiplied by the same vector.
@@ -170,15 +222,19 @@ impl Linear {
         let slice = |first: usize| {
             let tiles = first..tiles.min(first + room);
             let blocks = tiles.len() * TILE * columns / 32;
-            let fill = |pattern: &[u8], size: usize| {
-                Buffer::repeated(gpu, name, pattern, (blocks * size) as u64)
-            };
+            let size = |bytes: usize| (blocks * bytes) as u64;
             Ok(Slice {
                 format,
                 tiles: tiles.start as u32..tiles.end as u32,
-                quants: fill(&quants, body)?,
+                quants: Words::repeated(gpu, name, Texel::Four, &quants, size(body))?,
                 scales: if header > 0 {
-                    Some(fill(&scales, header)?)
+                    Some(Words::repeated(
+                        gpu,
+                        name,
+                        Texel::One,
+                        &scales,
+                        size(header),
+                    )?)
                 } else {
                     None
                 },
@@ -192,6 +248,12 @@ impl Linear {
             order,
             slices: (0..tiles).step_by(room).map(slice).collect::<Result<_>>()?,
         })
+    }
+
+    /// Rows of all its tiles, padding included.
+    pub fn slots(&self) -> usize {
+        let end = self.slices.last().map_or(0, |slice| slice.tiles.end);
+        end as usize * TILE
     }
 
     /// Bytes a product with the whole matrix reads.
@@ -299,9 +361,9 @@ impl Layout<'_> {
         Ok(Slice {
             format,
             tiles: tiles.start as u32..tiles.end as u32,
-            quants: Buffer::from_slice(gpu, name, &quants)?,
+            quants: Words::new(gpu, name, Texel::Four, &quants)?,
             scales: if header > 0 {
-                Some(Buffer::from_slice(gpu, name, &scales)?)
+                Some(Words::new(gpu, name, Texel::One, &scales)?)
             } else {
                 None
             },

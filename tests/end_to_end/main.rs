@@ -13,7 +13,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
+mod adapters;
 mod costs;
+mod evaluation;
+mod gradient_goldens;
+mod gradients;
 mod training;
 
 const LAYERS: usize = 4;
@@ -37,12 +41,39 @@ fn main() {
         ("a_seed_repeats_its_draws", seeds),
         ("breaking_ends_cleanly", breaking),
         ("prompts_that_do_not_fit_are_refused", refused),
+        (
+            "goldens_with_a_lora_adapter_agree_both_ways",
+            adapters::goldens,
+        ),
+        ("both_ways_to_apply_an_adapter_agree", adapters::modes_agree),
+        (
+            "masked_sublayers_have_no_update",
+            adapters::masked_sublayers_have_no_update,
+        ),
+        (
+            "controls_are_measured_once_at_the_routers_rate",
+            evaluation::measured_once_at_one_rate,
+        ),
+        (
+            "a_fixed_mask_is_the_smaller_model",
+            evaluation::a_fixed_mask_is_the_smaller_model,
+        ),
         ("traces_hold_every_dispatch", costs::traces),
         ("a_token_costs_known_counts", costs::counts),
         (
             "trained_routers_give_each_prompt_its_mask",
             training::trained,
         ),
+        (
+            "training_reads_a_text_as_the_engine_does",
+            gradients::forward,
+        ),
+        (
+            "gradients_and_steps_equal_those_of_pytorch",
+            gradient_goldens::agree,
+        ),
+        ("gradients_are_slopes_of_the_loss", gradients::slopes),
+        ("a_run_goes_on_bit_for_bit", gradients::resumed),
     ];
     // Without an adapter these are listed as ignored, never as passed.
     let reason = if Gpu::list().is_empty() {

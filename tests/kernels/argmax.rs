@@ -1,5 +1,5 @@
-use super::{for_cases, numbers, upload};
-use first_wgpu::gpu::{Buffer, Gpu, Plan};
+use super::{for_cases, numbers, run, upload};
+use first_wgpu::gpu::{Buffer, Gpu};
 use first_wgpu::kernels::argmax;
 use first_wgpu::reference::argmax::argmax as reference;
 use proptest::prelude::*;
@@ -27,9 +27,7 @@ pub(crate) fn test(gpu: &Gpu) {
         }
         let state = Buffer::from_slice(gpu, "state", &[u32::MAX, 41, 0, 0]).expect("fits");
         let step = argmax::step(gpu, &upload(gpu, &logits), &state, *vocab).expect("valid");
-        Plan::new(gpu, vec![step])
-            .and_then(|plan| plan.run(gpu))
-            .expect("runs");
+        run(gpu, vec![step]);
         assert_eq!(
             state.read_back::<u32>(gpu, 2).expect("reads"),
             [reference(&logits), 42]

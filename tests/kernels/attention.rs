@@ -1,5 +1,7 @@
-use super::{assert_close, epilogues::write_cache, for_cases, numbers, output, tolerance, upload};
-use first_wgpu::gpu::{Gpu, Plan};
+use super::{
+    assert_close, epilogues::write_cache, for_cases, numbers, output, read, run, tolerance, upload,
+};
+use first_wgpu::gpu::Gpu;
 use first_wgpu::kernels::KvFormat;
 use first_wgpu::kernels::attention::{self, Attention};
 use first_wgpu::reference::attention::{Heads, attention as reference};
@@ -79,10 +81,8 @@ pub(crate) fn test(gpu: &Gpu) {
             head_dim,
         };
         let step = attention::step(gpu, "attention", attention, *tokens, *position).expect("valid");
-        Plan::new(gpu, vec![step])
-            .and_then(|plan| plan.run(gpu))
-            .expect("runs");
-        let found: Vec<f32> = y.read_back(gpu, tokens * query_rows).expect("reads");
+        run(gpu, vec![step]);
+        let found = read(gpu, &y, tokens * query_rows);
         let expected = reference(&queries, &round(&keys), &round(&values), *position, *sizes);
         // An error of a score is a relative error of its weight.
         let allowed = tolerance::sum(position + tokens) + size * tolerance::TRANSCENDENTAL;

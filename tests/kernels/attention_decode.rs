@@ -1,8 +1,8 @@
 use super::{
-    assert_close, attention::heads, epilogues::write_cache, for_cases, numbers, output, tolerance,
-    upload,
+    assert_close, attention::heads, epilogues::write_cache, for_cases, numbers, output, read, run,
+    tolerance, upload,
 };
-use first_wgpu::gpu::{Buffer, Gpu, Plan};
+use first_wgpu::gpu::{Buffer, Gpu};
 use first_wgpu::kernels::KvFormat;
 use first_wgpu::kernels::attention::Attention;
 use first_wgpu::kernels::attention_decode;
@@ -61,10 +61,8 @@ pub(crate) fn test(gpu: &Gpu) {
                 head_dim,
             };
             let step = attention_decode::step(gpu, "attention", attention, &state).expect("valid");
-            Plan::new(gpu, vec![step])
-                .and_then(|plan| plan.run(gpu))
-                .expect("runs");
-            let found: Vec<f32> = y.read_back(gpu, query_rows).expect("reads");
+            run(gpu, vec![step]);
+            let found = read(gpu, &y, query_rows);
             let expected = reference(&queries, &round(&keys), &round(&values), *position, *sizes);
             let allowed = tolerance::sum(position + 1) + size * tolerance::TRANSCENDENTAL;
             assert_close("y", &expected, &found, allowed);

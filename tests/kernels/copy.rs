@@ -1,5 +1,5 @@
-use super::{for_cases, numbers, output, upload};
-use first_wgpu::gpu::{Gpu, Plan};
+use super::{for_cases, numbers, output, read, run, upload};
+use first_wgpu::gpu::Gpu;
 use first_wgpu::kernels::copy;
 use first_wgpu::reference::copy::copy as reference;
 use proptest::prelude::*;
@@ -16,10 +16,8 @@ pub(crate) fn test(gpu: &Gpu) {
         let x = numbers(*seed, 4 * fours);
         let y = output(gpu, x.len());
         let step = copy::step(gpu, [&upload(gpu, &x), &y], x.len()).expect("valid");
-        Plan::new(gpu, vec![step])
-            .and_then(|plan| plan.run(gpu))
-            .expect("runs");
-        let found: Vec<f32> = y.read_back(gpu, x.len()).expect("reads");
+        run(gpu, vec![step]);
+        let found = read(gpu, &y, x.len());
         assert_eq!(reference(&x), found);
     });
 }

@@ -1,5 +1,5 @@
-use super::{assert_close, for_cases, numbers, output, tolerance, upload};
-use first_wgpu::gpu::{Buffer, Gpu, Plan};
+use super::{assert_close, for_cases, numbers, output, read, run, tolerance, upload};
+use first_wgpu::gpu::{Buffer, Gpu};
 use first_wgpu::kernels::cross_entropy;
 use first_wgpu::reference::cross_entropy::cross_entropy as reference;
 use proptest::prelude::*;
@@ -24,10 +24,8 @@ pub(crate) fn test(gpu: &Gpu) {
                 [&upload(gpu, &logits), &target_buffer, &losses],
                 [*tokens, *vocab],
             );
-            Plan::new(gpu, vec![step.expect("valid")])
-                .and_then(|plan| plan.run(gpu))
-                .expect("runs");
-            let found: Vec<f32> = losses.read_back(gpu, *tokens).expect("reads");
+            run(gpu, vec![step.expect("valid")]);
+            let found = read(gpu, &losses, *tokens);
             let expected = reference(&logits, &targets);
             // A loss is a difference of numbers as large as the logits.
             let scale = 10f32.powi(*size).max(1.0);

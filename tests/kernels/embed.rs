@@ -1,5 +1,5 @@
-use super::{Matrix, assert_close, for_cases, output, tolerance};
-use first_wgpu::gpu::{Buffer, Gpu, Plan};
+use super::{Matrix, assert_close, for_cases, output, read, run, tolerance};
+use first_wgpu::gpu::{Buffer, Gpu};
 use first_wgpu::kernels::embed;
 use first_wgpu::reference::embed::embed as reference;
 use first_wgpu::weights::Format;
@@ -37,10 +37,8 @@ pub(crate) fn test(gpu: &Gpu) {
                 &x,
                 *tokens,
             );
-            Plan::new(gpu, steps.expect("valid"))
-                .and_then(|plan| plan.run(gpu))
-                .expect("runs");
-            let found: Vec<f32> = x.read_back(gpu, tokens * hidden).expect("reads");
+            run(gpu, steps.expect("valid"));
+            let found = read(gpu, &x, tokens * hidden);
             // d * q + m is rounded once or twice, as the compiler likes.
             let allowed = if format == Format::Q4_1 {
                 f32::EPSILON

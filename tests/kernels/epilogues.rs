@@ -1,10 +1,11 @@
 //! What follows a product, behind both kinds of product; and row orders that mix formats.
 
-use super::{Matrix, assert_close, numbers, output, tolerance, upload};
-use first_wgpu::gpu::{Buffer, Gpu, Plan, Step};
+use super::{Matrix, assert_close, numbers, output, read, run, to_slots, tolerance, upload};
+use first_wgpu::gpu::{Buffer, Gpu, Step};
 use first_wgpu::kernels::{Epilogue, KvFormat, Rope, matmul, matvec};
 use first_wgpu::reference::{
-    matmul::matmul as product, residual::residual, rope::rope, silu_mul::silu_mul, store::store,
+    gated::gated, matmul::matmul as product, residual::residual, rope::rope, silu_mul::silu_mul,
+    store::store,
 };
 use first_wgpu::weights::Format;
 use first_wgpu::weights::pack::{Linear, Order};
@@ -13,7 +14,8 @@ const COLUMNS: usize = 96;
 
 pub(crate) fn test(gpu: &Gpu) {
     for tokens in [1, 5, 33] {
-        residual_and_store(gpu, tokens);
+        plain(gpu, tokens);
+        slots(gpu, tokens);
         for formats in [[Format::Q4_1; 2], [Format::Q4_0, Format::Q8_0]] {
             swiglu(gpu, tokens, formats);
         }
@@ -35,46 +37,63 @@ fn steps(
 ) -> Vec<Step> {
     let (tokens, x) = (x.len() / COLUMNS, upload(gpu, x));
     let steps = match tokens {
-        1 => matvec::steps(gpu, "product", linear, &x, None, epilogue),
-        _ => matmul::steps(gpu, "product", linear, &x, tokens, position, epilogue),
+        1 => matvec::steps(gpu, "product", linear, &x, None, None, epilogue),
+        _ => matmul::steps(
+            gpu,
+            "product",
+            linear,
+            &x,
+            [tokens, position],
+            None,
+            epilogue,
+        ),
     };
     steps.expect("valid")
 }
 
-fn run(gpu: &Gpu, steps: Vec<Step>) {
-    Plan::new(gpu, steps)
-        .and_then(|plan| plan.run(gpu))
-        .expect("runs");
-}
-
-fn residual_and_store(gpu: &Gpu, tokens: usize) {
+fn plain(gpu: &Gpu, tokens: usize) {
     let (x, rows) = (numbers(1, tokens * COLUMNS), 50);
     let matrix = Matrix::new(Format::Q8_0, rows, COLUMNS, 2);
     let linear = Linear::pack(gpu, "matrix", Order::Plain, &[matrix.view()]).expect("packs");
     let before = numbers(3, tokens * rows);
-    let (added, stored) = (upload(gpu, &before), output(gpu, tokens * rows));
-    run(
-        gpu,
-        steps(gpu, &linear, &x, 0, Epilogue::Residual { y: &added }),
-    );
-    run(
-        gpu,
-        steps(gpu, &linear, &x, 0, Epilogue::Store { y: &stored }),
-    );
-    let expected = product(&matrix.values, &x, COLUMNS);
-    let read = |buffer: &Buffer| buffer.read_back::<f32>(gpu, tokens * rows).expect("reads");
-    assert_close(
-        "residual",
-        &residual(&before, &expected),
-        &read(&added),
-        tolerance::sum(COLUMNS),
-    );
-    assert_close(
-        "store",
-        &store(&expected),
-        &read(&stored),
-        tolerance::sum(COLUMNS),
-    );
+    let gate = upload(gpu, &[0.75]);
+    let [added, let_in] = [&before, &before].map(|before| upload(gpu, before));
+    let stored = output(gpu, tokens * rows);
+    for epilogue in [
+        Epilogue::Residual { y: &added },
+        Epilogue::Gated {
+            y: &let_in,
+            gate: &gate,
+        },
+        Epilogue::Store { y: &stored },
+    ] {
+        run(gpu, steps(gpu, &linear, &x, 0, epilogue));
+    }
+    let product = product(&matrix.values, &x, COLUMNS);
+    for (what, expected, found) in [
+        ("residual", residual(&before, &product), added),
+        ("gated", gated(&before, 0.75, &product), let_in),
+        ("store", store(&product), stored),
+    ] {
+        let found = read(gpu, &found, tokens * rows);
+        assert_close(what, &expected, &found, tolerance::sum(COLUMNS));
+    }
+}
+
+/// What backward passes read: each tile's rows as they lie in it, zeros where it is padded.
+fn slots(gpu: &Gpu, tokens: usize) {
+    let (x, rows) = (numbers(1, tokens * COLUMNS), 40);
+    let parts = [2, 3].map(|seed| Matrix::new(Format::Q4_0, rows, COLUMNS, seed));
+    let views = [parts[0].view(), parts[1].view()];
+    let w = [parts[0].values.as_slice(), &parts[1].values].concat();
+    for order in [Order::Plain, Order::Pairs, Order::Halves] {
+        let linear = Linear::pack(gpu, "matrix", order, &views).expect("packs");
+        let y = output(gpu, tokens * linear.slots());
+        run(gpu, steps(gpu, &linear, &x, 0, Epilogue::Slots { y: &y }));
+        let found = read(gpu, &y, tokens * linear.slots());
+        let expected = to_slots(&linear, &product(&w, &x, COLUMNS));
+        assert_close("slots", &expected, &found, tolerance::sum(COLUMNS));
+    }
 }
 
 fn swiglu(gpu: &Gpu, tokens: usize, formats: [Format; 2]) {
@@ -86,7 +105,7 @@ fn swiglu(gpu: &Gpu, tokens: usize, formats: [Format; 2]) {
     let y = output(gpu, tokens * rows);
     run(gpu, steps(gpu, &linear, &x, 0, Epilogue::SiluMul { y: &y }));
     let [gate, up] = [gate, up].map(|matrix| product(&matrix.values, &x, COLUMNS));
-    let found: Vec<f32> = y.read_back(gpu, tokens * rows).expect("reads");
+    let found = read(gpu, &y, tokens * rows);
     assert_close(
         "silu_mul",
         &silu_mul(&gate, &up),
@@ -138,7 +157,7 @@ fn rotation(gpu: &Gpu, tokens: usize, formats: [Format; 3], kv_format: KvFormat)
         head_dim,
     });
     run(gpu, steps(gpu, &linear, &x, position, epilogue));
-    let found: Vec<f32> = queries.read_back(gpu, tokens * query_rows).expect("reads");
+    let found = read(gpu, &queries, tokens * query_rows);
     let cached = read_cache(gpu, &kv, kv_format, capacity, key_rows);
     let [q, k, v] = [0, 1, 2].map(|i| product(&parts[i].values, &x, COLUMNS));
     let allowed = tolerance::sum(COLUMNS)

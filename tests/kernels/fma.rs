@@ -1,5 +1,5 @@
-use super::{assert_close, for_cases, numbers, output, tolerance, upload};
-use first_wgpu::gpu::{Gpu, Plan};
+use super::{assert_close, for_cases, numbers, output, read, run, tolerance, upload};
+use first_wgpu::gpu::Gpu;
 use first_wgpu::kernels::fma;
 use first_wgpu::reference::fma::fma as reference;
 use proptest::prelude::*;
@@ -11,10 +11,8 @@ pub(crate) fn test(gpu: &Gpu) {
         let y = output(gpu, x.len());
         let (buffers, factors) = ([&upload(gpu, &x), &y], [-0.75, 0.5]);
         let step = fma::step(gpu, buffers, x.len(), *turns, factors).expect("valid");
-        Plan::new(gpu, vec![step])
-            .and_then(|plan| plan.run(gpu))
-            .expect("runs");
-        let found: Vec<f32> = y.read_back(gpu, x.len()).expect("reads");
+        run(gpu, vec![step]);
+        let found = read(gpu, &y, x.len());
         let expected = reference(&x, *turns, factors);
         assert_close("y", &expected, &found, tolerance::sum(*turns as usize));
     });

@@ -1,5 +1,5 @@
-use super::{assert_close, for_cases, numbers, output, tolerance, upload};
-use first_wgpu::gpu::{Gpu, Plan};
+use super::{assert_close, for_cases, numbers, output, read, run, tolerance, upload};
+use first_wgpu::gpu::Gpu;
 use first_wgpu::kernels::rms_norm;
 use first_wgpu::reference::rms_norm::rms_norm as reference;
 use proptest::prelude::*;
@@ -27,10 +27,8 @@ pub(crate) fn test(gpu: &Gpu) {
             [*tokens, hidden],
             1e-5,
         );
-        Plan::new(gpu, vec![step.expect("valid")])
-            .and_then(|plan| plan.run(gpu))
-            .expect("runs");
-        let found: Vec<f32> = y.read_back(gpu, tokens * hidden).expect("reads");
+        run(gpu, vec![step.expect("valid")]);
+        let found = read(gpu, &y, tokens * hidden);
         assert_close(
             "y",
             &reference(&x, &gamma, 1e-5),

@@ -1,5 +1,5 @@
-use super::{assert_close, for_cases, numbers, output, tolerance, upload};
-use first_wgpu::gpu::{Gpu, Plan};
+use super::{assert_close, for_cases, numbers, output, read, run, tolerance, upload};
+use first_wgpu::gpu::Gpu;
 use first_wgpu::kernels::router_score::{self, Routers};
 use first_wgpu::reference::router_score::router_score as reference;
 use proptest::prelude::*;
@@ -41,10 +41,8 @@ pub(crate) fn test(gpu: &Gpu) {
             [*tokens, hidden],
             *first,
         );
-        Plan::new(gpu, vec![step.expect("valid")])
-            .and_then(|plan| plan.run(gpu))
-            .expect("runs");
-        let found: Vec<f32> = scores.read_back(gpu, count * stride).expect("reads");
+        run(gpu, vec![step.expect("valid")]);
+        let found = read(gpu, &scores, count * stride);
         for router in 0..*count {
             let expected = reference(&x, &w[router * hidden..][..hidden], b[router], epsilon);
             let own = &found[router * stride..][..stride];

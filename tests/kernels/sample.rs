@@ -1,5 +1,5 @@
-use super::{for_cases, numbers, output, upload};
-use first_wgpu::gpu::{Buffer, Gpu, Plan};
+use super::{for_cases, numbers, output, run, upload};
+use first_wgpu::gpu::{Buffer, Gpu};
 use first_wgpu::kernels::sample;
 use first_wgpu::reference::sample::probabilities;
 use first_wgpu::trace::Sampling;
@@ -15,9 +15,7 @@ fn draw(gpu: &Gpu, logits: &[f32], sampling: &Sampling, position: u32) -> u32 {
         sampling,
     )
     .expect("valid");
-    Plan::new(gpu, vec![step])
-        .and_then(|plan| plan.run(gpu))
-        .expect("runs");
+    run(gpu, vec![step]);
     let state: Vec<u32> = state.read_back(gpu, 2).expect("reads");
     assert_eq!(state[1], position + 1);
     state[0]

@@ -1,8 +1,10 @@
 //! `first bench kernels`.
 
+use super::super::options::report_ignored;
 use crate::bench::kernels::{KernelPlan, KernelReport, run};
 use crate::gpu::Gpu;
 use crate::model::synthetic::{config, shape_names};
+use crate::pull;
 use crate::weights::Format;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -59,7 +61,9 @@ impl Kernels {
             depth: self.depth as usize,
             rounds: self.repetitions as usize,
         };
-        let gpu = Gpu::open(self.device.as_deref())?;
+        let cache = pull::cache_folder().ok();
+        let gpu = Gpu::open_with(self.device.as_deref(), cache.as_deref())?;
+        report_ignored(&gpu);
         let bar = indicatif::ProgressBar::new_spinner();
         bar.enable_steady_tick(std::time::Duration::from_millis(200));
         let interrupted = super::super::run::interrupt()?;

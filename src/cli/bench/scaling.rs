@@ -2,7 +2,7 @@
 
 use super::super::options::{ModelOptions, count_bar, follow, load, synthesise};
 use crate::bench::mean_and_deviation;
-use crate::bench::plot::{Chart, svg};
+use crate::bench::plot::{Chart, Series, svg};
 use crate::bench::scaling::{Scaling, ScalingPlan, line, medians, run};
 use crate::file::write_whole;
 use crate::model::synthetic::Synthetic;
@@ -102,16 +102,24 @@ fn draw(scaling: &Scaling) -> String {
         charts.push(Chart {
             title: "Decode: ms per token",
             x_label: "tokens of context",
-            points: &decode,
             line: line(&decode),
+            series: vec![Series {
+                name: "decode",
+                points: decode,
+            }],
+            from_zero: true,
         });
     }
     if !prefill.is_empty() {
         charts.push(Chart {
             title: "Prefill: ms per prompt token",
             x_label: "tokens of the prompt",
-            points: &prefill,
             line: line(&prefill),
+            series: vec![Series {
+                name: "prefill",
+                points: prefill,
+            }],
+            from_zero: true,
         });
     }
     svg(&charts)

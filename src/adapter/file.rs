@@ -1,0 +1,374 @@
+//! PEFT's two files, read as if an enemy had written them and written as PEFT writes them.
+
+use super::{Lora, LoraAdapter, Target, permute};
+use crate::error::{Error, Result};
+use crate::file::write_whole;
+use crate::model::config::Config;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
+
+const CONFIG: &str = "adapter_config.json";
+const TENSORS: &str = "adapter_model.safetensors";
+
+/// A configuration is a page of text; a header of a few hundred tensors is not much more.
+const MOST_CONFIG_BYTES: u64 = 1 << 20;
+const MOST_HEADER_BYTES: u64 = 16 << 20;
+const MOST_RANK: usize = 1024;
+
+/// Options that change no number once an adapter is trained.
+const WITHOUT_EFFECT: [&str; 12] = [
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "lora_dropout",
+    "megatron_core",
+    "peft_type",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+    "task_type",
+    "use_rslora",
+];
+
+/// Options that are read.
+const READ: [&str; 4] = ["init_lora_weights", "lora_alpha", "r", "target_modules"];
+
+/// What a configuration says, checked.
+struct Options {
+    rank: usize,
+    alpha: f32,
+    base_model: String,
+    targets: Vec<Target>,
+}
+
+impl LoraAdapter {
+    /// Loads a folder, and checks that it is whole and fits the model.
+    pub fn load(folder: &Path, config: &Config) -> Result<Self> {
+        let path = folder.join(CONFIG);
+        let bytes = read(&path, MOST_CONFIG_BYTES)?;
+        let options = options(&path, &bytes)?;
+        let path = folder.join(TENSORS);
+        let numbers: usize = options
+            .targets
+            .iter()
+            .map(|target| target.shape(config).iter().sum::<usize>())
+            .sum();
+        let most = 4 * (numbers * options.rank * config.layers) as u64 + MOST_HEADER_BYTES;
+        let bytes = read(&path, most)?;
+        let mut loras = tensors(&path, &bytes, &options, config)?;
+        Ok(Self::new(
+            &options.base_model,
+            config,
+            options.rank,
+            options.alpha,
+            &options.targets,
+            |layer, target| {
+                let lora = loras.remove(&(layer, target));
+                lora.expect("the tensors of every layer and target have been read")
+            },
+        ))
+    }
+
+    /// Writes the folder; each file whole or not at all, the configuration last.
+    pub fn save(&self, folder: &Path, config: &Config) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+        let mut tensors = Vec::new();
+        for (&(layer, target), lora) in &self.loras {
+            let [rows, columns] = target.shape(config);
+            let b = in_file_order(target, &lora.b, self.rank, config, false);
+            let a = (
+                tensor_name(layer, target, 'A'),
+                [self.rank, columns],
+                lora.a.clone(),
+            );
+            tensors.extend([a, (tensor_name(layer, target, 'B'), [rows, self.rank], b)]);
+        }
+        let views = tensors.iter().map(|(name, shape, values)| {
+            let bytes = bytemuck::cast_slice(values);
+            let view = safetensors::tensor::TensorView::new(Dtype::F32, shape.to_vec(), bytes);
+            (name, view.expect("values have the shape that was asserted"))
+        });
+        let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let bytes =
+            safetensors::serialize(views, Some(about)).expect("names are distinct and shapes fit");
+        write(&folder.join(TENSORS), &bytes)?;
+        let names: Vec<_> = self.targets.iter().map(|target| target.name()).collect();
+        let options = json!({
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": self.base_model,
+            "r": self.rank,
+            "lora_alpha": self.alpha,
+            "lora_dropout": 0.0,
+            "target_modules": names,
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "inference_mode": true,
+            "use_rslora": false,
+            "use_dora": false,
+        });
+        let text = serde_json::to_string_pretty(&options).expect("plain data");
+        write(&folder.join(CONFIG), format!("{text}\n").as_bytes())
+    }
+}
+
+/// `B` with its rows in the other order, where the two differ.
+fn in_file_order(
+    target: Target,
+    b: &[f32],
+    rank: usize,
+    config: &Config,
+    to_gguf: bool,
+) -> Vec<f32> {
+    match target {
+        Target::QProj | Target::KProj => permute(b, rank, config.head_dim, to_gguf),
+        _ => b.to_vec(),
+    }
+}
+
+fn tensor_name(layer: usize, target: Target, matrix: char) -> String {
+    let part = target.part();
+    format!("base_model.model.model.layers.{layer}.{part}.lora_{matrix}.weight")
+}
+
+fn options(path: &Path, bytes: &[u8]) -> Result<Options> {
+    let bad = |what: String| {
+        Error::file(
+            path,
+            what,
+            "see docs/adapter-file.md for what is understood",
+        )
+    };
+    let options: Map<String, Value> = serde_json::from_slice(bytes)
+        .map_err(|error| bad(format!("expected PEFT's configuration as JSON: {error}")))?;
+    for (key, value) in &options {
+        let known = WITHOUT_EFFECT.contains(&key.as_str()) || READ.contains(&key.as_str());
+        if !known && !is_off(value) {
+            return Err(bad(format!(
+                "the option {} is not supported, found {}",
+                quote(key),
+                quote(&value.to_string())
+            )));
+        }
+    }
+    let get = |key: &str| options.get(key).unwrap_or(&Value::Null);
+    if get("peft_type") != "LORA" {
+        let found = quote(&get("peft_type").to_string());
+        return Err(bad(format!("expected `peft_type` LORA, found {found}")));
+    }
+    // These begin by changing the base model itself, which we do not have as they left it.
+    match get("init_lora_weights") {
+        Value::Null | Value::Bool(_) => {}
+        Value::String(text) if ["gaussian", "orthogonal", "eva"].contains(&text.as_str()) => {}
+        other => {
+            return Err(bad(format!(
+                "`init_lora_weights` {} is not supported: convert it to plain LoRA in PEFT first",
+                quote(&other.to_string())
+            )));
+        }
+    }
+    let rank = get("r").as_u64().map(|rank| rank as usize);
+    let Some(rank) = rank.filter(|rank| (1..=MOST_RANK).contains(rank)) else {
+        return Err(bad(format!(
+            "expected `r` from 1 to {MOST_RANK}, found {}",
+            quote(&get("r").to_string())
+        )));
+    };
+    let alpha = get("lora_alpha").as_f64().map(|alpha| alpha as f32);
+    let Some(mut alpha) = alpha.filter(|alpha| alpha.is_finite() && *alpha > 0.0) else {
+        return Err(bad(format!(
+            "expected `lora_alpha` above 0, found {}",
+            quote(&get("lora_alpha").to_string())
+        )));
+    };
+    match get("use_rslora") {
+        Value::Null | Value::Bool(false) => {}
+        // Scaled by alpha / sqrt(r) instead of alpha / r (arXiv 2312.03732).
+        Value::Bool(true) => alpha *= (rank as f32).sqrt(),
+        other => {
+            return Err(bad(format!(
+                "expected `use_rslora` true or false, found {}",
+                quote(&other.to_string())
+            )));
+        }
+    }
+    let names = get("target_modules")
+        .as_array()
+        .filter(|names| !names.is_empty());
+    let Some(names) = names else {
+        return Err(bad(format!(
+            "expected a list of `target_modules`, found {}",
+            quote(&get("target_modules").to_string())
+        )));
+    };
+    // PEFT writes `q_proj`, or `model.layers.3.self_attn.q_proj` for each layer (`all-linear`); that every
+    // layer has its tensors is checked when they are read.
+    let last = |name: &'_ Value| {
+        name.as_str()?
+            .rsplit('.')
+            .next()
+            .and_then(Target::from_name)
+    };
+    let target = |name: &Value| {
+        last(name).ok_or_else(|| {
+            bad(format!(
+                "expected `target_modules` among q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj, found {}",
+                quote(&name.to_string())
+            ))
+        })
+    };
+    let mut targets = names.iter().map(target).collect::<Result<Vec<_>>>()?;
+    targets.sort_unstable();
+    targets.dedup();
+    Ok(Options {
+        rank,
+        alpha,
+        base_model: get("base_model_name_or_path")
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        targets,
+    })
+}
+
+/// Whether an option is left at nothing.
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(on) => !on,
+        Value::String(text) => text == "none",
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Number(_) => false,
+    }
+}
+
+fn tensors(
+    path: &Path,
+    bytes: &[u8],
+    options: &Options,
+    config: &Config,
+) -> Result<HashMap<(usize, Target), Lora>> {
+    let bad = |what: String| {
+        Error::file(
+            path,
+            what,
+            "give an adapter that PEFT or first saved for this model",
+        )
+    };
+    let file = SafeTensors::deserialize(bytes)
+        .map_err(|error| bad(format!("expected a safetensors file: {error}")))?;
+    let take = |name: &str, shape: [usize; 2]| -> Result<Vec<f32>> {
+        let tensor = file.tensor(name).map_err(|_| {
+            bad(format!(
+                "expected a tensor `{name}` of {shape:?}, found none"
+            ))
+        })?;
+        if tensor.shape() != shape {
+            let found = tensor.shape();
+            return Err(bad(format!(
+                "expected `{name}` of {shape:?}, found {found:?}"
+            )));
+        }
+        let values = decoded(tensor.dtype(), tensor.data()).ok_or_else(|| {
+            let found = tensor.dtype();
+            bad(format!(
+                "expected `{name}` as F32, F16 or BF16, found {found:?}"
+            ))
+        })?;
+        match values.iter().find(|value| !value.is_finite()) {
+            Some(value) => Err(bad(format!(
+                "expected finite numbers in `{name}`, found {value}"
+            ))),
+            None => Ok(values),
+        }
+    };
+    let mut loras = HashMap::new();
+    for layer in 0..config.layers {
+        for &target in &options.targets {
+            let [rows, columns] = target.shape(config);
+            let a = take(&tensor_name(layer, target, 'A'), [options.rank, columns])?;
+            let b = take(&tensor_name(layer, target, 'B'), [rows, options.rank])?;
+            let b = in_file_order(target, &b, options.rank, config, true);
+            loras.insert((layer, target), Lora { a, b });
+        }
+    }
+    let known = |name: &str| {
+        loras.keys().any(|&(layer, target)| {
+            ['A', 'B']
+                .iter()
+                .any(|m| tensor_name(layer, target, *m) == name)
+        })
+    };
+    if file.len() != 2 * loras.len() {
+        let other = file.names().into_iter().find(|name| !known(name));
+        return Err(bad(format!(
+            "expected {} tensors for {} layers, found {}, among them {}",
+            2 * loras.len(),
+            config.layers,
+            file.len(),
+            quote(other.unwrap_or_default())
+        )));
+    }
+    Ok(loras)
+}
+
+fn decoded(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    let halves = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+    match dtype {
+        Dtype::F32 => Some(bytemuck::pod_collect_to_vec(bytes)),
+        Dtype::F16 => Some(
+            halves()
+                .map(|pair| half::f16::from_le_bytes(pair).to_f32())
+                .collect(),
+        ),
+        Dtype::BF16 => Some(
+            halves()
+                .map(|pair| half::bf16::from_le_bytes(pair).to_f32())
+                .collect(),
+        ),
+        _ => None,
+    }
+}
+
+/// Something from the file, short and on one line.
+fn quote(text: &str) -> String {
+    let short: String = text.chars().take(80).collect();
+    format!("`{}`", short.escape_debug())
+}
+
+fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let fail = |error| Error::read(path, error);
+    let about = std::fs::metadata(path).map_err(fail)?;
+    if !about.is_file() {
+        return Err(Error::file(
+            path,
+            "expected a file",
+            "give the folder of an adapter",
+        ));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
+        .map_err(fail)?;
+    if bytes.len() as u64 > most {
+        let what = format!(
+            "expected at most {most} bytes, found {}",
+            about.len().max(most + 1)
+        );
+        return Err(Error::file(
+            path,
+            what,
+            "give the adapter of a model of this shape",
+        ));
+    }
+    Ok(bytes)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, |file| file.write_all(bytes))
+}

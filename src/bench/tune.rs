@@ -1,0 +1,135 @@
+//! Which candidates of a kernel are fastest on this adapter: measured once, then kept.
+
+use super::median;
+use crate::error::{Error, Result};
+use crate::gpu::{Buffer, Gpu, Plan, Tuning};
+use crate::kernels::{Epilogue, matmul, matvec};
+use crate::weights::Format;
+use crate::weights::pack::{Linear, Order};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// Matrices that candidates are timed on.
+struct Work {
+    kernel: &'static str,
+    /// Rows and columns of a matrix.
+    shape: [usize; 2],
+    /// How many of them take turns.
+    copies: usize,
+    tokens: usize,
+}
+
+/// Decode reads weights from memory: together these are more than any cache holds.
+const MATVEC: Work = Work {
+    kernel: "matvec",
+    shape: [8192, 2048],
+    copies: 6,
+    tokens: 1,
+};
+
+/// Prefill is arithmetic.
+const MATMUL: Work = Work {
+    kernel: "matmul",
+    shape: [1024, 1024],
+    copies: 2,
+    tokens: 64,
+};
+
+/// A candidate, what was timed, and the median time of a dispatch in nanoseconds.
+pub type Timed = (Tuning, &'static str, f64);
+
+/// Times all candidates in turns and sets the fastest; with the times. `progress` hears of rounds done and
+/// in all.
+pub fn tune(
+    gpu: &mut Gpu,
+    rounds: usize,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<Vec<Timed>> {
+    let before = gpu.class.tuning;
+    let result = search(gpu, rounds, progress);
+    if result.is_err() {
+        gpu.class.tuning = before;
+    }
+    result
+}
+
+fn search(
+    gpu: &mut Gpu,
+    rounds: usize,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<Vec<Timed>> {
+    let mut progress = |done: usize| match progress(done as u64, 2 * rounds as u64) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Cancelled),
+    };
+    let candidates = Tuning::candidates(&gpu.class);
+    let mut timed = measure(gpu, &candidates, rounds, &MATVEC, &mut progress)?;
+    gpu.class.tuning = fastest(&timed);
+    let candidates = gpu.class.tuning.matmul_candidates();
+    let products = measure(gpu, &candidates, rounds, &MATMUL, &mut |round| {
+        progress(rounds + round)
+    })?;
+    gpu.class.tuning = fastest(&products);
+    timed.extend(products);
+    Ok(timed)
+}
+
+/// The candidate of the least time.
+fn fastest(timed: &[Timed]) -> Tuning {
+    let best = timed.iter().min_by(|a, b| a.2.total_cmp(&b.2));
+    best.expect("a class has candidates").0
+}
+
+/// The median time of a dispatch of each candidate, which take turns in every round.
+fn measure(
+    gpu: &mut Gpu,
+    candidates: &[Tuning],
+    rounds: usize,
+    work: &Work,
+    progress: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Vec<Timed>> {
+    let (mut in_buffers, mut in_textures) = (Vec::new(), Vec::new());
+    let mut plans = Vec::new();
+    for candidate in candidates {
+        gpu.class.tuning = *candidate;
+        let weights = match candidate.textures {
+            true => &mut in_textures,
+            false => &mut in_buffers,
+        };
+        while weights.len() < work.copies {
+            let (format, order) = (Format::Q4_1, Order::Plain);
+            weights.push(Linear::random(gpu, work.kernel, order, format, work.shape)?);
+        }
+        let plan = plan(gpu, work, weights)?;
+        plan.run(gpu)?;
+        plans.push(plan);
+    }
+    let mut nanos = vec![Vec::new(); candidates.len()];
+    for round in 0..rounds {
+        for (plan, nanos) in plans.iter().zip(&mut nanos) {
+            let clock = Instant::now();
+            plan.run(gpu)?;
+            nanos.push(clock.elapsed().as_nanos() as f64 / work.copies as f64);
+        }
+        progress(round + 1)?;
+    }
+    let timed = |(candidate, nanos): (&Tuning, &Vec<f64>)| {
+        let nanos = median(nanos).unwrap_or(f64::INFINITY);
+        (*candidate, work.kernel, nanos)
+    };
+    Ok(candidates.iter().zip(&nanos).map(timed).collect())
+}
+
+fn plan(gpu: &Gpu, work: &Work, weights: &[Linear]) -> Result<Plan> {
+    let numbers = |count: usize| Buffer::zeroed(gpu, "numbers", 4 * (work.tokens * count) as u64);
+    let (x, y) = (numbers(work.shape[1])?, numbers(work.shape[0])?);
+    let epilogue = Epilogue::Store { y: &y };
+    let mut steps = Vec::new();
+    for linear in weights {
+        steps.extend(match work.tokens {
+            1 => matvec::steps(gpu, work.kernel, linear, &x, None, None, epilogue)?,
+            tokens => matmul::steps(gpu, work.kernel, linear, &x, [tokens, 0], None, epilogue)?,
+        });
+    }
+    Plan::new(gpu, steps)
+}

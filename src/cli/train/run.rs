@@ -1,0 +1,401 @@
+//! `first train routers`, `joint` and `lora`: runs of training through the model.
+
+use super::super::options::{ModelOptions, base_model, count_bar, load};
+use super::super::run::interrupt;
+use super::{THRESHOLDS, read, router_file};
+use crate::adapter::{LoraAdapter, Target};
+use crate::data::{Example, Tokens};
+use crate::engine::Engine;
+use crate::router::file::RouterFile;
+use crate::router::{CalibrationPoint, Router};
+use crate::train::run::{Beginning, Event, Keeping, Tasks, run};
+use crate::train::schedule::{Gates, RunOptions};
+use crate::train::{by_task, calibration};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+/// What every run needs.
+#[derive(Debug, clap::Args)]
+struct RunArguments {
+    /// JSON lines with `prompt` and `completion`, or `messages`, and `task`; may be given several times.
+    #[arg(long, value_name = "FILE", required = true)]
+    data: Vec<PathBuf>,
+    /// Examples to look at while training, which must be others.
+    #[arg(long, value_name = "FILE")]
+    calibration: Vec<PathBuf>,
+    /// How many of them, of each task.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    look_at: usize,
+    /// Leave out lines that are no examples, saying which, instead of stopping.
+    #[arg(long)]
+    skip_bad: bool,
+    /// The folder of the run: checkpoint, log, and what comes out. A run that was broken off goes on from there.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Begin with the routers and the adapter of this folder.
+    #[arg(long, value_name = "DIR")]
+    begin: Option<PathBuf>,
+    /// Steps of the optimiser.
+    #[arg(long, value_name = "N", default_value_t = 700)]
+    steps: u32,
+    /// Texts a step; tasks take turns.
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    batch: usize,
+    /// Longest text in tokens; longer ones are cut.
+    #[arg(long, value_name = "N", default_value_t = 320)]
+    tokens: usize,
+    /// Of the order of the texts and the first values.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Steps between checkpoints.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    checkpoint: u32,
+    /// Steps between looks at the calibration examples; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    evaluate: u32,
+    /// The base model's name, for PEFT; by default that of the model file.
+    #[arg(long, value_name = "NAME")]
+    base_model: Option<String>,
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+/// How routers learn.
+#[derive(Debug, clap::Args)]
+struct RouterArguments {
+    /// Share of the layers' weights to skip.
+    #[arg(long, value_name = "RATE", default_value_t = 0.09)]
+    skip: f32,
+    /// Share of the steps after which all of that is asked for.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.33)]
+    skip_after: f32,
+    /// Weight of the pull towards it.
+    #[arg(long, value_name = "X", default_value_t = 40.0)]
+    pull: f32,
+    /// How the gates become hard.
+    #[arg(long, value_enum, default_value_t = Gates::Annealed)]
+    gates: Gates,
+    /// First temperature of the gates.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    temperature: f32,
+    /// Last temperature of the gates.
+    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    last_temperature: f32,
+    /// Learning rate of the routers' weights; 0 learns one mask for all prompts.
+    #[arg(long, value_name = "X", default_value_t = 1e-3)]
+    router_rate: f32,
+    /// Learning rate of the routers' biases.
+    #[arg(long, value_name = "X", default_value_t = 0.05)]
+    bias_rate: f32,
+    /// The routers' first bias.
+    #[arg(long, value_name = "X", default_value_t = 2.0)]
+    bias: f32,
+}
+
+/// How low-rank updates learn.
+#[derive(Debug, clap::Args)]
+struct LoraArguments {
+    /// Learning rate of the low-rank updates.
+    #[arg(long, value_name = "X", default_value_t = 5e-4)]
+    lora_rate: f32,
+    /// Their rank.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    rank: usize,
+    /// The rank times what they are multiplied by.
+    #[arg(long, value_name = "X", default_value_t = 16.0)]
+    alpha: f32,
+    /// The matrices that they adapt.
+    #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',', default_values_t = Target::ALL)]
+    targets: Vec<Target>,
+}
+
+/// Train routers end to end through the model, which stays as it is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Routers {
+    #[command(flatten)]
+    run: RunArguments,
+    #[command(flatten)]
+    routers: RouterArguments,
+}
+
+/// Train routers and low-rank updates (LoRA) at once; then the routers freeze and the updates go on.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Joint {
+    #[command(flatten)]
+    run: RunArguments,
+    #[command(flatten)]
+    routers: RouterArguments,
+    /// Share of the steps in which the routers learn.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
+    routers_until: f32,
+    #[command(flatten)]
+    lora: LoraArguments,
+}
+
+/// Train low-rank updates (LoRA) for layers that routers or a mask leave.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Lora {
+    #[command(flatten)]
+    run: RunArguments,
+    #[command(flatten)]
+    lora: LoraArguments,
+    /// Skip exactly these for every text, in place of the routers of `--begin`: `7-9,21,12.attn`; `none` for nothing.
+    #[arg(long, value_name = "LAYERS")]
+    skip_layers: Option<String>,
+}
+
+impl RunArguments {
+    fn options(
+        &self,
+        routers: Option<&RouterArguments>,
+        lora: Option<&LoraArguments>,
+    ) -> RunOptions {
+        RunOptions {
+            steps: self.steps,
+            batch: self.batch,
+            tokens: self.tokens,
+            seed: self.seed,
+            routers_until: if routers.is_some() { 1.0 } else { 0.0 },
+            gates: routers.map_or(Gates::Annealed, |routers| routers.gates),
+            skip: routers.map_or(0.0, |routers| routers.skip),
+            skip_after: routers.map_or(0.0, |routers| routers.skip_after),
+            pull: routers.map_or(0.0, |routers| routers.pull),
+            temperature: routers.map_or([1.0; 2], |routers| {
+                [routers.temperature, routers.last_temperature]
+            }),
+            router_rate: routers.map_or(0.0, |routers| routers.router_rate),
+            bias_rate: routers.map_or(0.0, |routers| routers.bias_rate),
+            bias: routers.map_or(0.0, |routers| routers.bias),
+            lora_rate: lora.map_or(0.0, |lora| lora.lora_rate),
+            rank: lora.map_or(8, |lora| lora.rank),
+            alpha: lora.map_or(16.0, |lora| lora.alpha),
+            targets: lora.map_or_else(Vec::new, |lora| {
+                lora.targets
+                    .iter()
+                    .map(|target| target.name().to_owned())
+                    .collect()
+            }),
+            mask: None,
+            clip: 1.0,
+        }
+    }
+
+    fn run(&self, options: &RunOptions) -> anyhow::Result<ExitCode> {
+        options.check()?;
+        let train = read(&self.data, self.skip_bad)?;
+        let held_out = read(&self.calibration, self.skip_bad)?;
+        let mut engine = load(&self.model)?;
+        let interrupted = interrupt()?;
+        let (router, adapter) = self.beginning(&engine, options)?;
+        let train = tasks(&engine, &train, self.tokens, usize::MAX)?;
+        let held_out = tasks(&engine, &held_out, self.tokens, self.look_at)?;
+        let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+        let keeping = Keeping {
+            folder: &self.out,
+            command: &command,
+            checkpoint: self.checkpoint,
+            evaluate: self.evaluate,
+        };
+        let bar = count_bar("training");
+        bar.set_length(u64::from(options.steps));
+        let mut last = String::new();
+        let mut listener = |event: Event<'_>| {
+            match event {
+                Event::Step(line) => {
+                    bar.set_position(u64::from(line.step));
+                    let rate = line.tokens as f64 / line.seconds;
+                    bar.set_message(format!(
+                        "loss {:.3}, skips {:.1} %, {rate:.0} tokens/s",
+                        line.loss,
+                        100.0 * line.skip_hard
+                    ));
+                }
+                Event::Evaluation(line) => {
+                    last = format!(
+                        "step {}: held-out loss {:.4}, skips {:.1} %, {} masks",
+                        line.step,
+                        line.heldout_loss,
+                        100.0 * line.heldout_skip,
+                        line.heldout_masks
+                    );
+                    bar.println(&last);
+                }
+            }
+            match interrupted.load(Ordering::Relaxed) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let beginning = Beginning {
+            router: router.as_ref(),
+            adapter: adapter.as_ref(),
+        };
+        let trainer = run(
+            &engine,
+            options,
+            [&train, &held_out],
+            beginning,
+            keeping,
+            &mut listener,
+        )?;
+        bar.finish_and_clear();
+        let name = self
+            .base_model
+            .clone()
+            .unwrap_or_else(|| engine.summary.name.clone());
+        let router = match options.mask {
+            None => Some(trainer.router()?),
+            Some(_) => None,
+        };
+        let adapter = match options.lora_rate > 0.0 {
+            true => Some(trainer.adapter(&name)?),
+            false => None,
+        };
+        drop(trainer);
+        if let Some(adapter) = &adapter {
+            adapter.save(&self.out, &engine.model.config)?;
+            engine.model.set_adapter(&engine.gpu, adapter)?;
+        }
+        if let Some(router) = router {
+            let points = calibrate(&mut engine, &router, &held_out)?;
+            let provenance = BTreeMap::from([
+                ("made by".to_owned(), format!("first {command}")),
+                ("calibration examples".to_owned(), last.clone()),
+            ]);
+            router_file(&engine, router, points, provenance)?.save(&self.out)?;
+        }
+        if !last.is_empty() {
+            println!("{last}");
+        }
+        println!("written to {}", self.out.display());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What the run begins with.
+    fn beginning(
+        &self,
+        engine: &Engine,
+        options: &RunOptions,
+    ) -> anyhow::Result<(Option<Router>, Option<LoraAdapter>)> {
+        let Some(folder) = &self.begin else {
+            let learns = options.routers_until > 0.0 || options.mask.is_some();
+            anyhow::ensure!(
+                learns,
+                "nothing decides what is skipped; give routers with `--begin DIR`, or `--skip-layers`"
+            );
+            return Ok((None, None));
+        };
+        let mut router = None;
+        if options.mask.is_none() {
+            let file = RouterFile::load(folder)?;
+            file.check(&base_model(engine)?)?;
+            anyhow::ensure!(
+                file.router.is_some(),
+                "{} holds a fixed mask, no routers; give it to `first train lora --skip-layers`",
+                folder.display()
+            );
+            router = file.router;
+        }
+        let has_adapter = options.lora_rate > 0.0 && folder.join("adapter_config.json").exists();
+        let adapter = if has_adapter {
+            Some(LoraAdapter::load(folder, &engine.model.config)?)
+        } else {
+            None
+        };
+        if let Some(adapter) = &adapter {
+            anyhow::ensure!(
+                adapter.rank() == options.rank && adapter.alpha() == options.alpha,
+                "the adapter of {} has rank {} and alpha {}; give `--rank` and `--alpha` alike",
+                folder.display(),
+                adapter.rank(),
+                adapter.alpha()
+            );
+        }
+        Ok((router, adapter))
+    }
+}
+
+/// What thresholds skip on the prompts of held-out texts.
+fn calibrate(
+    engine: &mut Engine,
+    router: &Router,
+    held_out: &Tasks,
+) -> anyhow::Result<Vec<CalibrationPoint>> {
+    let prompts: Vec<Vec<u32>> = held_out
+        .values()
+        .flatten()
+        .map(|text| text.ids[..text.answer].to_vec())
+        .collect();
+    if prompts.is_empty() {
+        return Ok(Vec::new());
+    }
+    engine.set_router(router)?;
+    let bar = count_bar("calibrating");
+    let decision = router.decision();
+    let points = calibration(
+        engine,
+        &prompts,
+        &decision,
+        &THRESHOLDS,
+        &mut |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+            ControlFlow::Continue(())
+        },
+    )?;
+    bar.finish_and_clear();
+    Ok(points)
+}
+
+/// Up to `most` examples of each task as token ids, spread evenly.
+fn tasks(
+    engine: &Engine,
+    examples: &[Example],
+    tokens: usize,
+    most: usize,
+) -> anyhow::Result<Tasks> {
+    let bar = count_bar("reading examples");
+    bar.set_length(examples.len() as u64);
+    let mut tasks = Tasks::new();
+    for (task, examples) in by_task(examples) {
+        let count = most.min(examples.len());
+        let texts = (0..count).map(|index| {
+            bar.inc(1);
+            examples[index * examples.len() / count].tokens(engine, tokens + 1)
+        });
+        let texts = texts.collect::<Result<Vec<Tokens>, _>>()?;
+        tasks.insert(task, texts);
+    }
+    bar.finish_and_clear();
+    Ok(tasks)
+}
+
+impl Routers {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        self.run.run(&self.run.options(Some(&self.routers), None))
+    }
+}
+
+impl Joint {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let options = self.run.options(Some(&self.routers), Some(&self.lora));
+        self.run.run(&RunOptions {
+            routers_until: self.routers_until,
+            ..options
+        })
+    }
+}
+
+impl Lora {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let options = self.run.options(None, Some(&self.lora));
+        let mask = self.skip_layers.as_ref().map(|mask| match mask.as_str() {
+            "none" => String::new(),
+            mask => mask.to_owned(),
+        });
+        self.run.run(&RunOptions { mask, ..options })
+    }
+}

@@ -1,0 +1,232 @@
+//! What has been measured, so that it is not measured twice: by a second policy whose mask is the same, or by a
+//! run that was broken off and is started again.
+//!
+//! The file is JSON lines: the first says what the results depend on, each other is one result, written as
+//! it comes. A last line that was cut short is dropped.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const VERSION: u32 = 1;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Header {
+    format: String,
+    version: u32,
+    model_sha256: String,
+}
+
+/// What a result is of. Texts are short digests of what they stand for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Key {
+    /// The mask that routers give a prompt.
+    Mask {
+        /// The adapter, or nothing.
+        adapter: String,
+        /// Routers and thresholds.
+        router: String,
+        /// The prompt.
+        prompt: String,
+    },
+    /// The loss of an answer.
+    Loss {
+        /// The adapter, or nothing.
+        adapter: String,
+        /// What is skipped.
+        skipped: String,
+        /// Prompt and answer.
+        example: String,
+    },
+    /// The answer to a prompt.
+    Answer {
+        /// The adapter, or nothing.
+        adapter: String,
+        /// What is skipped.
+        skipped: String,
+        /// The prompt.
+        prompt: String,
+        /// The most tokens.
+        max_tokens: usize,
+    },
+}
+
+/// A result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Value {
+    /// In nats a token. As f32, which survives being written and read.
+    Loss(f32),
+    /// Text: an answer, or a mask as what it skips.
+    Text(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    of: Key,
+    is: Value,
+}
+
+/// Results, in memory and in a file if there is one.
+#[derive(Debug, Default)]
+pub struct Journal {
+    results: HashMap<Key, Value>,
+    file: Option<(PathBuf, File)>,
+}
+
+impl Journal {
+    /// Opens or begins a file for a model, whose SHA-256 is given.
+    pub fn open(path: &Path, model_sha256: &str) -> Result<Self> {
+        let header = Header {
+            format: "first-eval".to_owned(),
+            version: VERSION,
+            model_sha256: model_sha256.to_owned(),
+        };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Error::read(path, error)),
+        };
+        let first = serde_json::to_string(&header).expect("plain data");
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let mut lines = text[..whole].lines();
+        let mut results = HashMap::new();
+        let fits = match lines.next() {
+            Some(line) => serde_json::from_str(line).is_ok_and(|found: Header| found == header),
+            // Nothing yet, or a first line that was cut short.
+            None => first.starts_with(&text),
+        };
+        if !fits {
+            return Err(Error::file(
+                path,
+                "expected results of this model and this version of first in line 1",
+                "give another folder, or delete the file",
+            ));
+        }
+        for (index, line) in lines.enumerate() {
+            let entry: Entry = serde_json::from_str(line).map_err(|error| {
+                let what = format!("line {}: {error}", index + 2);
+                Error::file(path, what, "delete the line, or the file")
+            })?;
+            results.insert(entry.of, entry.is);
+        }
+        let fail = |error| Error::write(path, error);
+        let mut options = File::options();
+        let mut file = options.create(true).append(true).open(path).map_err(fail)?;
+        // The rest of a line that was cut short.
+        file.set_len(whole as u64).map_err(fail)?;
+        if whole == 0 {
+            writeln!(file, "{first}").map_err(fail)?;
+        }
+        Ok(Self {
+            results,
+            file: Some((path.to_owned(), file)),
+        })
+    }
+
+    /// Whether a result is there.
+    pub fn has(&self, key: &Key) -> bool {
+        self.results.contains_key(key)
+    }
+
+    /// The result if it is there, or measured and noted.
+    pub fn get_or(&mut self, key: Key, measure: impl FnOnce() -> Result<Value>) -> Result<Value> {
+        if let Some(value) = self.results.get(&key) {
+            return Ok(value.clone());
+        }
+        let value = measure()?;
+        let entry = Entry {
+            of: key,
+            is: value.clone(),
+        };
+        if let Some((path, file)) = &mut self.file {
+            let line = serde_json::to_string(&entry).expect("plain data") + "\n";
+            file.write_all(line.as_bytes())
+                .map_err(|error| Error::write(path, error))?;
+        }
+        self.results.insert(entry.of, value.clone());
+        Ok(value)
+    }
+}
+
+/// A short name for bytes, for keys.
+pub fn digest(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    hash.iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(example: &str) -> Key {
+        Key::Loss {
+            adapter: String::new(),
+            skipped: "3.attn".to_owned(),
+            example: example.to_owned(),
+        }
+    }
+
+    #[test]
+    fn results_outlive_a_cut_and_are_not_measured_twice() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal.jsonl");
+        let value = Value::Loss(0.1 + 0.2);
+        let mut journal = Journal::open(&path, "ab").expect("begins");
+        for example in ["one", "two"] {
+            let found = journal.get_or(key(example), || Ok(value.clone()));
+            assert_eq!(found.expect("measures"), value);
+        }
+        drop(journal);
+        // Cut anywhere, what was whole is there and the next result goes on a line of its own.
+        let bytes = std::fs::read(&path).expect("was written");
+        let second = bytes.len()
+            - 1
+            - bytes[..bytes.len() - 1]
+                .iter()
+                .rev()
+                .position(|b| *b == b'\n')
+                .expect("lines");
+        for cut in second..bytes.len() {
+            std::fs::write(&path, &bytes[..cut]).expect("writes");
+            let mut journal = Journal::open(&path, "ab").expect("opens");
+            assert!(
+                journal.has(&key("one")) && !journal.has(&key("two")),
+                "{cut}"
+            );
+            let known = journal.get_or(key("one"), || panic!("is known"));
+            assert_eq!(known.expect("is known"), value);
+            journal
+                .get_or(key("two"), || Ok(value.clone()))
+                .expect("measures");
+            assert_eq!(std::fs::read(&path).expect("is there"), bytes);
+        }
+    }
+
+    #[test]
+    fn another_models_results_and_damage_are_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal.jsonl");
+        std::fs::write(&path, "notes").expect("writes");
+        Journal::open(&path, "ab").expect_err("no journal");
+        std::fs::remove_file(&path).expect("is still there");
+        drop(Journal::open(&path, "ab").expect("begins"));
+        let error = Journal::open(&path, "cd")
+            .expect_err("another model")
+            .to_string();
+        assert!(error.contains("line 1"), "{error}");
+        let mut text = std::fs::read_to_string(&path).expect("was written");
+        text.push_str("{}\n");
+        std::fs::write(&path, text).expect("writes");
+        let error = Journal::open(&path, "ab").expect_err("damage").to_string();
+        assert!(error.contains("line 2"), "{error}");
+    }
+}

@@ -1,0 +1,201 @@
+//! An engine whose results are noted, so that nothing is measured twice.
+
+use super::journal::{Journal, Key, Value, digest};
+use super::metrics::Metric;
+use super::{Adapter, Candidate, Item, Masks, Measured};
+use crate::data::Tokens;
+use crate::engine::{Engine, Policy, Request};
+use crate::error::{Error, Result};
+use crate::mask::LayerMask;
+use crate::router::{Decision, Router};
+use crate::trace::{Detail, Sampling};
+use crate::train::routed_mask;
+use std::ops::ControlFlow;
+
+/// Puts the model on the GPU with an adapter, or without.
+pub type Load<'a> = dyn FnMut(Option<usize>) -> Result<Engine> + 'a;
+
+/// An engine whose results are noted.
+pub struct Meter<'a> {
+    load: &'a mut Load<'a>,
+    adapters: &'a [Adapter],
+    engine: Engine,
+    adapter: Option<usize>,
+    router: String,
+    journal: Journal,
+}
+
+impl<'a> Meter<'a> {
+    /// Measures with `engine`, which has no adapter; `load` makes others.
+    pub fn new(
+        engine: Engine,
+        load: &'a mut Load<'a>,
+        adapters: &'a [Adapter],
+        journal: Journal,
+    ) -> Self {
+        Self {
+            load,
+            adapters,
+            engine,
+            adapter: None,
+            router: String::new(),
+            journal,
+        }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The adapters that candidates may have.
+    pub(super) fn adapters(&self) -> &'a [Adapter] {
+        self.adapters
+    }
+
+    fn adapter_key(&self) -> String {
+        let digest = |index: usize| self.adapters[index].digest.clone();
+        self.adapter.map(digest).unwrap_or_default()
+    }
+
+    /// Loads the model again, if it has another adapter.
+    pub(super) fn set_adapter(&mut self, adapter: Option<usize>) -> Result<()> {
+        if self.adapter != adapter {
+            self.engine = (self.load)(adapter)?;
+            (self.adapter, self.router) = (adapter, String::new());
+        }
+        Ok(())
+    }
+
+    /// The masks of a candidate for an item.
+    pub(super) fn masks(&mut self, candidate: &Candidate, item: &Item) -> Result<Vec<LayerMask>> {
+        self.set_adapter(candidate.adapter)?;
+        Ok(match &candidate.masks {
+            Masks::Fixed(mask) => vec![mask.clone()],
+            Masks::Several(masks) => masks.clone(),
+            Masks::PerTask(masks) => vec![masks[&item.task].clone()],
+            Masks::Routed(router, decision) => vec![self.route(router, decision, item)?],
+        })
+    }
+
+    fn route(&mut self, router: &Router, decision: &Decision, item: &Item) -> Result<LayerMask> {
+        let weights: &[u8] = bytemuck::cast_slice(&router.weights);
+        let text = format!("{:?} {:?} {decision:?}", router.biases, router.epsilon);
+        let id = digest(&[weights, text.as_bytes()].concat());
+        // The answer must not help to choose the mask that it is measured under.
+        let prompt = &item.tokens.ids[..item.tokens.answer];
+        let key = Key::Mask {
+            adapter: self.adapter_key(),
+            router: id.clone(),
+            prompt: digest(bytemuck::cast_slice(prompt)),
+        };
+        let (engine, current) = (&mut self.engine, &mut self.router);
+        let value = self.journal.get_or(key, || {
+            if *current != id {
+                engine.set_router(router)?;
+                *current = id;
+            }
+            let mask = routed_mask(engine, prompt, decision)?;
+            Ok(Value::Text(mask.to_string()))
+        })?;
+        match value {
+            Value::Text(skipped) => LayerMask::parse(&skipped, self.engine.summary.layers),
+            Value::Loss(_) => Err(damaged()),
+        }
+    }
+
+    /// Mean loss of an answer's tokens, in nats.
+    pub(super) fn loss(&mut self, item: &Item, mask: &LayerMask) -> Result<f64> {
+        let Tokens { ids, answer } = &item.tokens;
+        let mut bytes = bytemuck::cast_slice(ids).to_vec();
+        bytes.extend((*answer as u64).to_le_bytes());
+        let key = Key::Loss {
+            adapter: self.adapter_key(),
+            skipped: mask.to_string(),
+            example: digest(&bytes),
+        };
+        let engine = &self.engine;
+        let value = self.journal.get_or(key, || {
+            let losses = engine.losses(ids, *answer, mask)?;
+            let sum: f64 = losses.iter().map(|loss| f64::from(*loss)).sum();
+            let mean = (sum / losses.len() as f64) as f32;
+            if !mean.is_finite() {
+                return Err(Error::gpu(
+                    format!("the loss of an answer is {mean} with `{mask}` skipped"),
+                    "the model or adapter may be damaged, or the driver is at fault: try another adapter (`--device`)",
+                ));
+            }
+            Ok(Value::Loss(mean))
+        })?;
+        match value {
+            Value::Loss(loss) => Ok(f64::from(loss)),
+            Value::Text(_) => Err(damaged()),
+        }
+    }
+
+    /// What the model answers, most likely token by most likely token.
+    fn answer(&mut self, item: &Item, mask: &LayerMask, max_tokens: usize) -> Result<String> {
+        let prompt = &item.tokens.ids[..item.tokens.answer];
+        let key = Key::Answer {
+            adapter: self.adapter_key(),
+            skipped: mask.to_string(),
+            prompt: digest(bytemuck::cast_slice(prompt)),
+            max_tokens,
+        };
+        let engine = &mut self.engine;
+        let value = self.journal.get_or(key, || {
+            let request = Request {
+                prompt: String::new(),
+                ids: prompt.to_vec(),
+                policy: Policy::Fixed(mask.clone()),
+                policy_name: String::new(),
+                max_tokens,
+                sampling: Sampling::default(),
+                detail: Detail::None,
+                stop_at_end: true,
+            };
+            engine.reset();
+            let run = engine.generate(&request, &mut |_| ControlFlow::Continue(()))?;
+            engine.reset();
+            Ok(Value::Text(run.answer))
+        })?;
+        match value {
+            Value::Text(answer) => Ok(answer),
+            Value::Loss(_) => Err(damaged()),
+        }
+    }
+
+    /// Measures a candidate on an item.
+    pub(super) fn measure(
+        &mut self,
+        candidate: &Candidate,
+        item: &Item,
+        answer_tokens: Option<usize>,
+    ) -> Result<Measured> {
+        let masks = self.masks(candidate, item)?;
+        let mean = |sum: f64| sum / masks.len() as f64;
+        let mut loss = 0.0;
+        for mask in &masks {
+            loss += self.loss(item, mask)?;
+        }
+        let mut answers = Vec::new();
+        // Only what is scored is worth the time.
+        if let Some(max_tokens) = answer_tokens.filter(|_| !Metric::of_task(&item.task).is_empty())
+        {
+            for mask in &masks {
+                answers.push(self.answer(item, mask, max_tokens)?);
+            }
+        }
+        let rates = masks.iter().map(|mask| self.engine.summary.skip_rate(mask));
+        Ok(Measured {
+            skipped: mean(rates.sum()),
+            loss: mean(loss),
+            masks: masks.iter().map(LayerMask::to_string).collect(),
+            answers,
+        })
+    }
+}
+
+fn damaged() -> Error {
+    Error::input("a noted result is of the wrong kind", "delete the journal")
+}

@@ -1,0 +1,75 @@
+//! Routers and LoRA adapter of the default model, built into the program.
+
+use crate::error::{Error, Result};
+use crate::file::write_whole;
+use crate::pull::cache_folder;
+use include_dir::{Dir, include_dir};
+use std::path::{Path, PathBuf};
+
+static ADAPTERS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/adapters");
+
+/// Named as the default model is.
+const NAME: &str = "smollm2-135m-instruct";
+
+/// What came with the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shipped {
+    /// A folder with routers or a fixed mask.
+    pub router: Option<PathBuf>,
+    /// A folder with an adapter.
+    pub adapter: Option<PathBuf>,
+}
+
+/// What came for the default model, unpacked to the cache folder, where every other folder is read from too.
+pub fn for_default_model() -> Result<Shipped> {
+    match ADAPTERS.get_dir(NAME) {
+        Some(folder) => unpack(folder, &cache_folder()?.join("adapters").join(NAME)),
+        None => Ok(Shipped::default()),
+    }
+}
+
+/// Writes the files of a folder that are not there as they should be.
+fn unpack(folder: &Dir<'_>, into: &Path) -> Result<Shipped> {
+    std::fs::create_dir_all(into).map_err(|error| Error::write(into, error))?;
+    for file in folder.files() {
+        let name = file.path().file_name().unwrap_or_default();
+        let path = into.join(name);
+        if std::fs::read(&path).is_ok_and(|found| found == file.contents()) {
+            continue;
+        }
+        write_whole(&path, |out| out.write_all(file.contents()))?;
+    }
+    let has = |name: &str| {
+        let named =
+            |file: &include_dir::File<'_>| file.path().file_name().is_some_and(|own| own == name);
+        folder.files().any(named).then(|| into.to_owned())
+    };
+    Ok(Shipped {
+        router: has("router_config.json"),
+        adapter: has("adapter_config.json"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::file::RouterFile;
+
+    static ROUTERS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/routers/smollm2-135m");
+
+    #[test]
+    fn what_is_unpacked_loads_and_is_mended() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let into = folder.path().join("adapters");
+        let shipped = unpack(&ROUTERS, &into).expect("writes");
+        let expected = Shipped {
+            router: Some(into.clone()),
+            adapter: None,
+        };
+        assert_eq!(shipped, expected);
+        let file = RouterFile::load(&into).expect("loads");
+        std::fs::write(into.join("router.safetensors"), "damaged").expect("writes");
+        unpack(&ROUTERS, &into).expect("writes again");
+        assert_eq!(RouterFile::load(&into).expect("loads"), file);
+    }
+}

@@ -1,0 +1,116 @@
+//! The log of a run: JSON lines, which the viewer plots while they grow. `docs/training-log.md` describes them.
+
+use crate::error::{Error, Result};
+use crate::file::write_whole;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The version of the format that this build writes.
+pub const VERSION: u32 = 1;
+
+/// Its name in the folder of a run.
+pub const FILE: &str = "training.jsonl";
+
+/// The first line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`VERSION`].
+    pub first_wgpu_training: u32,
+    /// The command that began the run.
+    pub command: String,
+    /// The model's name.
+    pub model: String,
+    /// Its layers.
+    pub layers: usize,
+    /// Share of the layers' weight bytes to skip.
+    pub target: f32,
+    /// Steps of the whole run.
+    pub steps: u32,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepLine {
+    /// From 1.
+    pub step: u32,
+    /// Mean loss of its texts, in nats a token of the answers.
+    pub loss: f64,
+    /// Tokens that went through the model.
+    pub tokens: usize,
+    /// How long it took.
+    pub seconds: f64,
+    /// Share of the layers' weight bytes that its gates closed.
+    pub skip_soft: f64,
+    /// The same if the routers had decided.
+    pub skip_hard: f64,
+    /// Temperature of the gates; none once they are hard.
+    pub tau: Option<f32>,
+    /// Norm of the gradients before they were scaled down.
+    pub gradient_norm: f64,
+    /// Mean scores over its texts, attention and MLP of each layer in turn.
+    pub scores: Vec<f32>,
+}
+
+/// A look at texts that are not trained on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvaluationLine {
+    /// Steps done.
+    pub step: u32,
+    /// Mean loss, of tasks alike, as the model would be served.
+    pub heldout_loss: f64,
+    /// Share of the layers' weight bytes skipped.
+    pub heldout_skip: f64,
+    /// How many different masks there were.
+    pub heldout_masks: usize,
+}
+
+/// A log that is written to.
+pub struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+#[derive(Deserialize)]
+struct AnyLine {
+    step: Option<u32>,
+}
+
+impl Log {
+    /// Begins a log, or goes on with one, of which what came after `step` is dropped.
+    pub fn open(folder: &Path, header: &Header, step: u32) -> Result<Self> {
+        let path = folder.join(FILE);
+        let old = match step {
+            0 => String::new(),
+            _ => std::fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?,
+        };
+        let kept = |line: &&str| {
+            serde_json::from_str::<AnyLine>(line)
+                .is_ok_and(|line| line.step.is_some_and(|at| at <= step))
+        };
+        write_whole(&path, |file| {
+            writeln!(file, "{}", json(header))?;
+            old.lines()
+                .filter(kept)
+                .try_for_each(|line| writeln!(file, "{line}"))
+        })?;
+        let file = File::options()
+            .append(true)
+            .open(&path)
+            .map_err(|error| Error::write(&path, error))?;
+        Ok(Self { path, file })
+    }
+
+    /// Appends a line.
+    pub fn line(&mut self, line: &impl Serialize) -> Result<()> {
+        let text = json(line) + "\n";
+        self.file
+            .write_all(text.as_bytes())
+            .map_err(|error| Error::write(&self.path, error))
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("lines are plain data")
+}

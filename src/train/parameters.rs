@@ -1,0 +1,185 @@
+//! What is trained, in flat buffers: values, gradients, and the moments of AdamW.
+
+use crate::error::Result;
+use crate::gpu::{Buffer, Gpu, Plan};
+use crate::kernels::{adamw, dot};
+use std::ops::Range;
+
+/// Numbers between the beginnings of two parameters, at least: bindings start at multiples of 256 bytes.
+const ALIGNMENT: usize = 64;
+
+/// Workgroups that measure the gradients, each in a number of its own.
+const PARTS: usize = 64;
+
+/// What learns at one rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The routers' weights.
+    RouterWeights,
+    /// The routers' biases.
+    RouterBiases,
+    /// The thin matrices of low-rank updates.
+    Lora,
+}
+
+impl Group {
+    /// All of them, in the order of the buffers.
+    pub const ALL: [Self; 3] = [Self::RouterWeights, Self::RouterBiases, Self::Lora];
+}
+
+/// Values, gradients and moments.
+pub struct Parameters {
+    /// Where each parameter lies, in numbers.
+    ranges: Vec<Range<usize>>,
+    groups: [Range<usize>; 3],
+    values: Buffer,
+    gradients: Buffer,
+    mean: Buffer,
+    square: Buffer,
+    sums: Buffer,
+}
+
+/// Values and moments, as a checkpoint keeps them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Of all parameters, padding included.
+    pub values: Vec<f32>,
+    /// Of gradients.
+    pub mean: Vec<f32>,
+    /// Of squared gradients.
+    pub square: Vec<f32>,
+}
+
+impl Parameters {
+    /// Parameters with their first values, in the order of their groups.
+    pub fn new(gpu: &Gpu, parameters: &[(Group, Vec<f32>)]) -> Result<Self> {
+        let (mut ranges, mut values) = (Vec::new(), Vec::new());
+        let mut groups = [0..0, 0..0, 0..0];
+        for (index, group) in Group::ALL.into_iter().enumerate() {
+            let first = values.len();
+            for (_, value) in parameters.iter().filter(|(own, _)| *own == group) {
+                ranges.push(values.len()..values.len() + value.len());
+                values.extend_from_slice(value);
+                values.resize(values.len().next_multiple_of(ALIGNMENT), 0.0);
+            }
+            groups[index] = first..values.len();
+        }
+        assert!(
+            parameters.is_sorted_by_key(|(group, _)| *group as usize),
+            "parameters come in the order of their groups"
+        );
+        let zeroed = |label| Buffer::zeroed(gpu, label, 4 * values.len() as u64);
+        Ok(Self {
+            values: Buffer::from_slice(gpu, "parameters", &values)?,
+            gradients: zeroed("gradients")?,
+            mean: zeroed("mean gradients")?,
+            square: zeroed("mean squares of gradients")?,
+            sums: Buffer::zeroed(gpu, "sums", 4 * PARTS as u64)?,
+            ranges,
+            groups,
+        })
+    }
+
+    fn slice(&self, buffer: &Buffer, index: usize) -> Buffer {
+        let range = &self.ranges[index];
+        buffer.slice(4 * range.start as u64, 4 * range.len() as u64)
+    }
+
+    /// A parameter's values.
+    pub fn value(&self, index: usize) -> Buffer {
+        self.slice(&self.values, index)
+    }
+
+    /// A parameter's gradient, to be added to.
+    pub fn gradient(&self, index: usize) -> Buffer {
+        self.slice(&self.gradients, index)
+    }
+
+    /// How many numbers there are, padding included.
+    pub fn count(&self) -> usize {
+        self.groups[2].end
+    }
+
+    /// The Euclidean norm of all gradients.
+    pub fn gradient_norm(&self, gpu: &Gpu) -> Result<f64> {
+        self.sums.clear(gpu);
+        let both = [&self.gradients, &self.gradients, &self.sums];
+        let step = dot::step(gpu, "gradient_norm", both, self.count(), 0, PARTS)?;
+        Plan::new(gpu, vec![step])?.run(gpu)?;
+        let sums: Vec<f32> = self.sums.read_back(gpu, PARTS)?;
+        Ok(sums.into_iter().map(f64::from).sum::<f64>().sqrt())
+    }
+
+    /// Moves each group along its gradients, at its own rate; a group at rate 0 stays, and forgets its gradients.
+    pub fn update(&self, gpu: &Gpu, step: u32, scale: f32, rates: [f32; 3]) -> Result<()> {
+        let mut steps = Vec::new();
+        for (range, rate) in self.groups.iter().zip(rates) {
+            if range.is_empty() {
+                continue;
+            }
+            let part =
+                |buffer: &Buffer| buffer.slice(4 * range.start as u64, 4 * range.len() as u64);
+            if rate == 0.0 {
+                part(&self.gradients).clear(gpu);
+                continue;
+            }
+            let buffers = [&self.values, &self.gradients, &self.mean, &self.square].map(part);
+            let adamw = adamw::AdamW {
+                step,
+                scale,
+                rate,
+                decay: 0.0,
+            };
+            let [w, g, m, v] = &buffers;
+            steps.push(adamw::step(gpu, "adamw", [w, g, m, v], range.len(), adamw)?);
+        }
+        Plan::new(gpu, steps)?.run(gpu)
+    }
+
+    /// Forgets the gradients.
+    pub fn clear_gradients(&self, gpu: &Gpu) {
+        self.gradients.clear(gpu);
+    }
+
+    /// One parameter of a snapshot's values, or of gradients.
+    pub fn part<'a>(&self, values: &'a [f32], index: usize) -> &'a [f32] {
+        &values[self.ranges[index].clone()]
+    }
+
+    /// All gradients.
+    pub fn gradients(&self, gpu: &Gpu) -> Result<Vec<f32>> {
+        self.gradients.read_back(gpu, self.count())
+    }
+
+    /// All values.
+    pub fn values(&self, gpu: &Gpu) -> Result<Vec<f32>> {
+        self.values.read_back(gpu, self.count())
+    }
+
+    /// Everything that training goes on from.
+    pub fn snapshot(&self, gpu: &Gpu) -> Result<Snapshot> {
+        let read = |buffer: &Buffer| buffer.read_back(gpu, self.count());
+        Ok(Snapshot {
+            values: read(&self.values)?,
+            mean: read(&self.mean)?,
+            square: read(&self.square)?,
+        })
+    }
+
+    /// Goes back to a snapshot of the same parameters.
+    ///
+    /// # Panics
+    /// If it is of others: files are checked where they are read.
+    pub fn restore(&self, gpu: &Gpu, snapshot: &Snapshot) {
+        let parts = [
+            (&self.values, &snapshot.values),
+            (&self.mean, &snapshot.mean),
+            (&self.square, &snapshot.square),
+        ];
+        for (buffer, values) in parts {
+            assert_eq!(values.len(), self.count(), "numbers of a snapshot");
+            buffer.write(gpu, values);
+        }
+        self.clear_gradients(gpu);
+    }
+}

@@ -1,0 +1,247 @@
+//! A run of training, from texts to routers and an adapter.
+
+use super::checkpoint::Checkpoint;
+use super::log::{EvaluationLine, Header, Log, StepLine, VERSION};
+use super::random::Random;
+use super::schedule::RunOptions;
+use super::trainer::{Path as TextPath, Trainer};
+use crate::adapter::LoraAdapter;
+use crate::data::Tokens;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::router::Router;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+/// Texts by task.
+pub type Tasks = BTreeMap<String, Vec<Tokens>>;
+
+/// Where a run keeps what it needs to go on, and how often.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping<'a> {
+    /// The folder of the run.
+    pub folder: &'a Path,
+    /// The command, for the log.
+    pub command: &'a str,
+    /// Steps between checkpoints.
+    pub checkpoint: u32,
+    /// Steps between looks at held-out texts; 0 for none.
+    pub evaluate: u32,
+}
+
+/// What a run begins with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beginning<'a> {
+    /// Routers of an earlier run.
+    pub router: Option<&'a Router>,
+    /// Low-rank updates of an earlier run.
+    pub adapter: Option<&'a LoraAdapter>,
+}
+
+/// The text of a task that comes `index`-th, if every task is shuffled anew each time it has been gone through.
+fn shuffled(texts: usize, task: usize, index: usize, seed: u64) -> usize {
+    let (round, at) = (index / texts, index % texts);
+    let mut random = Random(seed ^ ((task as u64) << 32) ^ ((round as u64) << 40));
+    let mut order: Vec<usize> = (0..texts).collect();
+    for last in (1..texts).rev() {
+        order.swap(last, random.below(last + 1));
+    }
+    order[at]
+}
+
+/// The texts of a step: tasks take turns.
+fn batch<'a>(tasks: &'a Tasks, options: &RunOptions, step: u32) -> Vec<&'a Tokens> {
+    let lists: Vec<&Vec<Tokens>> = tasks.values().collect();
+    let text = |at: usize| {
+        let (task, index) = (at % lists.len(), at / lists.len());
+        &lists[task][shuffled(lists[task].len(), task, index, options.seed)]
+    };
+    let first = step as usize * options.batch;
+    (first..first + options.batch).map(text).collect()
+}
+
+/// One step: gradients of its texts, and the optimiser.
+fn step(
+    trainer: &mut Trainer<'_>,
+    tasks: &Tasks,
+    options: &RunOptions,
+    index: u32,
+    layers: usize,
+) -> Result<StepLine> {
+    let clock = Instant::now();
+    let moment = options.moment(index, layers)?;
+    let texts = batch(tasks, options, index);
+    let share = 1.0 / texts.len() as f32;
+    let mut line = StepLine {
+        step: index + 1,
+        loss: 0.0,
+        tokens: 0,
+        seconds: 0.0,
+        skip_soft: 0.0,
+        skip_hard: 0.0,
+        tau: match &moment.path {
+            TextPath::Gated(gating) => Some(gating.temperature),
+            TextPath::Routed | TextPath::Fixed(_) => None,
+        },
+        gradient_norm: 0.0,
+        scores: Vec::new(),
+    };
+    for text in texts {
+        let outcome = trainer.text(text, &moment.path, moment.pull, Some(share))?;
+        if !outcome.loss.is_finite() {
+            return Err(Error::input(
+                format!("the loss of step {} is not a finite number", index + 1),
+                "go on from the last checkpoint with smaller rates",
+            ));
+        }
+        let share = f64::from(share);
+        line.loss += share * outcome.loss;
+        line.tokens += text.ids.len() - 1;
+        line.skip_soft += share * outcome.skip;
+        line.skip_hard += share * trainer.skip_rate(&outcome.mask);
+        line.scores.resize(outcome.scores.len(), 0.0);
+        for (sum, score) in line.scores.iter_mut().zip(&outcome.scores) {
+            *sum += share as f32 * score;
+        }
+    }
+    line.gradient_norm = trainer.update(index + 1, moment.rates, options.clip)?;
+    line.seconds = clock.elapsed().as_secs_f64();
+    Ok(line)
+}
+
+/// A look at held-out texts on the way that they will be served, each task weighing the same.
+pub fn evaluate(
+    trainer: &mut Trainer<'_>,
+    tasks: &Tasks,
+    path: &TextPath,
+    step: u32,
+) -> Result<EvaluationLine> {
+    let (mut loss, mut skip, mut masks) = (0.0, 0.0, BTreeSet::new());
+    for texts in tasks.values() {
+        for text in texts {
+            let outcome = trainer.text(text, path, None, None)?;
+            let share = 1.0 / (tasks.len() * texts.len()) as f64;
+            loss += share * outcome.loss;
+            skip += share * trainer.skip_rate(&outcome.mask);
+            masks.insert(outcome.mask.to_string());
+        }
+    }
+    Ok(EvaluationLine {
+        step,
+        heldout_loss: loss,
+        heldout_skip: skip,
+        heldout_masks: masks.len(),
+    })
+}
+
+/// What a listener hears.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A step was made.
+    Step(&'a StepLine),
+    /// Held-out texts were looked at.
+    Evaluation(&'a EvaluationLine),
+}
+
+/// Runs to the end, or until the listener breaks it off: then the last step is kept too, and the run can go on.
+pub fn run<'a>(
+    engine: &'a Engine,
+    options: &RunOptions,
+    [train, held_out]: [&Tasks; 2],
+    beginning: Beginning<'_>,
+    keeping: Keeping<'_>,
+    listener: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+) -> Result<Trainer<'a>> {
+    options.check()?;
+    let layers = engine.model.config.layers;
+    let Keeping {
+        folder,
+        command,
+        checkpoint,
+        evaluate: look,
+    } = keeping;
+    let mut trainer = Trainer::new(
+        engine,
+        options.lora()?,
+        options.tokens,
+        options.bias,
+        options.seed,
+    )?;
+    std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+    let done = match Checkpoint::load(folder)? {
+        Some(found) if found.options == *options => {
+            trainer.restore(&found.snapshot)?;
+            found.step
+        }
+        Some(_) => {
+            return Err(Error::input(
+                format!(
+                    "{} holds a checkpoint of a run with other options",
+                    folder.display()
+                ),
+                "go on with the same options, or give another folder",
+            ));
+        }
+        None => {
+            trainer.begin_with(beginning.router, beginning.adapter)?;
+            0
+        }
+    };
+    let header = Header {
+        first_wgpu_training: VERSION,
+        command: command.to_owned(),
+        model: engine.summary.name.clone(),
+        layers,
+        target: options.skip,
+        steps: options.steps,
+    };
+    let mut log = Log::open(folder, &header, done)?;
+    for index in done..options.steps {
+        let line = step(&mut trainer, train, options, index, layers)?;
+        log.line(&line)?;
+        let broken = listener(Event::Step(&line)).is_break();
+        let after = index + 1;
+        let last = after == options.steps;
+        if look > 0 && (after % look == 0 || last) && !held_out.is_empty() && !broken {
+            let line = evaluate(&mut trainer, held_out, &options.served(layers)?, after)?;
+            log.line(&line)?;
+            let _ = listener(Event::Evaluation(&line));
+        }
+        if after % checkpoint.max(1) == 0 || last || broken {
+            let snapshot = trainer.snapshot()?;
+            Checkpoint {
+                step: after,
+                options: options.clone(),
+                snapshot,
+            }
+            .save(folder)?;
+        }
+        if broken {
+            return Err(Error::Cancelled);
+        }
+    }
+    Ok(trainer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_round_goes_through_all_texts_in_another_order() {
+        let round = |round: usize| {
+            (0..7)
+                .map(|at| shuffled(7, 1, 7 * round + at, 5))
+                .collect::<Vec<_>>()
+        };
+        for index in 0..3 {
+            let mut sorted = round(index);
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3, 4, 5, 6]);
+        }
+        assert_ne!(round(0), round(1));
+        assert_eq!(round(2), round(2));
+    }
+}

@@ -1,0 +1,219 @@
+//! What a run of training does when.
+
+use super::trainer::{LoraOptions, Path, Pull};
+use crate::adapter::Target;
+use crate::error::{Error, Result};
+use crate::kernels::gate::Gating;
+use crate::mask::LayerMask;
+use serde::{Deserialize, Serialize};
+
+/// How gates pass from soft to hard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gates {
+    /// Soft gates whose temperature falls.
+    Annealed,
+    /// Hard gates from the beginning, with the gradients of soft ones.
+    StraightThrough,
+}
+
+/// All that decides how a run goes, but the model and the data: two runs of the same options are the same run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// Steps of the optimiser.
+    pub steps: u32,
+    /// Texts a step.
+    pub batch: usize,
+    /// Longest text in tokens.
+    pub tokens: usize,
+    /// Of the order of the texts and the first values.
+    pub seed: u64,
+    /// Share of the steps in which the routers learn; afterwards their decisions are hard and they stay as they are.
+    pub routers_until: f32,
+    /// How their gates become hard.
+    pub gates: Gates,
+    /// Share of the layers' weight bytes to skip.
+    pub skip: f32,
+    /// Share of the steps after which that much is asked for; less before.
+    pub skip_after: f32,
+    /// Of the pull towards it, against the loss.
+    pub pull: f32,
+    /// First and last temperature of the gates.
+    pub temperature: [f32; 2],
+    /// Learning rate of the routers' weights; 0 learns one mask for all texts.
+    pub router_rate: f32,
+    /// Learning rate of the routers' biases.
+    pub bias_rate: f32,
+    /// The routers' first bias.
+    pub bias: f32,
+    /// Learning rate of low-rank updates; 0 trains none.
+    pub lora_rate: f32,
+    /// Rank of low-rank updates.
+    pub rank: usize,
+    /// `rank` times what they are multiplied by.
+    pub alpha: f32,
+    /// The adapted matrices, as PEFT names them.
+    pub targets: Vec<String>,
+    /// A mask for all texts, in the syntax of `--skip-layers`, in place of routers.
+    pub mask: Option<String>,
+    /// Largest norm of the gradients of a step.
+    pub clip: f32,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moment {
+    /// The way of its texts.
+    pub path: Path,
+    /// What pulls its gates.
+    pub pull: Option<Pull>,
+    /// Learning rates of the groups of parameters.
+    pub rates: [f32; 3],
+}
+
+/// Share of the steps over which rates rise to their full size.
+const WARM_UP: f32 = 0.03;
+
+/// What of a rate is left at the end.
+const LAST_RATE: f32 = 0.1;
+
+impl RunOptions {
+    /// Checks what the command line cannot.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |what: &str| Err(Error::input(what, "see `first train --help`"));
+        if self.steps == 0 || self.batch == 0 || self.tokens < 2 {
+            return wrong("a run needs at least one step, one text a step and two tokens a text");
+        }
+        if self.rank == 0 || self.rank > 1024 {
+            return wrong("the rank of low-rank updates must be from 1 to 1024");
+        }
+        if !(0.0..1.0).contains(&self.skip) || self.temperature.iter().any(|t| *t <= 0.0) {
+            return wrong("the share to skip must be below 1, temperatures above 0");
+        }
+        if self.lora_rate == 0.0 && self.routers_until == 0.0 {
+            return wrong("neither routers nor low-rank updates would learn");
+        }
+        self.lora().map(|_| ())
+    }
+
+    /// The low-rank updates.
+    pub fn lora(&self) -> Result<LoraOptions> {
+        let target = |name: &String| {
+            Target::from_name(name).ok_or_else(|| {
+                Error::input(
+                    format!("`{name}` is no matrix of a layer"),
+                    "give some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
+                )
+            })
+        };
+        let named = self
+            .targets
+            .iter()
+            .map(target)
+            .collect::<Result<Vec<_>>>()?;
+        Ok(LoraOptions {
+            rank: self.rank,
+            alpha: self.alpha,
+            targets: if self.lora_rate > 0.0 {
+                named
+            } else {
+                Vec::new()
+            },
+        })
+    }
+
+    /// The way that texts take once training is over.
+    pub fn served(&self, layers: usize) -> Result<Path> {
+        Ok(match &self.mask {
+            Some(mask) => Path::Fixed(LayerMask::parse(mask, layers)?),
+            None => Path::Routed,
+        })
+    }
+
+    /// Step `step`, from 0.
+    pub fn moment(&self, step: u32, layers: usize) -> Result<Moment> {
+        let done = step as f32 / self.steps as f32;
+        let warm = ((done + 1.0 / self.steps as f32) / WARM_UP).min(1.0);
+        let cosine = 0.5 * (1.0 + (std::f32::consts::PI * done).cos());
+        let lora = self.lora_rate * warm * (LAST_RATE + (1.0 - LAST_RATE) * cosine);
+        if self.mask.is_some() || done >= self.routers_until {
+            return Ok(Moment {
+                path: self.served(layers)?,
+                pull: None,
+                rates: [0.0, 0.0, lora],
+            });
+        }
+        let [first, last] = self.temperature;
+        let temperature = first * (last / first).powf(done / self.routers_until);
+        Ok(Moment {
+            path: Path::Gated(Gating {
+                temperature,
+                hard: self.gates == Gates::StraightThrough,
+            }),
+            pull: Some(Pull {
+                weight: self.pull,
+                skip: self.skip * (done / self.skip_after.max(f32::MIN_POSITIVE)).min(1.0),
+            }),
+            rates: [self.router_rate * warm, self.bias_rate * warm, lora],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> RunOptions {
+        RunOptions {
+            steps: 100,
+            batch: 1,
+            tokens: 64,
+            seed: 0,
+            routers_until: 0.6,
+            gates: Gates::Annealed,
+            skip: 0.09,
+            skip_after: 0.3,
+            pull: 40.0,
+            temperature: [1.0, 0.1],
+            router_rate: 1e-3,
+            bias_rate: 0.05,
+            bias: 2.0,
+            lora_rate: 1e-3,
+            rank: 8,
+            alpha: 16.0,
+            targets: vec!["q_proj".to_owned()],
+            mask: None,
+            clip: 1.0,
+        }
+    }
+
+    #[test]
+    fn gates_harden_and_then_freeze() {
+        let moment = |step| options().moment(step, 2).expect("valid");
+        let soft = |step| match moment(step).path {
+            Path::Gated(gating) => gating.temperature,
+            other => panic!("step {step} takes {other:?}"),
+        };
+        assert!(soft(0) == 1.0 && soft(30) < soft(10) && (soft(59) - 0.1).abs() < 0.01);
+        assert_eq!(moment(60).path, Path::Routed);
+        assert_eq!(moment(60).rates[..2], [0.0, 0.0]);
+        let skip = |step| moment(step).pull.map(|pull| pull.skip);
+        assert_eq!((skip(0), skip(30), skip(60)), (Some(0.0), Some(0.09), None));
+    }
+
+    #[test]
+    fn options_that_train_nothing_are_refused() {
+        assert!(options().check().is_ok());
+        let idle = RunOptions {
+            lora_rate: 0.0,
+            routers_until: 0.0,
+            ..options()
+        };
+        assert!(idle.check().is_err());
+        let unknown = RunOptions {
+            targets: vec!["lm_head".to_owned()],
+            ..options()
+        };
+        assert!(unknown.check().is_err());
+    }
+}

@@ -1,0 +1,382 @@
+//! Gradients of texts and steps of the optimiser.
+
+mod exchange;
+
+use super::network::{JointLora, LayerParameters, Network, Pass};
+use super::parameters::{Group, Parameters};
+use super::random::Random;
+use super::workspace::Workspace;
+use crate::adapter::Target;
+use crate::adapter::joint::{Joint, Product};
+use crate::data::Tokens;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::gpu::{Buffer, Step};
+use crate::kernels::gate::{Gating, STRIDE};
+use crate::mask::{LayerMask, Sublayer};
+
+/// The low-rank updates that are trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraOptions {
+    /// Columns of `B`, rows of `A`.
+    pub rank: usize,
+    /// `rank` times what `B A` is multiplied by.
+    pub alpha: f32,
+    /// The adapted matrices.
+    pub targets: Vec<Target>,
+}
+
+/// What decides how much of each sublayer runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Path {
+    /// Everything runs, multiplied by its gate.
+    Gated(Gating),
+    /// The routers decide: what scores below 0.5 is skipped.
+    Routed,
+    /// This runs.
+    Fixed(LayerMask),
+}
+
+/// The pull of the gates towards how much is to be skipped:
+/// `weight * (sum(cost gate) / sum(cost) - (1 - skip))^2`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pull {
+    /// Against the loss.
+    pub weight: f32,
+    /// Share of the layers' weight bytes to skip.
+    pub skip: f32,
+}
+
+/// What a text came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Mean cross-entropy of the answer's tokens, in nats.
+    pub loss: f64,
+    /// Scores of the routers, `[layers * 2]`; empty on a fixed path.
+    pub scores: Vec<f32>,
+    /// The gates that multiplied the sublayers, `[layers * 2]`.
+    pub gates: Vec<f32>,
+    /// What ran, or, on a gated path, what would if the routers decided.
+    pub mask: LayerMask,
+    /// Share of the layers' weight bytes that the gates close.
+    pub skip: f64,
+}
+
+/// Trains routers and low-rank updates of a model.
+pub struct Trainer<'a> {
+    engine: &'a Engine,
+    network: Network<'a>,
+    lora: LoraOptions,
+    /// Weight bytes of each sublayer, `[layers * 2]`.
+    costs: Vec<f32>,
+}
+
+/// The first values of a run: routers of no weight that let everything run, and updates that change nothing
+/// (`A` uniform in +-1 / sqrt(columns), as PEFT begins; `B` zero).
+fn initial(
+    engine: &Engine,
+    joints: &[Joint; 4],
+    lora: &LoraOptions,
+    bias: f32,
+    seed: u64,
+) -> (Vec<(Group, Vec<f32>)>, Vec<LayerParameters>) {
+    let config = &engine.model.config;
+    let layers = config.layers;
+    let mut random = Random(seed);
+    let mut parameters = Vec::new();
+    parameters.extend((0..layers).map(|_| (Group::RouterWeights, vec![0.0; 2 * config.hidden])));
+    parameters.extend((0..layers).map(|_| (Group::RouterBiases, vec![bias; 2])));
+    let mut places = Vec::new();
+    for layer in 0..layers {
+        let mut place = LayerParameters {
+            router: [layer, layers + layer],
+            lora: [None; 4],
+        };
+        for (joint, product) in joints.iter().zip(Product::ALL) {
+            if !product
+                .parts()
+                .iter()
+                .any(|part| lora.targets.contains(part))
+            {
+                continue;
+            }
+            let bound = 1.0 / (joint.columns as f32).sqrt();
+            let a = (0..joint.columns * joint.rank)
+                .map(|_| bound * random.symmetric())
+                .collect();
+            place.lora[product as usize] = Some([parameters.len(), parameters.len() + 1]);
+            parameters.push((Group::Lora, a));
+            parameters.push((Group::Lora, vec![0.0; joint.slots * joint.rank]));
+        }
+        places.push(place);
+    }
+    (parameters, places)
+}
+
+impl<'a> Trainer<'a> {
+    /// A trainer of texts of up to `tokens` tokens. Routers begin with `bias`.
+    pub fn new(
+        engine: &'a Engine,
+        lora: LoraOptions,
+        tokens: usize,
+        bias: f32,
+        seed: u64,
+    ) -> Result<Self> {
+        let (gpu, config) = (&engine.gpu, &engine.model.config);
+        if engine.model.head().slots() != config.vocab {
+            return Err(Error::mismatch(
+                format!(
+                    "training needs a vocabulary of a multiple of 32 tokens, this model has {}",
+                    config.vocab
+                ),
+                "train another model",
+            ));
+        }
+        let joints = Product::ALL.map(|product| Joint::new(product, config, lora.rank));
+        let (first, layers) = initial(engine, &joints, &lora, bias, seed);
+        let [qkv, o, gate_up, down] = joints;
+        let joint = |layout| JointLora::new(gpu, layout, &lora.targets);
+        let network = Network {
+            gpu,
+            model: &engine.model,
+            parameters: Parameters::new(gpu, &first)?,
+            layers,
+            joints: [joint(qkv)?, joint(o)?, joint(gate_up)?, joint(down)?],
+            scale: lora.alpha / lora.rank as f32,
+            work: Workspace::new(gpu, config, tokens, lora.rank)?,
+        };
+        let cost = |index: usize| {
+            engine
+                .model
+                .sublayer_bytes(index / 2, Sublayer::BOTH[index % 2]) as f32
+        };
+        let costs = (0..2 * config.layers).map(cost).collect();
+        Ok(Self {
+            engine,
+            network,
+            lora,
+            costs,
+        })
+    }
+
+    /// Share of the layers' weight bytes that gates of `[layers * 2]` close.
+    fn closed(&self, gates: &[f32]) -> f64 {
+        let open: f64 = self
+            .costs
+            .iter()
+            .zip(gates)
+            .map(|(cost, gate)| f64::from(cost * gate))
+            .sum();
+        1.0 - open / self.total_cost()
+    }
+
+    /// Share of the layers' weight bytes that a mask skips.
+    pub fn skip_rate(&self, mask: &LayerMask) -> f64 {
+        self.engine.summary.skip_rate(mask)
+    }
+
+    fn total_cost(&self) -> f64 {
+        self.costs.iter().map(|cost| f64::from(*cost)).sum()
+    }
+
+    /// The gate buffer of a sublayer on a path.
+    fn gate(&self, path: &Path, layer: usize, sublayer: Sublayer) -> Buffer {
+        let work = &self.network.work;
+        match path {
+            Path::Gated(_) => work.gate(layer, sublayer as usize),
+            Path::Routed | Path::Fixed(_) => work.one.clone(),
+        }
+    }
+
+    /// A text forward. The routers' decisions are read back before a layer is recorded: what is skipped is not there.
+    fn forward(&self, pass: Pass, path: &Path) -> Result<LayerMask> {
+        let engine = self.engine;
+        let layers = engine.model.config.layers;
+        let work = &self.network.work;
+        let mut mask = match path {
+            Path::Fixed(mask) => mask.clone(),
+            Path::Gated(_) | Path::Routed => LayerMask::full(layers),
+        };
+        let embed = &engine.model.embed_tokens;
+        let mut steps =
+            crate::kernels::embed::steps(&engine.gpu, embed, &work.ids, &work.x, pass.tokens)?;
+        for layer in 0..layers {
+            match path {
+                Path::Gated(gating) => steps.extend(self.network.gate(layer, pass, *gating)?),
+                Path::Fixed(_) => {}
+                Path::Routed => {
+                    let gating = Gating {
+                        temperature: 1.0,
+                        hard: true,
+                    };
+                    steps.extend(self.network.gate(layer, pass, gating)?);
+                    engine.run_paced(std::mem::take(&mut steps))?;
+                    let gates: Vec<f32> =
+                        work.layer_gates(layer).read_back(&engine.gpu, 2 * STRIDE)?;
+                    for sublayer in Sublayer::BOTH {
+                        mask.set(layer, sublayer, gates[sublayer as usize * STRIDE] > 0.5);
+                    }
+                }
+            }
+            for sublayer in Sublayer::BOTH {
+                if mask.runs(layer, sublayer) {
+                    let gate = self.gate(path, layer, sublayer);
+                    steps.extend(self.network.forward(layer, sublayer, &gate, pass)?);
+                }
+            }
+        }
+        engine.run_paced(steps)?;
+        Ok(mask)
+    }
+
+    fn backward(&self, pass: Pass, path: &Path, mask: &LayerMask) -> Result<()> {
+        let mut steps: Vec<Step> = Vec::new();
+        let learns = matches!(path, Path::Gated(_));
+        for layer in (0..mask.layers()).rev() {
+            for sublayer in [Sublayer::Mlp, Sublayer::Attn] {
+                if mask.runs(layer, sublayer) {
+                    let gate = self.gate(path, layer, sublayer);
+                    steps.extend(
+                        self.network
+                            .backward(layer, sublayer, &gate, pass, learns)?,
+                    );
+                }
+            }
+            if let Path::Gated(gating) = path {
+                steps.extend(
+                    self.network
+                        .gate_backward(layer, pass, gating.temperature)?,
+                );
+            }
+        }
+        self.engine.run_paced(steps)
+    }
+
+    /// Gates and scores of the last text, `[layers * 2]` each, and the gradients that the pull begins the gates with.
+    fn gates(&self, path: &Path, pull: Option<Pull>) -> Result<[Vec<f32>; 2]> {
+        let (gpu, work) = (&self.engine.gpu, &self.network.work);
+        let count = self.costs.len();
+        if let Path::Fixed(mask) = path {
+            let bit =
+                |index: usize| f32::from(u8::from(mask.runs(index / 2, Sublayer::BOTH[index % 2])));
+            return Ok([(0..count).map(bit).collect(), Vec::new()]);
+        }
+        let mut all: Vec<f32> = work.gates.read_back(gpu, count * STRIDE)?;
+        let column = |at: usize| {
+            all.iter()
+                .skip(at)
+                .step_by(STRIDE)
+                .copied()
+                .collect::<Vec<f32>>()
+        };
+        let [gates, scores] = [0, 1].map(column);
+        if let (Path::Gated(_), Some(pull)) = (path, pull) {
+            // Open by more than wanted is positive.
+            let excess = f64::from(pull.skip) - self.closed(&gates);
+            for (index, cost) in self.costs.iter().enumerate() {
+                let gradient =
+                    2.0 * f64::from(pull.weight) * excess * f64::from(*cost) / self.total_cost();
+                all[index * STRIDE + 2] = gradient as f32;
+            }
+            work.gates.write(gpu, &all);
+        }
+        Ok([gates, scores])
+    }
+
+    /// Sends a text through the model. With `share`, adds that share of the gradients of its loss and of the pull.
+    pub fn text(
+        &mut self,
+        text: &Tokens,
+        path: &Path,
+        pull: Option<Pull>,
+        share: Option<f32>,
+    ) -> Result<Outcome> {
+        let config = &self.engine.model.config;
+        let (gpu, work) = (&self.engine.gpu, &self.network.work);
+        let pass = Pass {
+            tokens: text.ids.len() - 1,
+            prompt: text.answer,
+        };
+        assert!(
+            pass.tokens <= work.tokens && text.answer >= 1,
+            "a text of {} tokens, room for {}",
+            text.ids.len(),
+            work.tokens + 1
+        );
+        // The first row whose logits are wanted, moved back to where a binding may begin.
+        let mut first = text.answer - 1;
+        while !(4 * first * config.hidden).is_multiple_of(256) {
+            first -= 1;
+        }
+        let targets: Vec<u32> = (first..pass.tokens)
+            .map(|token| {
+                if token + 1 < text.answer {
+                    u32::MAX
+                } else {
+                    text.ids[token + 1]
+                }
+            })
+            .collect();
+        work.ids.write(gpu, &text.ids[..pass.tokens]);
+        work.targets.write(gpu, &targets);
+        let answer = text.ids.len() - text.answer;
+        let mask = self.forward(pass, path)?;
+        let share = share.map(|share| (share, share / answer as f32));
+        if share.is_some() {
+            work.dx.clear(gpu);
+        }
+        self.engine.run_paced(self.network.head(
+            first,
+            pass,
+            share.map(|(_, weight)| weight),
+        )?)?;
+        let losses: Vec<f32> = work.losses.read_back(gpu, targets.len())?;
+        let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / answer as f64;
+        let pull = share.zip(pull).map(|((share, _), pull)| Pull {
+            weight: share * pull.weight,
+            ..pull
+        });
+        let [gates, scores] = self.gates(path, pull)?;
+        if share.is_some() {
+            self.backward(pass, path, &mask)?;
+        }
+        let mask = match path {
+            Path::Gated(_) => self.mask(&scores),
+            Path::Routed | Path::Fixed(_) => mask,
+        };
+        Ok(Outcome {
+            loss,
+            skip: self.closed(&gates),
+            scores,
+            gates,
+            mask,
+        })
+    }
+
+    /// What runs if the routers decide by these scores.
+    fn mask(&self, scores: &[f32]) -> LayerMask {
+        let mut mask = LayerMask::full(self.engine.model.config.layers);
+        for (index, score) in scores.iter().enumerate() {
+            mask.set(index / 2, Sublayer::BOTH[index % 2], *score >= 0.5);
+        }
+        mask
+    }
+
+    /// Moves the parameters along their gradients, which are scaled down to a norm of `most`; the norm before that.
+    /// `rates` are those of the groups; `step` counts from 1.
+    pub fn update(&mut self, step: u32, rates: [f32; 3], most: f32) -> Result<f64> {
+        let gpu = &self.engine.gpu;
+        let norm = self.network.parameters.gradient_norm(gpu)?;
+        if !norm.is_finite() {
+            return Err(Error::input(
+                format!("the gradients of step {step} are not finite"),
+                "go on from the last checkpoint with smaller rates",
+            ));
+        }
+        let scale = (f64::from(most) / norm.max(1e-30)).min(1.0);
+        self.network
+            .parameters
+            .update(gpu, step, scale as f32, rates)?;
+        Ok(norm)
+    }
+}

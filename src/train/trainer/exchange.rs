@@ -1,0 +1,141 @@
+//! What goes into a trainer and comes out of it: routers, adapters, snapshots.
+
+use super::super::network::{LayerParameters, ROUTER_EPSILON};
+use super::super::parameters::Snapshot;
+use super::{LoraOptions, Trainer};
+use crate::adapter::joint::Product;
+use crate::adapter::{Lora, LoraAdapter, Target};
+use crate::error::{Error, Result};
+use crate::router::{Granularity, PrefillReading, Router};
+
+impl Trainer<'_> {
+    /// Everything that training goes on from.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        self.network.parameters.snapshot(&self.engine.gpu)
+    }
+
+    /// Goes back to a snapshot; an error if it is of other parameters.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let (expected, found) = (self.network.parameters.count(), snapshot.values.len());
+        if expected != found {
+            return Err(Error::mismatch(
+                format!("the checkpoint has {found} numbers, this run {expected}"),
+                "go on with the model, rank and targets that it was begun with",
+            ));
+        }
+        self.network.parameters.restore(&self.engine.gpu, snapshot);
+        Ok(())
+    }
+
+    /// The routers as they are.
+    pub fn router(&self) -> Result<Router> {
+        let values = self.network.parameters.values(&self.engine.gpu)?;
+        let layers = &self.network.layers;
+        let gather = |which: usize| -> Vec<f32> {
+            let part = |layer: &LayerParameters| {
+                self.network
+                    .parameters
+                    .part(&values, layer.router[which])
+                    .to_vec()
+            };
+            layers.iter().flat_map(part).collect()
+        };
+        Ok(Router {
+            granularity: Granularity::Sublayer,
+            weights: gather(0),
+            biases: gather(1),
+            thresholds: vec![0.5; 2 * layers.len()],
+            epsilon: Some(ROUTER_EPSILON),
+            prefill: PrefillReading::Masked,
+            protected: vec![[false; 2]; layers.len()],
+        })
+    }
+
+    /// The low-rank updates as they are.
+    pub fn adapter(&self, base_model: &str) -> Result<LoraAdapter> {
+        let values = self.network.parameters.values(&self.engine.gpu)?;
+        Ok(self.unpack(base_model, &values))
+    }
+
+    /// Low-rank updates out of all parameters, or their gradients.
+    fn unpack(&self, base_model: &str, all: &[f32]) -> LoraAdapter {
+        let config = &self.engine.model.config;
+        let lora = |layer: usize, target: Target| -> Lora {
+            let has = |product: &Product| product.parts().contains(&target);
+            let index = Product::ALL.iter().position(has).unwrap_or(0);
+            let parts = self.network.layers[layer].lora[index].expect("a target has parameters");
+            let both = parts.map(|part| self.network.parameters.part(all, part));
+            self.network.joints[index].layout.unpack(target, both)
+        };
+        let LoraOptions {
+            rank,
+            alpha,
+            targets,
+        } = &self.lora;
+        LoraAdapter::new(base_model, config, *rank, *alpha, targets, lora)
+    }
+
+    /// Begins with routers and low-rank updates from elsewhere; what is `None` stays.
+    pub fn begin_with(
+        &mut self,
+        router: Option<&Router>,
+        adapter: Option<&LoraAdapter>,
+    ) -> Result<()> {
+        let gpu = &self.engine.gpu;
+        let network = &self.network;
+        if let Some(router) = router {
+            if router.granularity != Granularity::Sublayer || router.epsilon != Some(ROUTER_EPSILON)
+            {
+                return Err(Error::mismatch(
+                    "training goes on with routers of sublayers with the RMS norm only",
+                    "give a router file of granularity `sublayer` whose norm has epsilon 1e-5",
+                ));
+            }
+            for (index, layer) in network.layers.iter().enumerate() {
+                let size = router.weights.len() / network.layers.len();
+                network
+                    .parameters
+                    .value(layer.router[0])
+                    .write(gpu, &router.weights[index * size..][..size]);
+                network
+                    .parameters
+                    .value(layer.router[1])
+                    .write(gpu, &router.biases[2 * index..][..2]);
+            }
+        }
+        if let Some(adapter) = adapter {
+            for (index, layer) in network.layers.iter().enumerate() {
+                for (joint, parts) in network.joints.iter().zip(layer.lora) {
+                    let Some([a, b]) = parts else { continue };
+                    let packed = joint.layout.pack(|target| adapter.lora(index, target));
+                    network.parameters.value(a).write(gpu, &packed[0]);
+                    network.parameters.value(b).write(gpu, &packed[1]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the gradients of the texts since the last update.
+    pub fn clear_gradients(&mut self) {
+        self.network.parameters.clear_gradients(&self.engine.gpu);
+    }
+
+    /// The gradients of the routers, as [`Trainer::router`] lays them out, and of the low-rank updates, as
+    /// [`LoraAdapter`] does: for tests.
+    pub fn gradients(&self) -> Result<(Vec<f32>, Vec<f32>, LoraAdapter)> {
+        let all = self.network.parameters.gradients(&self.engine.gpu)?;
+        let part = |index: usize| self.network.parameters.part(&all, index).to_vec();
+        let layers = &self.network.layers;
+        let weights = layers
+            .iter()
+            .flat_map(|layer| part(layer.router[0]))
+            .collect();
+        let biases = layers
+            .iter()
+            .flat_map(|layer| part(layer.router[1]))
+            .collect();
+        let adapter = self.unpack("gradients", &all);
+        Ok((weights, biases, adapter))
+    }
+}

@@ -1,0 +1,116 @@
+//! What a text keeps on the GPU while it goes through the model and back.
+
+use crate::adapter::joint::{Joint, Product};
+use crate::error::Result;
+use crate::gpu::{Buffer, Gpu};
+use crate::kernels::KvFormat;
+use crate::kernels::gate::STRIDE;
+use crate::model::config::Config;
+use crate::model::kv_cache::KvCache;
+
+/// Tokens whose logits are on the GPU at once: a multiple of 64, so that parts start where bindings may.
+pub(super) const LOGITS: usize = 64;
+
+/// Buffers for texts of up to `tokens` tokens. What is recomputed on the way back is kept for one sublayer only; of
+/// each layer there are the streams that enter its sublayers.
+pub(super) struct Workspace {
+    pub(super) tokens: usize,
+    pub(super) ids: Buffer,
+    pub(super) targets: Buffer,
+    pub(super) losses: Buffer,
+    pub(super) logits: Buffer,
+    /// Zeros: token and position of the first token.
+    pub(super) state: Buffer,
+    /// The gate of what always runs, `[1]`.
+    pub(super) one: Buffer,
+    /// `[layers * 2, STRIDE]`.
+    pub(super) gates: Buffer,
+    /// Of each layer, `[2, tokens]`.
+    pub(super) scores: Vec<Buffer>,
+    pub(super) dz: Buffer,
+    /// The residual stream and its gradient `[tokens, H]`.
+    pub(super) x: Buffer,
+    pub(super) dx: Buffer,
+    /// The stream that enters each sublayer.
+    pub(super) saved: Vec<[Buffer; 2]>,
+    pub(super) normed: Buffer,
+    pub(super) dnormed: Buffer,
+    /// `[tokens, Q]`.
+    pub(super) queries: Buffer,
+    pub(super) dqueries: Buffer,
+    /// What attention or the activation gives, and its gradient.
+    pub(super) inner: [Buffer; 2],
+    pub(super) dinner: Buffer,
+    /// The joint product of either kind in slots, and its gradient.
+    pub(super) outer: Buffer,
+    pub(super) douter: Buffer,
+    pub(super) kv: KvCache,
+    pub(super) rows: Buffer,
+    pub(super) dk: Buffer,
+    pub(super) dv: Buffer,
+    /// The ways down of low-rank updates.
+    pub(super) h_outer: Buffer,
+    pub(super) h_inner: Buffer,
+    pub(super) dh: Buffer,
+}
+
+impl Workspace {
+    pub(super) fn new(gpu: &Gpu, config: &Config, tokens: usize, rank: usize) -> Result<Self> {
+        let tokens = tokens.next_multiple_of(LOGITS);
+        let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
+        let rows = |label, columns: usize| numbers(label, tokens * columns);
+        let (h, q, f) = (config.hidden, config.query_rows(), config.feed_forward);
+        let joints = Product::ALL.map(|product| Joint::new(product, config, rank));
+        let slots = joints.iter().map(|joint| joint.slots).max().unwrap_or(0);
+        let thin = joints.iter().map(|joint| joint.rank).max().unwrap_or(0);
+        // All layers share one cache: what a layer wrote is recomputed before it is needed again.
+        let mut kv = KvCache::new(config, KvFormat::F32, tokens + 8);
+        kv.allocate(gpu, 0)?;
+        Ok(Self {
+            tokens,
+            ids: numbers("ids", tokens)?,
+            targets: numbers("targets", tokens)?,
+            losses: numbers("losses", tokens)?,
+            logits: numbers("logits", LOGITS * config.vocab)?,
+            state: numbers("state", 4)?,
+            one: Buffer::from_slice(gpu, "one", &[1f32])?,
+            gates: numbers("gates", 2 * config.layers * STRIDE)?,
+            scores: (0..config.layers)
+                .map(|_| numbers("scores", 2 * tokens))
+                .collect::<Result<_>>()?,
+            dz: numbers("dz", 2 * tokens)?,
+            x: rows("x", h)?,
+            dx: rows("dx", h)?,
+            saved: (0..config.layers)
+                .map(|_| Ok([rows("saved x", h)?, rows("saved x", h)?]))
+                .collect::<Result<_>>()?,
+            normed: rows("normed", h)?,
+            dnormed: rows("dnormed", h)?,
+            queries: rows("queries", q)?,
+            dqueries: rows("dqueries", q)?,
+            inner: [rows("attended", q)?, rows("activation", f)?],
+            dinner: rows("dinner", q.max(f))?,
+            outer: rows("outer", slots)?,
+            douter: rows("douter", slots)?,
+            kv,
+            rows: rows("rows", 2 * config.heads)?,
+            dk: rows("dk", config.key_rows())?,
+            dv: rows("dv", config.key_rows())?,
+            h_outer: rows("h", thin)?,
+            h_inner: rows("h", thin)?,
+            dh: rows("dh", thin)?,
+        })
+    }
+
+    /// The gates of one layer, `[2, STRIDE]`.
+    pub(super) fn layer_gates(&self, layer: usize) -> Buffer {
+        let size = 8 * STRIDE as u64;
+        self.gates.slice(layer as u64 * size, size)
+    }
+
+    /// One gate, `[1]`.
+    pub(super) fn gate(&self, layer: usize, sublayer: usize) -> Buffer {
+        let size = 4 * STRIDE as u64;
+        self.gates.slice((2 * layer + sublayer) as u64 * size, size)
+    }
+}

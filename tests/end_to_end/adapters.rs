@@ -1,0 +1,81 @@
+//! LoRA adapters in the engine, both ways in which they are applied.
+
+use super::{LAYERS, PROMPT, fixed, generate, request};
+use first_wgpu::check;
+use first_wgpu::engine::{AdapterMode, Engine, LoadOptions};
+use first_wgpu::mask::LayerMask;
+use first_wgpu::model::tiny::{TinyOptions, write_tiny};
+use first_wgpu::weights::Format;
+use std::path::{Path, PathBuf};
+
+/// A folder in PEFT's format, and what an independent implementation makes of the tiny model with it.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/lora")
+}
+
+fn load(options: &TinyOptions, adapter_mode: AdapterMode) -> Engine {
+    let model = tempfile::tempdir().expect("a temporary folder");
+    let model = model.path().join("tiny.gguf");
+    write_tiny(&model, options).expect("written");
+    let options = LoadOptions {
+        model,
+        adapter: Some(folder()),
+        adapter_mode,
+        ..LoadOptions::default()
+    };
+    Engine::load(&options, &mut |_, _| ()).expect("the adapter fits")
+}
+
+/// Residual streams, logits and greedy tokens, of prefill and decode, of whole and masked models.
+pub(super) fn goldens() {
+    let entries = check::entries(&folder()).expect("goldens are committed");
+    for mode in [AdapterMode::RunTime, AdapterMode::Merged] {
+        let engine = load(&TinyOptions::default(), mode);
+        for (index, entry) in entries.iter().enumerate() {
+            let outcome = check::check(&engine, &folder(), index, entry).expect("checks");
+            assert!(
+                outcome.logits_nmse.is_some() && outcome.hidden_nmse.is_some(),
+                "nothing was compared"
+            );
+            assert!(outcome.passes(), "{mode:?}: {outcome:?}");
+        }
+    }
+}
+
+/// On quantised weights both ways give the same, though one decodes them as it goes and the other once.
+pub(super) fn modes_agree() {
+    for format in [Format::Q4_1, Format::Q8_0] {
+        let options = TinyOptions {
+            format,
+            ..TinyOptions::default()
+        };
+        let mut losses = Vec::new();
+        for mode in [AdapterMode::RunTime, AdapterMode::Merged] {
+            let engine = load(&options, mode);
+            let ids = engine.prompt_ids(PROMPT, true).expect("valid");
+            let mask = LayerMask::parse("2.attn", LAYERS).expect("valid");
+            losses.push(engine.losses(&ids, 1, &mask).expect("runs"));
+        }
+        let [beside, merged] = [&losses[0], &losses[1]];
+        let largest = merged.iter().fold(0f32, |most, loss| most.max(*loss));
+        for (a, b) in beside.iter().zip(merged) {
+            assert!((a - b).abs() <= 1e-5 * largest, "{format}: {a} and {b}");
+        }
+    }
+}
+
+/// What is masked has no dispatch of the adapter either.
+pub(super) fn masked_sublayers_have_no_update() {
+    let mut engine = load(&TinyOptions::default(), AdapterMode::RunTime);
+    let count = |engine: &mut Engine, mask: &str| {
+        let request = request(engine, PROMPT, fixed(mask));
+        generate(engine, &request).decode_dispatches
+    };
+    // embed, then norm, down, qkv, attention, down, o; norm, down, gate and up, down, down; head and argmax.
+    let full = count(&mut engine, "");
+    assert_eq!(full, 1 + 11 * LAYERS as u32 + 2);
+    assert_eq!(count(&mut engine, "1.attn"), full - 6);
+    assert_eq!(count(&mut engine, "1.mlp,2"), full - 5 - 11);
+    let mut merged = load(&TinyOptions::default(), AdapterMode::Merged);
+    assert_eq!(count(&mut merged, ""), 1 + 5 * LAYERS as u32 + 2);
+}

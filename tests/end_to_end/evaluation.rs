@@ -1,0 +1,256 @@
+//! `first eval`: controls skip as much as the router, what was measured is not measured again, and a fixed mask
+//! is the model with those layers removed.
+
+use super::{LAYERS, PROMPT, random_router};
+use first_wgpu::data::Tokens;
+use first_wgpu::engine::{Engine, LoadOptions};
+use first_wgpu::error::Error;
+use first_wgpu::eval::controls::Control;
+use first_wgpu::eval::journal::Journal;
+use first_wgpu::eval::meter::Meter;
+use first_wgpu::eval::report::Report;
+use first_wgpu::eval::{Adapter, Candidate, Item, Masks, Plan, Row, adapters_of, run};
+use first_wgpu::gpu::{Buffer, Gpu};
+use first_wgpu::mask::LayerMask;
+use first_wgpu::model::llama::Llama;
+use first_wgpu::model::source::Source;
+use first_wgpu::model::tiny::{TinyOptions, write_tiny};
+use first_wgpu::router::{Granularity, PrefillReading};
+use first_wgpu::weights::gguf::Gguf;
+use first_wgpu::weights::names;
+use first_wgpu::weights::pack::{Linear, Order};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// Answers of two tasks; of one of them, what the model answers is scored.
+fn items(engine: &Engine, texts: [&str; 4]) -> Vec<Item> {
+    let item = |(index, text): (usize, &str)| {
+        let ids = engine.prompt_ids(text, true).expect("valid");
+        Item {
+            task: ["chat", "qa"][index % 2].to_owned(),
+            tokens: Tokens {
+                answer: ids.len() - 6,
+                ids,
+            },
+            reference: "hello".to_owned(),
+        }
+    };
+    texts.into_iter().enumerate().map(item).collect()
+}
+
+fn load(model: &Path, adapter: bool) -> Engine {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/lora");
+    let options = LoadOptions {
+        model: model.to_owned(),
+        adapter: adapter.then_some(golden),
+        ..LoadOptions::default()
+    };
+    Engine::load(&options, &mut |_, _| ()).expect("loads")
+}
+
+fn plan(engine: &Engine, adapters: &[Adapter]) -> Plan {
+    let router = random_router(Granularity::Sublayer, PrefillReading::Masked);
+    // Low enough that most sublayers run.
+    let decision = router.decision().with_threshold(0.4);
+    let policies = [
+        ("none", Masks::Fixed(LayerMask::full(LAYERS))),
+        ("routed", Masks::Routed(Box::new(router), decision)),
+    ];
+    let candidates = policies.into_iter().flat_map(|(policy, masks)| {
+        adapters_of(policy, adapters).map(move |adapter| Candidate {
+            policy: policy.to_owned(),
+            masks: masks.clone(),
+            adapter,
+        })
+    });
+    let candidates: Vec<Candidate> = candidates.collect();
+    let lead = candidates.iter().position(|one| one.policy == "routed");
+    let held_out = [
+        PROMPT,
+        "an the on user 0123456789",
+        "in the sun",
+        "hello hello ant",
+    ];
+    let searched = [
+        "the ant on the user",
+        "us and the sun 123",
+        "a llama",
+        "in an inn, on and on",
+    ];
+    Plan {
+        items: items(engine, held_out),
+        calibration: items(engine, searched),
+        candidates,
+        leads: lead.into_iter().collect(),
+        controls: vec![
+            Control::Random,
+            Control::Even,
+            Control::BlockInfluence,
+            Control::Greedy,
+            Control::PerTask,
+        ],
+        seeds: 3,
+        answer_tokens: Some(4),
+    }
+}
+
+/// Runs the plan on a fresh engine; `most` measurements, then it is broken off.
+fn measured(model: &Path, journal: Journal, most: u64) -> Result<Vec<Row>, Error> {
+    let adapters = [Adapter {
+        name: "lora".to_owned(),
+        digest: "lora".to_owned(),
+        policy: None,
+    }];
+    let engine = load(model, false);
+    let plan = plan(&engine, &adapters);
+    let mut reload = |adapter: Option<usize>| Ok(load(model, adapter.is_some()));
+    let mut meter = Meter::new(engine, &mut reload, &adapters, journal);
+    let mut go_on = |_, _| ControlFlow::Continue(());
+    run(
+        &mut meter,
+        &plan,
+        &mut go_on,
+        &mut |done, _| match done < most {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        },
+    )
+}
+
+pub(super) fn measured_once_at_one_rate() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("tiny.gguf");
+    write_tiny(&model, &TinyOptions::default()).expect("written");
+    let rows = measured(&model, Journal::default(), u64::MAX).expect("measures");
+    let engine = load(&model, false);
+    let summary = engine.summary.clone();
+
+    // none, routed and five controls, each without and with the adapter.
+    assert_eq!(rows.len(), 14);
+    let rate = |row: &Row| {
+        row.answers.iter().map(|answer| answer.skipped).sum::<f64>() / row.answers.len() as f64
+    };
+    let find = |policy: &str, adapter: Option<&str>| {
+        let found = rows
+            .iter()
+            .find(|row| row.policy == policy && row.adapter.as_deref() == adapter);
+        found.unwrap_or_else(|| panic!("no row of {policy}, {adapter:?}"))
+    };
+    let routed = rate(find("routed", None));
+    let attention = LayerMask::parse("0.attn", LAYERS).expect("valid");
+    let attention = summary.skip_rate(&attention);
+    assert!(routed > attention, "{routed}");
+    for control in ["random", "even", "block-influence", "greedy", "per-task"] {
+        for adapter in [None, Some("lora")] {
+            let row = find(control, adapter);
+            let off = (rate(row) - routed).abs();
+            assert!(
+                off <= 0.5 * attention + 1e-9,
+                "{control}: {} and {routed}",
+                rate(row)
+            );
+        }
+    }
+    assert_ne!(
+        find("none", None).answers[0].loss,
+        find("none", Some("lora")).answers[0].loss
+    );
+
+    let tasks: Vec<String> = (0..4)
+        .map(|index| ["chat", "qa"][index % 2].to_owned())
+        .collect();
+    let references = vec!["hello".to_owned(); 4];
+    let device = engine.gpu.adapter.clone();
+    let report =
+        Report::new(summary, device, tasks, &references, rows.clone(), 1).expect("sums up");
+    let of = |policy: &str| {
+        let found = report
+            .summaries
+            .iter()
+            .find(|one| one.policy == policy && one.adapter.is_none());
+        found.unwrap_or_else(|| panic!("no summary of {policy}"))
+    };
+    assert!(of("none").against_none.is_none() && of("even").against_none.is_some());
+    assert_eq!(of("routed").distances.len(), 3);
+    assert_eq!(of("routed").tasks[1].scores.len(), 2);
+    assert!(of("routed").tasks[0].scores.is_empty());
+    let table = report.markdown();
+    assert!(
+        table.contains("| per-task | lora |") && table.contains("qa, F1"),
+        "{table}"
+    );
+    assert!(!table.contains("NaN") && !report.svg().contains("NaN"));
+    // A line for each row and all tasks, and for each row and each task.
+    assert_eq!(report.csv().lines().count(), 1 + 14 * 3);
+
+    // Broken off in the middle and begun again, it gives the same, and keeps what it had.
+    let path = folder.path().join("journal.jsonl");
+    let open = || Journal::open(&path, "sha").expect("opens");
+    let broken = measured(&model, open(), 25);
+    assert!(matches!(broken, Err(Error::Cancelled)), "{broken:?}");
+    let before = std::fs::read_to_string(&path).expect("is there");
+    assert_eq!(measured(&model, open(), u64::MAX).expect("goes on"), rows);
+    let after = std::fs::read_to_string(&path).expect("is there");
+    assert!(after.len() > before.len() && after.starts_with(&before));
+    let lines: std::collections::HashSet<_> = after.lines().collect();
+    assert_eq!(
+        lines.len(),
+        after.lines().count(),
+        "nothing is measured twice"
+    );
+}
+
+/// A model file without one of its layers.
+struct Without<'a> {
+    gguf: &'a Gguf,
+    layer: usize,
+}
+
+impl Without<'_> {
+    fn name(&self, name: &str) -> String {
+        match names::in_layer(name) {
+            Some((layer, part)) => {
+                names::hf_in_layer(layer + usize::from(layer >= self.layer), part)
+            }
+            None => name.to_owned(),
+        }
+    }
+}
+
+impl Source for Without<'_> {
+    fn total_bytes(&self) -> u64 {
+        self.gguf.total_bytes()
+    }
+
+    fn linear(&self, gpu: &Gpu, names: &[String], order: Order) -> first_wgpu::Result<Linear> {
+        let names: Vec<String> = names.iter().map(|name| self.name(name)).collect();
+        self.gguf.linear(gpu, &names, order)
+    }
+
+    fn vector(&self, gpu: &Gpu, name: &str) -> first_wgpu::Result<Buffer> {
+        self.gguf.vector(gpu, &self.name(name))
+    }
+}
+
+pub(super) fn a_fixed_mask_is_the_smaller_model() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("tiny.gguf");
+    write_tiny(&path, &TinyOptions::default()).expect("written");
+    let mut engine = load(&path, false);
+    let ids = engine.prompt_ids(PROMPT, true).expect("valid");
+    for layer in 0..LAYERS {
+        let masked = LayerMask::parse(&layer.to_string(), LAYERS).expect("valid");
+        let expected = engine.losses(&ids, 1, &masked).expect("runs");
+        let gguf = Gguf::open(&path).expect("opens");
+        let mut config = engine.model.config.clone();
+        config.layers = LAYERS - 1;
+        let source = Without { gguf: &gguf, layer };
+        let smaller = Llama::load(&engine.gpu, &source, config, &mut |_, _| ()).expect("loads");
+        let whole = std::mem::replace(&mut engine.model, smaller);
+        let found = engine
+            .losses(&ids, 1, &LayerMask::full(LAYERS - 1))
+            .expect("runs");
+        engine.model = whole;
+        assert_eq!(found, expected, "layer {layer}");
+    }
+}

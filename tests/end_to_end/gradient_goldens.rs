@@ -1,0 +1,276 @@
+//! Losses, all gradients and ten steps of the optimiser against PyTorch in f64 (`scripts/make-gradient-goldens.py`).
+
+use super::{LAYERS, with_engine};
+use first_wgpu::adapter::{Lora, LoraAdapter, Target};
+use first_wgpu::data::Tokens;
+use first_wgpu::engine::Engine;
+use first_wgpu::kernels::gate::Gating;
+use first_wgpu::router::{Granularity, PrefillReading, Router};
+use first_wgpu::train::trainer::{LoraOptions, Path, Pull, Trainer};
+use safetensors::SafeTensors;
+use serde::Deserialize;
+
+/// Largest error of any number of a gradient, relative to the largest of its tensor: f32 against f64.
+const GRADIENT: f64 = 1e-5;
+/// The same of a loss.
+const LOSS: f64 = 2e-6;
+/// Of a parameter after ten steps, relative to how far it may have moved. AdamW divides each gradient by its own size, so
+/// where one is near zero its rounding counts as much as any other's.
+const MOVED: f64 = 2e-3;
+
+#[derive(Deserialize)]
+struct Goldens {
+    temperature: f32,
+    rate_weight: f32,
+    target_rate: f32,
+    alpha: f32,
+    rank: usize,
+    texts: Vec<Text>,
+    adamw: AdamW,
+}
+
+#[derive(Deserialize)]
+struct Text {
+    ids: Vec<u32>,
+    answer: usize,
+    cross_entropy: f64,
+    scores: Vec<[f64; 2]>,
+    gates: Vec<[f64; 2]>,
+}
+
+#[derive(Deserialize)]
+struct AdamW {
+    rates: serde_json::Value,
+    steps: Vec<Step>,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    text: usize,
+    loss: f64,
+}
+
+fn folder() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gradients")
+}
+
+/// The numbers of one kind, `parameters` or `gradients.0`: the routers' weights and biases, and the low-rank updates.
+struct Numbers {
+    weights: Vec<f32>,
+    biases: Vec<f32>,
+    adapter: LoraAdapter,
+}
+
+fn numbers(engine: &Engine, goldens: &Goldens, tensors: &SafeTensors<'_>, kind: &str) -> Numbers {
+    let read = |name: &str| -> Vec<f32> {
+        let tensor = tensors
+            .tensor(&format!("{kind}.{name}"))
+            .expect("a golden tensor");
+        bytemuck::pod_collect_to_vec(tensor.data())
+    };
+    let routers = |part: &str| {
+        let layer = |layer: usize| read(&format!("layers.{layer}.router.{part}"));
+        (0..LAYERS).flat_map(layer).collect()
+    };
+    let lora = |layer: usize, target: Target| {
+        let name = |side: &str| format!("layers.{layer}.{}.lora_{side}.weight", target.part());
+        Lora {
+            a: read(&name("A")),
+            b: read(&name("B")),
+        }
+    };
+    let config = &engine.model.config;
+    let Goldens { rank, alpha, .. } = *goldens;
+    Numbers {
+        weights: routers("weight"),
+        biases: routers("bias"),
+        adapter: LoraAdapter::new("tiny", config, rank, alpha, &Target::ALL, lora),
+    }
+}
+
+fn router(numbers: &Numbers) -> Router {
+    Router {
+        granularity: Granularity::Sublayer,
+        weights: numbers.weights.clone(),
+        biases: numbers.biases.clone(),
+        thresholds: vec![0.5; 2 * LAYERS],
+        epsilon: Some(1e-5),
+        prefill: PrefillReading::Masked,
+        protected: vec![[false; 2]; LAYERS],
+    }
+}
+
+/// The largest error, relative to `scale` or to the largest number expected.
+fn close(what: &str, expected: &[f32], found: &[f32], scale: Option<f64>, tolerance: f64) {
+    assert_eq!(expected.len(), found.len(), "{what}: lengths");
+    let largest = expected
+        .iter()
+        .fold(0f64, |most, x| most.max(f64::from(x.abs())));
+    let scale = scale.unwrap_or(largest);
+    assert!(scale > 0.0, "{what} is all zero");
+    let pairs = expected.iter().zip(found);
+    let error = pairs
+        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs())
+        // A number that is none is far from everything.
+        .fold(0f64, |most, error| if error <= most { most } else { error });
+    assert!(
+        error <= tolerance * scale,
+        "{what}: error {} of {tolerance}",
+        error / scale
+    );
+}
+
+/// Compares routers and updates, tensor by tensor; `moved` gives how far each group may have moved.
+fn compare(
+    what: &str,
+    expected: &Numbers,
+    found: &Numbers,
+    moved: Option<[f64; 3]>,
+    tolerance: f64,
+) {
+    let scale = |group: usize| moved.map(|moved| moved[group]);
+    let hidden = expected.weights.len() / LAYERS;
+    for layer in 0..LAYERS {
+        let name = |part: &str| format!("{what}, layer {layer}, {part}");
+        let rows = |weights: &'_ [f32]| weights[layer * hidden..][..hidden].to_vec();
+        let pair = |biases: &'_ [f32]| biases[2 * layer..][..2].to_vec();
+        let (w, b) = (rows(&expected.weights), pair(&expected.biases));
+        close(
+            &name("router weights"),
+            &w,
+            &rows(&found.weights),
+            scale(0),
+            tolerance,
+        );
+        close(
+            &name("router biases"),
+            &b,
+            &pair(&found.biases),
+            scale(1),
+            tolerance,
+        );
+        for target in Target::ALL {
+            let [a, b] = [expected, found].map(|numbers| {
+                let lora = numbers.adapter.lora(layer, target);
+                lora.expect("adapted").clone()
+            });
+            close(
+                &name(&format!("{} A", target.name())),
+                &a.a,
+                &b.a,
+                scale(2),
+                tolerance,
+            );
+            close(
+                &name(&format!("{} B", target.name())),
+                &a.b,
+                &b.b,
+                scale(2),
+                tolerance,
+            );
+        }
+    }
+}
+
+pub(super) fn agree() {
+    let text = std::fs::read_to_string(folder().join("gradients.json")).expect("committed");
+    let goldens: Goldens = serde_json::from_str(&text).expect("as the script wrote it");
+    let bytes = std::fs::read(folder().join("gradients.safetensors")).expect("committed");
+    let tensors = SafeTensors::deserialize(&bytes).expect("as the script wrote it");
+    with_engine(|engine| {
+        let first = numbers(engine, &goldens, &tensors, "parameters");
+        let lora = LoraOptions {
+            rank: goldens.rank,
+            alpha: goldens.alpha,
+            targets: Target::ALL.to_vec(),
+        };
+        let mut trainer = Trainer::new(engine, lora, 128, 2.0, 1).expect("fits");
+        let begin = |trainer: &mut Trainer<'_>| {
+            let router = router(&first);
+            trainer
+                .begin_with(Some(&router), Some(&first.adapter))
+                .expect("fits");
+        };
+        begin(&mut trainer);
+        let path = Path::Gated(Gating {
+            temperature: goldens.temperature,
+            hard: false,
+        });
+        let pull = Pull {
+            weight: goldens.rate_weight,
+            skip: 1.0 - goldens.target_rate,
+        };
+        let tokens = |text: &Text| Tokens {
+            ids: text.ids.clone(),
+            answer: text.answer,
+        };
+        for (index, text) in goldens.texts.iter().enumerate() {
+            trainer.clear_gradients();
+            let outcome = trainer
+                .text(&tokens(text), &path, Some(pull), Some(1.0))
+                .expect("runs");
+            let error = (outcome.loss / text.cross_entropy - 1.0).abs();
+            assert!(error <= LOSS, "text {index}: loss off by {error}");
+            let flat = |pairs: &[[f64; 2]]| {
+                pairs
+                    .iter()
+                    .flatten()
+                    .map(|x| *x as f32)
+                    .collect::<Vec<_>>()
+            };
+            close(
+                "scores",
+                &flat(&text.scores),
+                &outcome.scores,
+                Some(1.0),
+                LOSS,
+            );
+            close("gates", &flat(&text.gates), &outcome.gates, Some(1.0), LOSS);
+            let expected = numbers(engine, &goldens, &tensors, &format!("gradients.{index}"));
+            let (weights, biases, adapter) = trainer.gradients().expect("reads");
+            let found = Numbers {
+                weights,
+                biases,
+                adapter,
+            };
+            compare(
+                &format!("gradients of text {index}"),
+                &expected,
+                &found,
+                None,
+                GRADIENT,
+            );
+        }
+        trainer.clear_gradients();
+        let rate = |name: &str| goldens.adamw.rates[name].as_f64().expect("a rate");
+        let rates = ["router.weight", "router.bias", "lora"].map(rate);
+        for (index, step) in goldens.adamw.steps.iter().enumerate() {
+            let outcome = trainer
+                .text(
+                    &tokens(&goldens.texts[step.text]),
+                    &path,
+                    Some(pull),
+                    Some(1.0),
+                )
+                .expect("runs");
+            let excess = f64::from(pull.skip) - outcome.skip;
+            let loss = outcome.loss + f64::from(pull.weight) * excess * excess;
+            let error = (loss / step.loss - 1.0).abs();
+            assert!(error <= 10.0 * LOSS, "step {index}: loss off by {error}");
+            let rates = rates.map(|rate| rate as f32);
+            trainer
+                .update(index as u32 + 1, rates, f32::INFINITY)
+                .expect("finite");
+        }
+        let expected = numbers(engine, &goldens, &tensors, "moved");
+        let router = trainer.router().expect("reads");
+        let found = Numbers {
+            weights: router.weights,
+            biases: router.biases,
+            adapter: trainer.adapter("tiny").expect("reads"),
+        };
+        let steps = goldens.adamw.steps.len() as f64;
+        let moved = rates.map(|rate| rate * steps);
+        compare("after the steps", &expected, &found, Some(moved), MOVED);
+    });
+}

@@ -1,0 +1,296 @@
+//! Training end to end on the tiny model: its forward pass is the engine's, its gradients are slopes of its loss, and a
+//! run that was broken off goes on bit for bit.
+
+use super::{LAYERS, PROMPT, random_router, with_engine};
+use first_wgpu::adapter::{Lora, LoraAdapter, Target};
+use first_wgpu::calibrate;
+use first_wgpu::data::Tokens;
+use first_wgpu::engine::Engine;
+use first_wgpu::kernels::gate::Gating;
+use first_wgpu::mask::LayerMask;
+use first_wgpu::router::{Granularity, PrefillReading, Router};
+use first_wgpu::train::checkpoint::Checkpoint;
+use first_wgpu::train::run::{Beginning, Event, Keeping, Tasks, run};
+use first_wgpu::train::schedule::{Gates, RunOptions};
+use first_wgpu::train::trainer::{LoraOptions, Path, Pull, Trainer};
+use std::ops::ControlFlow;
+
+const TOKENS: usize = 128;
+const PULL: Pull = Pull {
+    weight: 40.0,
+    skip: 0.2,
+};
+
+fn lora_options() -> LoraOptions {
+    LoraOptions {
+        rank: 4,
+        alpha: 8.0,
+        targets: Target::ALL.to_vec(),
+    }
+}
+
+fn text(engine: &Engine) -> Tokens {
+    let ids = engine.prompt_ids(PROMPT, true).expect("valid");
+    Tokens {
+        answer: ids.len() - 9,
+        ids,
+    }
+}
+
+/// Numbers of about `size`, the same every time.
+fn numbers(seed: u64, count: usize, size: f32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        size * ((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0)
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn adapter(engine: &Engine, size: f32) -> LoraAdapter {
+    let config = &engine.model.config;
+    let LoraOptions {
+        rank,
+        alpha,
+        targets,
+    } = lora_options();
+    LoraAdapter::new("tiny", config, rank, alpha, &targets, |layer, target| {
+        let [rows, columns] = target.shape(config);
+        let seed = (layer * 16 + target as usize) as u64;
+        Lora {
+            a: numbers(seed, rank * columns, size),
+            b: numbers(seed + 1000, rows * rank, size),
+        }
+    })
+}
+
+/// A router that is of two minds, so that its gates have slopes.
+fn router() -> Router {
+    let mut router = random_router(Granularity::Sublayer, PrefillReading::Masked);
+    for weight in &mut router.weights {
+        *weight *= 0.3;
+    }
+    router
+}
+
+fn trainer(engine: &Engine) -> Trainer<'_> {
+    let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1).expect("fits");
+    let (router, adapter) = (router(), adapter(engine, 0.2));
+    trainer
+        .begin_with(Some(&router), Some(&adapter))
+        .expect("fits");
+    trainer
+}
+
+/// On a fixed path, without what was trained, a text's loss is the engine's; and what went in comes out.
+pub(super) fn forward() {
+    with_engine(|engine| {
+        let text = text(engine);
+        for mask in ["", "1,2.attn,3.mlp"] {
+            let mask = LayerMask::parse(mask, LAYERS).expect("a valid mask");
+            let expected =
+                calibrate::loss(engine, std::slice::from_ref(&text), &mask).expect("measures");
+            let options = lora_options();
+            let mut trainer = Trainer::new(engine, options, TOKENS, 2.0, 1).expect("fits");
+            let path = Path::Fixed(mask.clone());
+            let outcome = trainer.text(&text, &path, None, None).expect("runs");
+            assert!(
+                (outcome.loss - expected).abs() < 1e-6,
+                "{} {expected}",
+                outcome.loss
+            );
+        }
+        let trainer = trainer(engine);
+        assert_eq!(trainer.router().expect("reads").weights, router().weights);
+        assert_eq!(
+            trainer.adapter("tiny").expect("reads"),
+            adapter(engine, 0.2)
+        );
+    });
+}
+
+/// The slope of the loss along a direction, by central differences, against the gradient's own.
+pub(super) fn slopes() {
+    with_engine(|engine| {
+        let text = text(engine);
+        let mut trainer = trainer(engine);
+        let path = Path::Gated(Gating {
+            temperature: 0.7,
+            hard: false,
+        });
+        let total = |trainer: &mut Trainer<'_>| {
+            let outcome = trainer.text(&text, &path, None, None).expect("runs");
+            let excess = f64::from(PULL.skip) - outcome.skip;
+            outcome.loss + f64::from(PULL.weight) * excess * excess
+        };
+        trainer
+            .text(&text, &path, Some(PULL), Some(1.0))
+            .expect("runs");
+        let (weights, biases, loras) = trainer.gradients().expect("reads");
+        let square = |values: &[f32]| values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+        // Each router, and each kind of thin matrix in each layer, is one direction: its own gradient.
+        let mut slope = |what: String, squares: f64, at: &dyn Fn(f32) -> (Router, LoraAdapter)| {
+            assert!(squares > 0.0, "{what} has no gradient");
+            let size = (0.02 / squares.sqrt()) as f32;
+            let mut side = |size: f32| {
+                let (router, adapter) = at(size);
+                trainer
+                    .begin_with(Some(&router), Some(&adapter))
+                    .expect("fits");
+                total(&mut trainer)
+            };
+            let found = (side(size) - side(-size)) / (2.0 * f64::from(size));
+            let error = (found / squares - 1.0).abs();
+            assert!(error < 5e-3, "{what}: slope {found}, gradient {squares}");
+        };
+        let first = adapter(engine, 0.2);
+        for index in 0..2 * LAYERS {
+            let own = &weights[64 * index..][..64];
+            slope(format!("router {index}"), square(own), &|size| {
+                let mut router = router();
+                for (weight, gradient) in router.weights[64 * index..].iter_mut().zip(own) {
+                    *weight += size * gradient;
+                }
+                (router, first.clone())
+            });
+            let bias = biases[index];
+            slope(format!("bias {index}"), square(&[bias]), &|size| {
+                let mut router = router();
+                router.biases[index] += size * bias;
+                (router, first.clone())
+            });
+        }
+        for layer in 0..LAYERS {
+            for target in Target::ALL {
+                let own = loras.lora(layer, target).expect("adapted");
+                let moved = |size: [f32; 2]| {
+                    let (config, options) = (&engine.model.config, lora_options());
+                    LoraAdapter::new(
+                        "tiny",
+                        config,
+                        4,
+                        options.alpha,
+                        &options.targets,
+                        |at, which| {
+                            let mut lora = first.lora(at, which).expect("adapted").clone();
+                            if (at, which) == (layer, target) {
+                                for (a, gradient) in lora.a.iter_mut().zip(&own.a) {
+                                    *a += size[0] * gradient;
+                                }
+                                for (b, gradient) in lora.b.iter_mut().zip(&own.b) {
+                                    *b += size[1] * gradient;
+                                }
+                            }
+                            lora
+                        },
+                    )
+                };
+                let name = format!("layer {layer}, {}", target.name());
+                slope(format!("{name}, A"), square(&own.a), &|size| {
+                    (router(), moved([size, 0.0]))
+                });
+                slope(format!("{name}, B"), square(&own.b), &|size| {
+                    (router(), moved([0.0, size]))
+                });
+            }
+        }
+    });
+}
+
+fn run_options() -> RunOptions {
+    RunOptions {
+        steps: 6,
+        batch: 2,
+        tokens: TOKENS,
+        seed: 3,
+        routers_until: 0.5,
+        gates: Gates::Annealed,
+        skip: 0.2,
+        skip_after: 0.3,
+        pull: 40.0,
+        temperature: [1.0, 0.1],
+        router_rate: 1e-3,
+        bias_rate: 0.05,
+        bias: 0.1,
+        lora_rate: 1e-2,
+        rank: 4,
+        alpha: 8.0,
+        targets: ["q_proj", "v_proj", "down_proj"]
+            .map(str::to_owned)
+            .to_vec(),
+        mask: None,
+        clip: 1.0,
+    }
+}
+
+/// A run lowers its loss; broken off and gone on with, it ends in the same bits and with the same log.
+pub(super) fn resumed() {
+    with_engine(|engine| {
+        let text = text(engine);
+        let other = Tokens {
+            ids: text.ids[3..].to_vec(),
+            answer: text.answer - 4,
+        };
+        let tasks = Tasks::from([
+            ("a".to_owned(), vec![text.clone(), other.clone()]),
+            ("b".to_owned(), vec![other]),
+        ]);
+        let go = |folder: &std::path::Path, stop: u32| {
+            let keeping = Keeping {
+                folder,
+                command: "test",
+                checkpoint: 100,
+                evaluate: 3,
+            };
+            let mut losses = Vec::new();
+            let outcome = run(
+                engine,
+                &run_options(),
+                [&tasks, &tasks],
+                Beginning::default(),
+                keeping,
+                &mut |event| {
+                    if let Event::Step(line) = event {
+                        losses.push(line.loss);
+                        if line.step == stop {
+                            return ControlFlow::Break(());
+                        }
+                    }
+                    ControlFlow::Continue(())
+                },
+            );
+            assert_eq!(
+                outcome.is_err(),
+                stop > 0,
+                "a run ends early when broken off"
+            );
+            losses
+        };
+        let [whole, parts] = [(), ()].map(|()| tempfile::tempdir().expect("a folder"));
+        let losses = go(whole.path(), 0);
+        assert!(losses[5] < losses[0], "{losses:?}");
+        let mut resumed = go(parts.path(), 2);
+        resumed.extend(go(parts.path(), 4));
+        resumed.extend(go(parts.path(), 0));
+        assert_eq!(losses, resumed);
+        let [a, b] = [&whole, &parts].map(|folder| {
+            let found = Checkpoint::load(folder.path()).expect("reads");
+            found.expect("was written")
+        });
+        assert_eq!(a, b);
+        let untimed = |folder: &tempfile::TempDir| {
+            let text = std::fs::read_to_string(folder.path().join("training.jsonl"));
+            let lines = text.expect("was written");
+            let line = |line: &str| {
+                let mut value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                value.as_object_mut().expect("an object").remove("seconds");
+                value
+            };
+            lines.lines().map(line).collect::<Vec<_>>()
+        };
+        assert_eq!(untimed(&whole), untimed(&parts));
+        assert_eq!(untimed(&whole).len(), 1 + 6 + 2);
+    });
+}
