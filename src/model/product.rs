@@ -10,15 +10,11 @@ use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Step};
 use crate::kernels::matvec::Norm;
 use crate::kernels::{self, Adapter, Epilogue};
-use crate::weights::pack::{Linear, Order};
-use crate::weights::{Format, TensorView};
+use crate::weights::pack::Linear;
 
 /// A product's thin matrices; see [`Joint`].
 struct Thin {
     a: Buffer,
-    /// `scale * A` as a matrix like any other: of one token, `matvec` makes the way down in a third of the time
-    /// that `lora_down` takes, which is made for many.
-    scaled_a: Linear,
     b: Buffer,
     rank: usize,
 }
@@ -49,7 +45,6 @@ impl Lora {
             let [a, b] = joint.pack(lora);
             let label = format!("L{layer:02}.{}.lora", label(product));
             Ok(Some(Thin {
-                scaled_a: scaled(gpu, &label, &a, &joint, adapter.scale())?,
                 a: Buffer::from_slice(gpu, &label, &a)?,
                 b: Buffer::from_slice(gpu, &label, &b)?,
                 rank: joint.rank,
@@ -70,21 +65,6 @@ impl Lora {
         let thin = self.layers.iter().flatten().flatten();
         thin.map(|thin| thin.rank).max().unwrap_or(0)
     }
-}
-
-/// `scale * A` from `A` transposed.
-fn scaled(gpu: &Gpu, label: &str, a: &[f32], joint: &Joint, scale: f32) -> Result<Linear> {
-    let shape = [joint.rank, joint.columns];
-    let values: Vec<f32> = (0..a.len())
-        .map(|i| scale * a[i % joint.columns * joint.rank + i / joint.columns])
-        .collect();
-    let view = TensorView {
-        name: label,
-        format: Format::F32,
-        shape: &shape,
-        bytes: bytemuck::cast_slice(&values),
-    };
-    Linear::pack(gpu, label, Order::Plain, &[view])
 }
 
 /// What traces call a product.
@@ -178,7 +158,7 @@ impl Llama {
     ) -> Result<Vec<Step>> {
         let (linear, norm) = (self.linear(layer, product), self.norm(layer, product));
         let name = format!("L{layer:02}.{}", label(product));
-        let Some((thin, _)) = self.thin(layer, product) else {
+        let Some((thin, scale)) = self.thin(layer, product) else {
             return kernels::matvec::steps(gpu, &name, linear, x, norm, None, epilogue);
         };
         let (mut steps, mut input) = (Vec::new(), x);
@@ -188,11 +168,16 @@ impl Llama {
             let norm = kernels::rms_norm::step(gpu, &name, [x, gamma, input], shape, epsilon)?;
             steps.push(norm);
         }
-        let (down, y) = (format!("{name}.lora"), &decode.h);
-        let store = Epilogue::Store { y };
-        let down = kernels::matvec::steps(gpu, &down, &thin.scaled_a, input, None, None, store)?;
-        steps.extend(down);
-        let adapter = Some(thin.beside(y));
+        let (down, h) = (format!("{name}.lora"), &decode.h);
+        let shape = [1, linear.columns, thin.rank];
+        steps.push(kernels::lora_down::step(
+            gpu,
+            &down,
+            [input, &thin.a, h],
+            shape,
+            scale,
+        )?);
+        let adapter = Some(thin.beside(h));
         steps.extend(kernels::matvec::steps(
             gpu, &name, linear, input, None, adapter, epilogue,
         )?);
