@@ -9,7 +9,8 @@ pub struct Chart<'a> {
     pub title: &'a str,
     /// Below the x axis.
     pub x_label: &'a str,
-    /// What is drawn; named below the chart where there are several.
+    /// What is drawn; named below the chart where there are several. The same place in the list has the same
+    /// colour in all charts, so one that a chart lacks is given without points.
     pub series: Vec<Series<'a>>,
     /// Value at 0 and slope of a line to draw behind them.
     pub line: Option<(f64, f64)>,
@@ -35,7 +36,7 @@ const TOP: f64 = 36.0;
 const BOTTOM: f64 = 44.0;
 /// A line of the legend, and how many names stand in it.
 const LEGEND: f64 = 18.0;
-const LEGEND_COLUMNS: usize = 3;
+const LEGEND_COLUMNS: usize = 2;
 
 /// Colours that people of all kinds of sight tell apart (Okabe and Ito, 2008); beyond them, the marks differ.
 const COLOURS: [&str; 7] = [
@@ -168,7 +169,7 @@ pub fn svg(charts: &[Chart<'_>]) -> String {
             for point in &series.points {
                 put(format_args!("{}", mark(index, x(point.0), y(point.1))));
             }
-            if chart.series.len() > 1 {
+            if chart.series.len() > 1 && !series.points.is_empty() {
                 let column = (index % LEGEND_COLUMNS) as f64;
                 let at = LEFT + column * (WIDTH - LEFT) / LEGEND_COLUMNS as f64;
                 let row = HEIGHT + LEGEND * (index / LEGEND_COLUMNS) as f64 + 8.0;

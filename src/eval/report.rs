@@ -412,13 +412,18 @@ impl Report {
             let points = series.entry((row.adapter.is_some(), name)).or_default();
             points.push((100.0 * row.skipped, row.loss.value));
         }
+        let names: BTreeSet<&str> = series.keys().map(|(_, name)| *name).collect();
         let chart = |with: bool| {
-            let own = series.iter().filter(|((adapter, _), _)| *adapter == with);
-            let series: Vec<Series<'_>> = own
-                .map(|((_, name), points)| {
-                    let mut points = points.clone();
-                    points.sort_by(|a, b| a.0.total_cmp(&b.0));
-                    Series { name, points }
+            let of = |name: &&str| {
+                let mut points = series.get(&(with, *name)).cloned().unwrap_or_default();
+                points.sort_by(|a, b| a.0.total_cmp(&b.0));
+                points
+            };
+            let series: Vec<Series<'_>> = names
+                .iter()
+                .map(|name| Series {
+                    name,
+                    points: of(name),
                 })
                 .collect();
             Chart {
