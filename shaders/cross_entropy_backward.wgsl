@@ -1,9 +1,10 @@
-// Logits become the gradient of `cross_entropy`: dlogits[t, v] = scale (softmax(logits[t])_v - [v = target_t]).
+// Logits become the gradient of the cross-entropy with their targets q: dlogits[t, v] = scale (softmax(logits[t])_v - q_tv).
 //
-//   targets  [tokens]     token ids; a token whose target is no id has no gradient
-//   logits   [tokens, V]  f32, overwritten
+//   q       of `targets`: token ids, or those and another model's probabilities
+//   logits  [tokens, V]  f32, overwritten
 //
-// A workgroup owns one token; sums are f32, taken after the largest logit was subtracted.
+// With probabilities, this is also the gradient of the Kullback-Leibler divergence from them, which differs from the
+// cross-entropy by a constant. A workgroup owns one token; sums are f32, taken after the largest logit was subtracted.
 
 struct Params {
     vocab: u32, // V
@@ -11,15 +12,15 @@ struct Params {
 }
 #import params
 
-@group(0) @binding(0) var<storage, read> targets: array<u32>;
+#import targets
 @group(0) @binding(20) var<storage, read_write> logits: array<f32>;
 #import reduce
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let first = workgroup.x * params.vocab;
-    let target_id = targets[workgroup.x];
-    let scale = select(0.0, params.scale, target_id < params.vocab);
+    let token = workgroup.x;
+    let first = token * params.vocab;
+    let mass = target_mass(token);
     var most = logits[first];
     for (var i = lane; i < params.vocab; i += LANES) {
         most = max(most, logits[first + i]);
@@ -32,6 +33,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     sum = reduce_sum(vec4<f32>(sum), lane).x;
     for (var i = lane; i < params.vocab; i += LANES) {
         let p = exp(logits[first + i] - most) / sum;
-        logits[first + i] = scale * (p - select(0.0, 1.0, i == target_id));
+        logits[first + i] = params.scale * (mass * p - target_share(token, i));
     }
 }

@@ -9,7 +9,7 @@ use first_wgpu::reference::{
     rms_norm_backward::rms_norm_backward, rope::rope, rope_backward::rope_backward,
     router_score::router_score, router_score_backward::router_score_backward,
     router_weights_backward::router_weights_backward, silu_mul::silu_mul,
-    silu_mul_backward::silu_mul_backward,
+    silu_mul_backward::silu_mul_backward, softmax::softmax,
 };
 
 /// Differences are taken over this step. The formula's own error is about `STEP^4 / 30` = 3e-8 fifth derivatives; the
@@ -118,9 +118,27 @@ fn of_attention() {
 fn of_cross_entropy() {
     let logits: Vec<f32> = numbers(1, 3 * 11).iter().map(|logit| 3.0 * logit).collect();
     let targets = [0, 7, 10];
-    let dlogits = cross_entropy_backward(&logits, &targets, 0.25);
+    let dlogits = cross_entropy_backward(&logits, &targets, (0.0, &[]), 0.25);
     check("dlogits", &logits, &dlogits, |logits| {
         dot(&[0.25; 3], &cross_entropy(logits, &targets))
+    });
+}
+
+/// Of the cross-entropy with another model's probabilities, which has the gradient of the divergence from them.
+#[test]
+fn of_distillation() {
+    let [logits, other] = [1, 2].map(|seed| numbers(seed, 3 * 11));
+    let (share, teacher) = (0.6, softmax(&other, 11));
+    let targets = [0, 7, 10];
+    let dlogits = cross_entropy_backward(&logits, &targets, (share, &teacher), 0.25);
+    check("dlogits", &logits, &dlogits, |logits| {
+        let taught: f64 = softmax(logits, 11)
+            .iter()
+            .zip(&teacher)
+            .map(|(p, q)| -f64::from(*q) * f64::from(*p).ln())
+            .sum();
+        let hard = dot(&[0.25; 3], &cross_entropy(logits, &targets));
+        f64::from(share) * 0.25 * taught + f64::from(1.0 - share) * hard
     });
 }
 

@@ -31,6 +31,7 @@ pub mod router_score_backward;
 pub mod router_weights_backward;
 pub mod sample;
 pub mod silu_mul_backward;
+pub mod softmax;
 
 pub use adapter::Adapter;
 pub use epilogue::{Epilogue, Rope};
@@ -144,7 +145,9 @@ pub fn all_variants() -> Vec<Variant> {
         }
         variants.extend([
             adamw::variant(),
-            cross_entropy_backward::variant(&class),
+            cross_entropy_backward::variant(&class, None),
+            cross_entropy_backward::variant(&class, Some(0.5)),
+            softmax::variant(&class),
             dot::variant(&class),
             gate::variant(&class),
             gate_backward::variant(&class),

@@ -32,4 +32,5 @@ pub mod router_weights_backward;
 pub mod sample;
 pub mod silu_mul;
 pub mod silu_mul_backward;
+pub mod softmax;
 pub mod store;

@@ -162,13 +162,11 @@ pub fn run<'a>(
         checkpoint,
         evaluate: look,
     } = keeping;
-    let mut trainer = Trainer::new(
-        engine,
-        options.lora()?,
-        options.tokens,
-        options.bias,
-        options.seed,
-    )?;
+    let RunOptions {
+        tokens, bias, seed, ..
+    } = *options;
+    let mut trainer =
+        Trainer::new(engine, options.lora()?, tokens, bias, seed)?.distil(options.distil)?;
     std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
     let done = match Checkpoint::load(folder)? {
         Some(found) if found.options == *options => {

@@ -56,6 +56,8 @@ pub struct RunOptions {
     pub targets: Vec<String>,
     /// A mask for all texts, in the syntax of `--skip-layers`, in place of routers.
     pub mask: Option<String>,
+    /// Share of the full model's probabilities in what the answers' tokens are to be.
+    pub distil: f32,
     /// Largest norm of the gradients of a step.
     pub clip: f32,
 }
@@ -89,6 +91,9 @@ impl RunOptions {
         }
         if !(0.0..1.0).contains(&self.skip) || self.temperature.iter().any(|t| *t <= 0.0) {
             return wrong("the share to skip must be below 1, temperatures above 0");
+        }
+        if !(0.0..=1.0).contains(&self.distil) {
+            return wrong("the teacher's share must be from 0 to 1");
         }
         if self.lora_rate == 0.0 && self.routers_until == 0.0 {
             return wrong("neither routers nor low-rank updates would learn");
@@ -183,6 +188,7 @@ mod tests {
             alpha: 16.0,
             targets: vec!["q_proj".to_owned()],
             mask: None,
+            distil: 0.0,
             clip: 1.0,
         }
     }

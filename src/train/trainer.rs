@@ -143,6 +143,8 @@ impl<'a> Trainer<'a> {
             layers,
             joints: [joint(qkv)?, joint(o)?, joint(gate_up)?, joint(down)?],
             scale: lora.alpha / lora.rank as f32,
+            distil: 0.0,
+            bare: false,
             work: Workspace::new(gpu, config, tokens, lora.rank)?,
         };
         let cost = |index: usize| {
@@ -157,6 +159,33 @@ impl<'a> Trainer<'a> {
             lora,
             costs,
         })
+    }
+
+    /// Lets the full model, as it was before training, be a teacher (arXiv 1503.02531): the loss is cross-entropy with
+    /// targets of which `share` are its probabilities. Every text then takes one more pass forward.
+    pub fn distil(mut self, share: f32) -> Result<Self> {
+        let work = &mut self.network.work;
+        let size = 4 * (work.tokens * self.engine.model.config.vocab) as u64;
+        work.teacher = match share > 0.0 {
+            true => Some(Buffer::zeroed(&self.engine.gpu, "teacher", size)?),
+            false => None,
+        };
+        self.network.distil = share;
+        Ok(self)
+    }
+
+    /// Asks the teacher, if there is one and anything is learned, about a text whose ids are on the GPU.
+    fn ask_teacher(&mut self, first: usize, pass: Pass) -> Result<()> {
+        if self.network.work.teacher.is_none() {
+            return Ok(());
+        }
+        let everything = LayerMask::full(self.engine.model.config.layers);
+        self.network.bare = true;
+        let asked = self
+            .forward(pass, &Path::Fixed(everything))
+            .and_then(|_| self.engine.run_paced(self.network.teach(first, pass)?));
+        self.network.bare = false;
+        asked
     }
 
     /// Share of the layers' weight bytes that gates of `[layers * 2]` close.
@@ -320,6 +349,10 @@ impl<'a> Trainer<'a> {
         work.ids.write(gpu, &text.ids[..pass.tokens]);
         work.targets.write(gpu, &targets);
         let answer = text.ids.len() - text.answer;
+        if share.is_some() {
+            self.ask_teacher(first, pass)?;
+        }
+        let (gpu, work) = (&self.engine.gpu, &self.network.work);
         let mask = self.forward(pass, path)?;
         let share = share.map(|share| (share, share / answer as f32));
         if share.is_some() {

@@ -19,6 +19,8 @@ pub(super) struct Workspace {
     pub(super) targets: Buffer,
     pub(super) losses: Buffer,
     pub(super) logits: Buffer,
+    /// The teacher's probabilities of a whole text, `[tokens, V]`, where there is one.
+    pub(super) teacher: Option<Buffer>,
     /// Zeros: token and position of the first token.
     pub(super) state: Buffer,
     /// The gate of what always runs, `[1]`.
@@ -72,6 +74,7 @@ impl Workspace {
             targets: numbers("targets", tokens)?,
             losses: numbers("losses", tokens)?,
             logits: numbers("logits", LOGITS * config.vocab)?,
+            teacher: None,
             state: numbers("state", 4)?,
             one: Buffer::from_slice(gpu, "one", &[1f32])?,
             gates: numbers("gates", 2 * config.layers * STRIDE)?,

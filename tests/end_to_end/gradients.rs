@@ -199,6 +199,42 @@ pub(super) fn slopes() {
     });
 }
 
+/// A student that is its teacher has nothing to learn from it; once it differs, its teacher's way leads back.
+pub(super) fn distilled() {
+    with_engine(|engine| {
+        let text = text(engine);
+        let path = Path::Fixed(LayerMask::full(LAYERS));
+        let norm = |share: f32, size: f32| {
+            let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1)
+                .and_then(|trainer| trainer.distil(share))
+                .expect("fits");
+            // `B` of zeros changes nothing, but has gradients.
+            let mut adapter = adapter(engine, 0.2);
+            if size == 0.0 {
+                let first = adapter;
+                adapter = LoraAdapter::new(
+                    "tiny",
+                    &engine.model.config,
+                    4,
+                    8.0,
+                    &Target::ALL,
+                    |layer, target| {
+                        let mut lora = first.lora(layer, target).expect("adapted").clone();
+                        lora.b.fill(0.0);
+                        lora
+                    },
+                );
+            }
+            trainer.begin_with(None, Some(&adapter)).expect("fits");
+            trainer.text(&text, &path, None, Some(1.0)).expect("runs");
+            trainer.update(1, [0.0; 3], 1.0).expect("finite")
+        };
+        let [nothing, something, hard] = [norm(1.0, 0.0), norm(1.0, 0.2), norm(0.0, 0.0)];
+        assert!(nothing < 1e-4 * hard, "{nothing} of {hard}");
+        assert!(something > 1e-2 * hard, "{something} of {hard}");
+    });
+}
+
 fn run_options() -> RunOptions {
     RunOptions {
         steps: 6,
@@ -221,6 +257,7 @@ fn run_options() -> RunOptions {
             .map(str::to_owned)
             .to_vec(),
         mask: None,
+        distil: 0.0,
         clip: 1.0,
     }
 }

@@ -73,6 +73,7 @@ fn main() {
             gradient_goldens::agree,
         ),
         ("gradients_are_slopes_of_the_loss", gradients::slopes),
+        ("a_student_learns_from_its_teacher", gradients::distilled),
         ("a_run_goes_on_bit_for_bit", gradients::resumed),
     ];
     // Without an adapter these are listed as ignored, never as passed.

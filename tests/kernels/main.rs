@@ -29,6 +29,7 @@ mod router_score_backward;
 mod router_weights_backward;
 mod sample;
 mod silu_mul_backward;
+mod softmax;
 mod tolerance;
 
 use first_wgpu::gpu::{Buffer, Class, Gpu, Plan, Step, Tuning};
@@ -75,6 +76,7 @@ fn main() {
         ("router_weights_backward", router_weights_backward::test),
         ("sample", sample::test),
         ("silu_mul_backward", silu_mul_backward::test),
+        ("softmax", softmax::test),
     ];
     // Without an adapter these are listed as ignored, never as passed.
     let ignored = Gpu::list().is_empty();

@@ -56,6 +56,9 @@ struct RunArguments {
     /// Steps between looks at the calibration examples; 0 for none.
     #[arg(long, value_name = "N", default_value_t = 50)]
     evaluate: u32,
+    /// Learn from the full model too: share of its probabilities in what each token is to be.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    distil: f32,
     /// The base model's name, for PEFT; by default that of the model file.
     #[arg(long, value_name = "NAME")]
     base_model: Option<String>,
@@ -179,6 +182,7 @@ impl RunArguments {
                     .collect()
             }),
             mask: None,
+            distil: self.distil,
             clip: 1.0,
         }
     }
