@@ -58,13 +58,13 @@ struct Drawn {
 }
 
 impl Drawn {
-    /// Whether it shows what `key` asks for; where only the session has grown, it may for a while be what it was.
-    fn shows(&self, key: &Key) -> bool {
+    /// Whether it shows what `key` asks for; while the session grows, it may for a moment be what it was.
+    fn shows(&self, key: &Key, grows: bool) -> bool {
         let grown = Key {
             revision: key.revision,
             ..self.key.clone()
         };
-        self.key == *key || (grown == *key && self.when.elapsed() < FOLLOW)
+        self.key == *key || (grows && grown == *key && self.when.elapsed() < FOLLOW)
     }
 }
 
@@ -345,7 +345,9 @@ impl App {
             .expand(AHEAD),
             dark: palette.dark,
         };
-        if !self.drawn.as_ref().is_some_and(|drawn| drawn.shows(&key)) {
+        let grows = self.progress.busy;
+        let drawn = self.drawn.as_ref();
+        if !drawn.is_some_and(|drawn| drawn.shows(&key, grows)) {
             let view = View {
                 session: &self.session,
                 state: &self.state,
