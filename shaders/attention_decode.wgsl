@@ -4,6 +4,7 @@
 //   queries  [Q]  rotated, f32
 //   kv       the cache of this layer, see kv_layout; the token's own key and value are in it
 //   y        [Q]  f32
+//   A             of the low-rank update that y goes to, where there is one: see `next`
 //
 // A workgroup owns SHARED query heads that read the same keys. Lanes own positions while scores are computed and dimensions while
 // values are summed; `attend` says how they exchange. Online softmax (arXiv 1805.02867), sums in f32.
@@ -22,11 +23,25 @@ override HEADS: u32;
 override KV_HEADS: u32;
 override FOURS: u32; // D / 4, at most 32
 override SHARED: u32; // query heads of a workgroup
+#import next
 #import attend
+
+// Keeps four numbers behind y.
+fn next_keep(index: u32, value: vec4<f32>) {
+    y[HEADS * FOURS + index] = value;
+}
+
+fn finish(four: u32, value: vec4<f32>) {
+    y[four] = value;
+    for (var i = 0u; i < 4u; i++) {
+        next_add(4u * four + i, value[i]);
+    }
+}
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = workgroup.x * SHARED;
     let keys = state.y + params.position + 1u;
     attend(head * FOURS, head / (HEADS / KV_HEADS) * FOURS, keys, lane);
+    next_finish(workgroup.x, lane, LANES);
 }

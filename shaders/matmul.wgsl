@@ -19,6 +19,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>; // [tokens, columns / 4]
 #import weights
 #import adapter
+#import next
 #import epilogue
 #import tile
 

@@ -3,6 +3,7 @@
 //   x     [columns]        the vector, residual stream or activation, f32
 //   W     [rows, columns]  packed in tiles of 32 rows by `weights`
 //   h, B                   the low-rank update of `adapter`, where there is one
+//   A                      of the update that y goes to, where there is one: see `next`
 //
 // A workgroup owns one tile. Rows go to lanes, so that a dot product needs no reduction over lanes;
 // `lanes` says how many lanes there are, how the vector reaches them and whether columns are shared out
@@ -21,6 +22,7 @@ struct Params {
 #import weights
 #import prologue
 #import adapter
+#import next
 #import epilogue
 #import lanes
 
@@ -48,9 +50,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
     }
     let tile = params.first_tile + workgroup.x;
-    for (var i = local.y; i < adapter_fours(); i += SLICES) {
+    for (var i = 0u; i < adapter_fours(); i++) {
+        let h = all_sharers(adapter_h(sharer(local), i));
         for (var slot = 0u; slot < SLOTS; slot++) {
-            sums[slot] += dot(adapter_b(tile * 32u + slot * LANES + lane, i), adapter_h(0u, i));
+            sums[slot] += dot(adapter_b(tile * 32u + slot * LANES + lane, i), h);
         }
     }
     if (combine(&sums, &squares, local)) {
@@ -59,4 +62,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             finish(0u, tile, slot * LANES + lane, factor * sums[slot], factor * sums[slot + SLOTS / 2u]);
         }
     }
+    next_finish(tile, local.y * LANES + lane, LANES * SLICES);
 }

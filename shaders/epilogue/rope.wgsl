@@ -11,6 +11,11 @@
 override QUERY_ROWS: u32; // Q
 override HEAD_DIM: u32;   // D
 
+fn part(slot: u32) -> u32 {
+    let row = (slot & ~31u) + 2u * (slot & 15u) + (slot >> 4u & 1u);
+    return u32(row >= QUERY_ROWS) + u32(row >= QUERY_ROWS + KEY_ROWS);
+}
+
 fn finish(token: u32, tile: u32, i: u32, a: f32, b: f32) {
     let row = tile * 32u + 2u * i;
     let position = state.y + params.position + token;

@@ -3,10 +3,17 @@
 
 @group(0) @binding(20) var<storage, read_write> y: array<f32>; // [tokens, ROWS], ROWS = F
 override ROWS: u32;
+#import keep
+
+fn part(slot: u32) -> u32 {
+    return slot >> 4u & 1u;
+}
 
 fn finish(token: u32, tile: u32, i: u32, a: f32, b: f32) {
     let row = tile * 16u + i;
     if (row < ROWS) {
-        y[token * ROWS + row] = a / (1.0 + exp(-a)) * b;
+        let value = a / (1.0 + exp(-a)) * b;
+        y[token * ROWS + row] = value;
+        next_add(row, value);
     }
 }

@@ -52,7 +52,7 @@ fn attend(own: u32, kv_first: u32, keys: u32, lane: u32) {
     total = subgroupAdd(total);
     for (var i = lane; i < FOURS; i += LANES) {
         for (var head = 0u; head < SHARED; head++) {
-            y[own + head * FOURS + i] = sum[head * 4u + i / LANES] / total[head];
+            finish(own + head * FOURS + i, sum[head * 4u + i / LANES] / total[head]);
         }
     }
 }

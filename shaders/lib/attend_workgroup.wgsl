@@ -48,6 +48,6 @@ fn attend(own: u32, kv_first: u32, keys: u32, lane: u32) {
         for (var other = 1u; other < slices; other++) {
             sum += sums[other * FOURS + lane];
         }
-        y[own + lane] = sum / whole;
+        finish(own + lane, sum / whole);
     }
 }

@@ -4,6 +4,7 @@
 const LANES: u32 = 16u;
 const SLOTS: u32 = 2u;
 override SLICES: u32;
+override SHARERS: u32 = SLICES;
 
 var<workgroup> partial: array<vec3<f32>, LANES * SLICES>;
 
@@ -18,6 +19,15 @@ fn spread(first: u32, lane: u32, squares: ptr<function, f32>) -> array<vec4<f32>
         xs[i] = prologue(raw, first + i);
     }
     return xs;
+}
+
+// Who adds up which shares of a low-rank update. A slice keeps what it has added up: `combine` adds the products.
+fn sharer(local: vec3<u32>) -> u32 {
+    return local.y;
+}
+
+fn all_sharers(value: vec4<f32>) -> vec4<f32> {
+    return value;
 }
 
 // Makes sums and squares whole; true on invocations that finish rows.

@@ -27,6 +27,22 @@ impl Product {
     /// All of them, in the order in which a layer runs them.
     pub const ALL: [Self; 4] = [Self::Qkv, Self::O, Self::GateUp, Self::Down];
 
+    /// The product that a sublayer begins with, which takes the normalised residual stream.
+    pub fn outer(sublayer: Sublayer) -> Self {
+        match sublayer {
+            Sublayer::Attn => Self::Qkv,
+            Sublayer::Mlp => Self::GateUp,
+        }
+    }
+
+    /// The product that a sublayer ends with, which goes back into the residual stream.
+    pub fn inner(sublayer: Sublayer) -> Self {
+        match sublayer {
+            Sublayer::Attn => Self::O,
+            Sublayer::Mlp => Self::Down,
+        }
+    }
+
     /// The matrices that it joins.
     pub fn parts(self) -> &'static [Target] {
         match self {
@@ -108,6 +124,39 @@ impl Joint {
             }
         }
         [a, b]
+    }
+
+    /// Both thin matrices for one token: `A` transposed, `[columns, parts, rank]`, with `scale` and the weight `gamma`
+    /// of a norm before the product in it, and of `B` the columns that each row has values in, `[slots, rank]`; the
+    /// rank padded to a multiple of 4.
+    pub fn pack_one<'a>(
+        &self,
+        lora: impl Fn(Target) -> Option<&'a Lora>,
+        scale: f32,
+        gamma: Option<&[f32]>,
+    ) -> [Vec<f32>; 2] {
+        let (parts, rank) = (self.rows.len(), self.one_rank());
+        let mut a = vec![0.0; self.columns * parts * rank];
+        let mut b = vec![0.0; self.slots * rank];
+        for (part, target) in self.product.parts().iter().enumerate() {
+            let Some(lora) = lora(*target) else { continue };
+            for j in 0..self.each {
+                for column in 0..self.columns {
+                    let scale = scale * gamma.map_or(1.0, |gamma| gamma[column]);
+                    a[(column * parts + part) * rank + j] =
+                        scale * lora.a[j * self.columns + column];
+                }
+                for row in 0..self.rows[part] {
+                    b[self.slot(part, row) * rank + j] = lora.b[row * self.each + j];
+                }
+            }
+        }
+        [a, b]
+    }
+
+    /// Rank of each part for one token.
+    pub fn one_rank(&self) -> usize {
+        self.each.next_multiple_of(4)
     }
 
     /// One part's update, out of both thin matrices.

@@ -13,7 +13,7 @@ use crate::gpu::{Buffer, Gpu, Plan, Step};
 use crate::kernels::attention::Attention;
 use crate::kernels::matvec::Norm;
 use crate::kernels::router_score::Routers;
-use crate::kernels::{self, Epilogue, KvFormat, Rope};
+use crate::kernels::{self, Epilogue, KvFormat, Rope, Updates};
 use crate::model::config::Config;
 use crate::trace::{AdapterSummary, Detail, Sampling};
 use crate::weights::Format;
@@ -296,7 +296,15 @@ impl Bench<'_> {
             Order::Plain => Epilogue::Residual { y: &y },
         };
         match tokens {
-            None => kernels::matvec::steps(gpu, &linear.name, linear, x, norm, None, epilogue),
+            None => kernels::matvec::steps(
+                gpu,
+                &linear.name,
+                linear,
+                x,
+                norm,
+                Updates::default(),
+                epilogue,
+            ),
             Some(tokens) => {
                 kernels::matmul::steps(gpu, &linear.name, linear, x, [tokens, 0], None, epilogue)
             }
@@ -370,7 +378,7 @@ impl Bench<'_> {
         let one = attention(1, &self.numbers(kv_count(depth))?)?;
         let state = Buffer::from_slice(gpu, "state", &[0, depth as u32 - 1, 0, 0])?;
         let decode = sizes(&one, &|attention| {
-            kernels::attention_decode::step(gpu, "attention", attention, &state)
+            kernels::attention_decode::step(gpu, "attention", attention, &state, None)
         })?;
         let many = attention(tokens, &self.numbers(kv_count(tokens))?)?;
         let prefill = sizes(&many, &|attention| {

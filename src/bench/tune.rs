@@ -3,7 +3,7 @@
 use super::median;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Plan, Tuning};
-use crate::kernels::{Epilogue, matmul, matvec};
+use crate::kernels::{Epilogue, Updates, matmul, matvec};
 use crate::weights::Format;
 use crate::weights::pack::{Linear, Order};
 use std::ops::ControlFlow;
@@ -127,7 +127,15 @@ fn plan(gpu: &Gpu, work: &Work, weights: &[Linear]) -> Result<Plan> {
     let mut steps = Vec::new();
     for linear in weights {
         steps.extend(match work.tokens {
-            1 => matvec::steps(gpu, work.kernel, linear, &x, None, None, epilogue)?,
+            1 => matvec::steps(
+                gpu,
+                work.kernel,
+                linear,
+                &x,
+                None,
+                Updates::default(),
+                epilogue,
+            )?,
             tokens => matmul::steps(gpu, work.kernel, linear, &x, [tokens, 0], None, epilogue)?,
         });
     }

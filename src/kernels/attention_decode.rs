@@ -1,5 +1,6 @@
 //! Attention of one new token over the cache. See `shaders/attention_decode.wgsl`.
 
+use super::adapter::{self, Next};
 use super::attention::{Attention, compose};
 use super::{KvFormat, assert_holds, by_class, op, workgroups};
 use crate::error::Result;
@@ -42,8 +43,19 @@ pub(super) fn variant(
     )
 }
 
-/// A step for the token whose position is in `state`.
-pub fn step(gpu: &Gpu, label: &str, attention: Attention<'_>, state: &Buffer) -> Result<Step> {
+/// Shares that a way down behind the attended vector has.
+pub fn shares(class: &Class, heads: usize, kv_heads: usize) -> usize {
+    heads / shared(class, heads, kv_heads)
+}
+
+/// A step for the token whose position is in `state`; `next` is the way down of what takes its result.
+pub fn step(
+    gpu: &Gpu,
+    label: &str,
+    attention: Attention<'_>,
+    state: &Buffer,
+    next: Option<Next<'_>>,
+) -> Result<Step> {
     let Attention {
         queries,
         kv,
@@ -54,21 +66,22 @@ pub fn step(gpu: &Gpu, label: &str, attention: Attention<'_>, state: &Buffer) ->
         head_dim,
     } = attention;
     assert_holds(label, queries, heads * head_dim);
-    assert_holds(label, y, heads * head_dim);
+    let (rows, shares) = (heads * head_dim, shares(&gpu.class, heads, kv_heads));
+    let behind = next.map_or(0, |next| shares * next.rank);
+    assert_holds(label, y, rows + behind);
     let variant = variant(&gpu.class, kv_format, heads, kv_heads, head_dim);
-    let op = op::<Params>(
-        gpu,
-        variant,
-        &[("queries", queries), ("kv", kv), ("state", state), ("y", y)],
-    )?;
-    Ok(Step::new(
+    let variant = adapter::apply_next(&gpu.class, next, rows / shares, variant);
+    let mut bindings = vec![("queries", queries), ("kv", kv), ("state", state), ("y", y)];
+    bindings.extend(next.map(|next| ("a", next.a)));
+    let op = op::<Params>(gpu, variant, &bindings)?;
+    let step = Step::new(
         label,
         &op,
         &Params { position: 0 },
-        [
-            workgroups(heads / shared(&gpu.class, heads, kv_heads)),
-            1,
-            1,
-        ],
-    ))
+        [workgroups(shares), 1, 1],
+    );
+    Ok(match next {
+        Some(next) => step.cost(next.bytes(rows), 2 * (rows * next.rank) as u64),
+        None => step,
+    })
 }

@@ -2,7 +2,7 @@
 
 use super::KvFormat;
 use crate::gpu::{Buffer, Resource, Variant};
-use crate::weights::pack::{Linear, Order};
+use crate::weights::pack::{Linear, Order, TILE};
 
 /// The end of a product of `rows` rows.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +92,22 @@ impl Epilogue<'_> {
                 .set("QUERY_ROWS", rope.query_rows as u32)
                 .set("KEY_ROWS", rope.key_rows as u32)
                 .set("HEAD_DIM", rope.head_dim as u32),
+        }
+    }
+
+    /// Rows that a tile of the product makes of a vector.
+    pub(super) fn tile_rows(&self) -> usize {
+        match self {
+            Self::SiluMul { .. } => TILE / 2,
+            _ => TILE,
+        }
+    }
+
+    /// What is made, where a low-rank update's shares can follow it.
+    pub(super) fn vector(&self) -> Option<&Buffer> {
+        match self {
+            Self::Residual { y } | Self::SiluMul { y } => Some(y),
+            _ => None,
         }
     }
 

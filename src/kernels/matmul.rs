@@ -55,6 +55,7 @@ pub fn steps(
         bindings.extend(adapter::bindings(adapter));
         bindings.extend(epilogue.bindings());
         let variant = adapter::apply(adapter, variant(&gpu.class, slice.format));
+        let variant = variant.import("next", "next/none");
         let op = op::<Params>(gpu, epilogue.apply(variant, linear), &bindings)?;
         let params = Params {
             blocks: linear.columns as u32 / 32,

@@ -1,10 +1,10 @@
 //! `y = epilogue(W prologue(x))` for one vector: decode. See `shaders/matvec.wgsl`.
 
-use super::{Adapter, Epilogue, adapter, op, weight_bindings, with_weights, workgroups};
+use super::{Epilogue, Updates, op, weight_bindings, with_weights, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 use crate::weights::Format;
-use crate::weights::pack::Linear;
+use crate::weights::pack::{Linear, TILE};
 
 crate::params! {
     /// Run-time values.
@@ -45,29 +45,38 @@ pub(super) fn variant(class: &Class, format: Format, epsilon: Option<f32>) -> Va
     }
 }
 
-/// Steps of the product, one per slice of the matrix. `x` is `[columns]`.
+/// Steps of the product, one per slice of the matrix. `x` is `[columns]`, with the shares of its update behind them.
 pub fn steps(
     gpu: &Gpu,
     label: &str,
     linear: &Linear,
     x: &Buffer,
     norm: Option<Norm<'_>>,
-    adapter: Option<Adapter<'_>>,
+    updates: Updates<'_>,
     epilogue: Epilogue<'_>,
 ) -> Result<Vec<Step>> {
-    super::assert_holds(label, x, linear.columns);
-    assert!(
-        norm.is_none() || adapter.is_none(),
-        "{label}: norm and adapter together would bind more buffers than WebGPU guarantees"
-    );
+    let behind = updates
+        .own
+        .map_or(0, |own| own.shares * own.parts * own.rank);
+    super::assert_holds(label, x, linear.columns + behind);
+    let share_rows = epilogue.tile_rows();
+    if let (Some(next), Some(y)) = (updates.next, epilogue.vector()) {
+        let tiles = linear.slots() / TILE;
+        assert_eq!(
+            linear.rows,
+            tiles * TILE,
+            "{label}: a way down behind tiles with padding"
+        );
+        super::assert_holds(label, y, tiles * (share_rows + next.rank));
+    }
     let step = |slice: &crate::weights::pack::Slice| {
         let variant = variant(&gpu.class, slice.format, norm.map(|norm| norm.epsilon));
         let mut bindings = vec![("x", x.into())];
         bindings.extend(norm.map(|norm| ("gamma", norm.gamma.into())));
         bindings.extend(weight_bindings(slice));
-        bindings.extend(adapter::bindings(adapter));
+        bindings.extend(updates.bindings());
         bindings.extend(epilogue.bindings());
-        let variant = adapter::apply(adapter, variant);
+        let variant = updates.apply(&gpu.class, share_rows, variant);
         let op = op::<Params>(gpu, epilogue.apply(variant, linear), &bindings)?;
         let params = Params {
             blocks: linear.columns as u32 / 32,
@@ -75,10 +84,12 @@ pub fn steps(
             position: 0,
             tokens: 1,
         };
-        let rows = slice.tiles.len() * crate::weights::pack::TILE;
+        let rows = slice.tiles.len() * TILE;
         Ok(
-            Step::new(label, &op, &params, [workgroups(slice.tiles.len()), 1, 1])
-                .cost(slice.bytes, 2 * (rows * linear.columns) as u64),
+            Step::new(label, &op, &params, [workgroups(slice.tiles.len()), 1, 1]).cost(
+                slice.bytes + updates.bytes(rows, share_rows * slice.tiles.len()),
+                2 * (rows * linear.columns) as u64,
+            ),
         )
     };
     linear.slices.iter().map(step).collect()

@@ -20,6 +20,7 @@ pub mod gate;
 pub mod gate_backward;
 pub mod lora_down;
 pub mod lora_down_backward;
+pub mod lora_share;
 pub mod matmul;
 pub mod matmul_backward;
 pub mod matvec;
@@ -33,7 +34,7 @@ pub mod sample;
 pub mod silu_mul_backward;
 pub mod softmax;
 
-pub use adapter::Adapter;
+pub use adapter::{Adapter, Next, Shared, Updates};
 pub use epilogue::{Epilogue, Rope};
 
 use crate::gpu::{Buffer, Class, Gpu, Resource, Variant};
@@ -127,19 +128,21 @@ pub fn all_variants() -> Vec<Variant> {
             variants.push(embed::variant(&class, format));
             for adapter in adapter::example_variants() {
                 for epilogue in epilogue::example_variants() {
-                    variants.push(epilogue(adapter(matvec::variant(&class, format, None))));
                     variants.push(epilogue(adapter(matmul::variant(&class, format))));
                 }
                 variants.push(adapter(matmul_backward::variant(&class, format)));
             }
             for epilogue in epilogue::example_variants() {
-                let normed = matvec::variant(&class, format, Some(1e-5));
-                variants.push(epilogue(adapter::apply(None, normed)));
+                for epsilon in [None, Some(1e-5)] {
+                    let product = epilogue(matvec::variant(&class, format, epsilon));
+                    variants.extend(adapter::example_products(&class, &product));
+                }
             }
         }
         for kv in [KvFormat::F32, KvFormat::F16] {
             variants.push(attention::variant(&class, kv, 9, 3, 64));
-            variants.push(attention_decode::variant(&class, kv, 9, 3, 64));
+            let attention = attention_decode::variant(&class, kv, 9, 3, 64);
+            variants.extend(adapter::example_vectors(&class, &attention));
             variants.push(attention_backward::variant(&class, kv, 9, 3, 64));
             variants.push(attention_keys_backward::variant(&class, kv, 9, 3, 64));
         }
@@ -153,6 +156,7 @@ pub fn all_variants() -> Vec<Variant> {
             gate_backward::variant(&class),
             lora_down::variant(&class),
             lora_down_backward::variant(&class),
+            adapter::example_next(&class, lora_share::variant(&class)),
             rms_norm_backward::variant(&class, 1e-5),
             rope_backward::variant(576, 192, 64),
             router_score_backward::variant(&class, 1e-5),

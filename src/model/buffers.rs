@@ -1,6 +1,7 @@
 //! What a decoded token and a prefill keep on the GPU while they run.
 
 use super::config::Config;
+use crate::adapter::joint::Product;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
 
@@ -8,13 +9,11 @@ use crate::gpu::{Buffer, Gpu};
 pub struct Decode {
     /// Token and position: written by the host at the start, then by argmax or sample.
     pub state: Buffer,
-    /// The residual stream `[H]`.
+    /// The residual stream `[H]`. Behind this and the other vectors that products take is room for the shares of an
+    /// adapter's way down.
     pub x: Buffer,
     /// `[V]`.
     pub logits: Buffer,
-    /// For products with an adapter alone: what they take, and that on its way down.
-    pub(super) normed: Buffer,
-    pub(super) h: Buffer,
     pub(super) queries: Buffer,
     pub(super) attended: Buffer,
     pub(super) activation: Buffer,
@@ -41,18 +40,21 @@ pub struct Prefill {
 }
 
 impl Decode {
-    /// Buffers for one token of a model whose adapter has `rank` columns.
-    pub(super) fn new(gpu: &Gpu, config: &Config, rank: usize) -> Result<Self> {
+    /// Buffers for one token; `behind` says how many numbers follow the vector that a product takes.
+    pub(super) fn new(
+        gpu: &Gpu,
+        config: &Config,
+        behind: impl Fn(Product) -> usize,
+    ) -> Result<Self> {
+        let stream = behind(Product::Qkv).max(behind(Product::GateUp));
         let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
         Ok(Self {
             state: numbers("state", 4)?,
-            x: numbers("x", config.hidden)?,
+            x: numbers("x", config.hidden + stream)?,
             logits: numbers("logits", config.vocab)?,
-            normed: numbers("normed", config.hidden)?,
-            h: numbers("lora", rank)?,
             queries: numbers("queries", config.query_rows())?,
-            attended: numbers("attended", config.query_rows())?,
-            activation: numbers("activation", config.feed_forward)?,
+            attended: numbers("attended", config.query_rows() + behind(Product::O))?,
+            activation: numbers("activation", config.feed_forward + behind(Product::Down))?,
             weights: numbers("weights", config.vocab)?,
         })
     }

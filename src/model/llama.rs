@@ -21,7 +21,7 @@ use crate::gpu::{Buffer, Gpu, Step};
 use crate::kernels::attention::Attention;
 use crate::kernels::matvec::Norm;
 use crate::kernels::router_score::Routers;
-use crate::kernels::{self, Epilogue, Rope};
+use crate::kernels::{self, Epilogue, Rope, Updates};
 use crate::mask::{LayerMask, Sublayer};
 use crate::trace::Sampling;
 use crate::weights::pack::{Linear, Order};
@@ -137,7 +137,11 @@ impl Llama {
 
     /// Buffers for one token.
     pub fn decode_buffers(&self, gpu: &Gpu) -> Result<Decode> {
-        Decode::new(gpu, &self.config, self.lora_rank())
+        Decode::new(gpu, &self.config, |product| {
+            let ranks = (0..self.config.layers).filter_map(|layer| self.next(layer, product));
+            let rank = ranks.map(|next| next.rank).max().unwrap_or(0);
+            rank * self.shares(gpu, product)
+        })
     }
 
     fn rope<'a>(
@@ -294,7 +298,7 @@ impl Llama {
             self.head(),
             &decode.x,
             Some(norm),
-            None,
+            Updates::default(),
             Epilogue::Store { y: &decode.logits },
         )
     }
@@ -370,31 +374,49 @@ impl Llama {
     ) -> Result<Vec<Step>> {
         let mut steps =
             kernels::embed::steps(gpu, &self.embed_tokens, &decode.state, &decode.x, 1)?;
-        for index in 0..self.config.layers {
-            let residual = Epilogue::Residual { y: &decode.x };
-            let product = |product, input, epilogue| {
-                self.matvec_steps(gpu, index, product, input, decode, epilogue)
+        let sublayers = (0..self.config.layers)
+            .flat_map(|layer| Sublayer::BOTH.map(|sublayer| (layer, sublayer)));
+        let running: Vec<_> = sublayers
+            .filter(|(layer, sublayer)| mask.runs(*layer, *sublayer))
+            .collect();
+        // What takes the residual stream after `done` sublayers.
+        let stream = |done: usize| {
+            let (layer, sublayer) = *running.get(done)?;
+            self.next(layer, Product::outer(sublayer))
+        };
+        if let Some(next) = stream(0) {
+            let hidden = self.config.hidden;
+            let step = kernels::lora_share::step(gpu, "embed.lora", &decode.x, hidden, next)?;
+            steps.push(step);
+        }
+        for (done, &(index, sublayer)) in running.iter().enumerate() {
+            let inner = Product::inner(sublayer);
+            let next = self.next(index, inner);
+            let taken = match sublayer {
+                Sublayer::Attn => {
+                    let rope = self.rope(cache, index, &decode.state, &decode.queries);
+                    let qkv = self.matvec_steps(gpu, index, Product::Qkv, &decode.x, None, rope)?;
+                    steps.extend(qkv);
+                    steps.push(kernels::attention_decode::step(
+                        gpu,
+                        &format!("L{index:02}.attn.attention"),
+                        self.attention(cache, index, &decode.queries, &decode.attended),
+                        &decode.state,
+                        next,
+                    )?);
+                    &decode.attended
+                }
+                Sublayer::Mlp => {
+                    let y = &decode.activation;
+                    let swiglu = Epilogue::SiluMul { y };
+                    let gate_up =
+                        self.matvec_steps(gpu, index, Product::GateUp, &decode.x, next, swiglu)?;
+                    steps.extend(gate_up);
+                    y
+                }
             };
-            if mask.runs(index, Sublayer::Attn) {
-                let rope = self.rope(cache, index, &decode.state, &decode.queries);
-                steps.extend(product(Product::Qkv, &decode.x, rope)?);
-                steps.push(kernels::attention_decode::step(
-                    gpu,
-                    &format!("L{index:02}.attn.attention"),
-                    self.attention(cache, index, &decode.queries, &decode.attended),
-                    &decode.state,
-                )?);
-                steps.extend(product(Product::O, &decode.attended, residual)?);
-            }
-            if mask.runs(index, Sublayer::Mlp) {
-                let y = &decode.activation;
-                steps.extend(product(
-                    Product::GateUp,
-                    &decode.x,
-                    Epilogue::SiluMul { y },
-                )?);
-                steps.extend(product(Product::Down, &decode.activation, residual)?);
-            }
+            let (next, residual) = (stream(done + 1), Epilogue::Residual { y: &decode.x });
+            steps.extend(self.matvec_steps(gpu, index, inner, taken, next, residual)?);
         }
         steps.extend(self.head_steps(gpu, decode)?);
         Ok(steps)

@@ -1,30 +1,21 @@
 //! The four matrix products of a layer, for many tokens and for one, each with its low-rank update where the
 //! model has an adapter.
 
-use super::buffers::Decode;
-use super::config::Config;
 use super::llama::Llama;
 use crate::adapter::LoraAdapter;
 use crate::adapter::joint::{Joint, Product};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Step};
 use crate::kernels::matvec::Norm;
-use crate::kernels::{self, Adapter, Epilogue};
-use crate::weights::pack::Linear;
+use crate::kernels::{self, Adapter, Epilogue, Next, Shared, Updates};
+use crate::weights::pack::{Linear, TILE};
 
-/// A product's thin matrices; see [`Joint`].
+/// A product's thin matrices, for many tokens and for one; see [`Joint`].
 struct Thin {
-    a: Buffer,
-    b: Buffer,
+    many: [Buffer; 2],
     rank: usize,
-}
-
-impl Thin {
-    /// What is added to the product, once `h` is there.
-    fn beside<'a>(&'a self, h: &'a Buffer) -> Adapter<'a> {
-        let (b, rank) = (&self.b, self.rank);
-        Adapter { h, b, rank }
-    }
+    one: [Buffer; 2],
+    one_rank: usize,
 }
 
 /// An adapter on the GPU.
@@ -35,19 +26,26 @@ pub(super) struct Lora {
 }
 
 impl Lora {
-    pub(super) fn new(gpu: &Gpu, config: &Config, adapter: &LoraAdapter) -> Result<Self> {
+    fn new(gpu: &Gpu, model: &Llama, adapter: &LoraAdapter) -> Result<Self> {
         let thin = |layer: usize, product: Product| {
             let lora = |target| adapter.lora(layer, target);
             if !product.parts().iter().any(|part| lora(*part).is_some()) {
                 return Ok(None);
             }
-            let joint = Joint::new(product, config, adapter.rank());
-            let [a, b] = joint.pack(lora);
+            let joint = Joint::new(product, &model.config, adapter.rank());
+            let norm = model.norm(layer, product);
+            let gamma = norm.map(|norm| norm.gamma.read_back::<f32>(gpu, joint.columns));
+            let gamma = gamma.transpose()?;
             let label = format!("L{layer:02}.{}.lora", label(product));
+            let upload = |[a, b]: [Vec<f32>; 2]| -> Result<[Buffer; 2]> {
+                let matrix = |values: &[f32]| Buffer::from_slice(gpu, &label, values);
+                Ok([matrix(&a)?, matrix(&b)?])
+            };
             Ok(Some(Thin {
-                a: Buffer::from_slice(gpu, &label, &a)?,
-                b: Buffer::from_slice(gpu, &label, &b)?,
+                many: upload(joint.pack(lora))?,
                 rank: joint.rank,
+                one: upload(joint.pack_one(lora, adapter.scale(), gamma.as_deref()))?,
+                one_rank: joint.one_rank(),
             }))
         };
         let layer = |layer: usize| -> Result<[Option<Thin>; 4]> {
@@ -56,7 +54,7 @@ impl Lora {
         };
         Ok(Self {
             scale: adapter.scale(),
-            layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
+            layers: (0..model.config.layers).map(layer).collect::<Result<_>>()?,
         })
     }
 
@@ -80,7 +78,7 @@ fn label(product: Product) -> &'static str {
 impl Llama {
     /// Adds an adapter's updates to the products from now on.
     pub(crate) fn set_adapter(&mut self, gpu: &Gpu, adapter: &LoraAdapter) -> Result<()> {
-        self.lora = Some(Lora::new(gpu, &self.config, adapter)?);
+        self.lora = Some(Lora::new(gpu, self, adapter)?);
         Ok(())
     }
 
@@ -134,9 +132,11 @@ impl Llama {
         let (mut steps, mut adapter) = (Vec::new(), None);
         if let Some((thin, scale)) = self.thin(layer, product) {
             let (name, shape) = (format!("{name}.lora"), [tokens, linear.columns, thin.rank]);
-            let down = kernels::lora_down::step(gpu, &name, [x, &thin.a, h], shape, scale)?;
+            let [a, b] = &thin.many;
+            let down = kernels::lora_down::step(gpu, &name, [x, a, h], shape, scale)?;
             steps.push(down);
-            adapter = Some(thin.beside(h));
+            let rank = thin.rank;
+            adapter = Some(Adapter { h, b, rank });
         }
         let at = [tokens, position];
         steps.extend(kernels::matmul::steps(
@@ -145,42 +145,52 @@ impl Llama {
         Ok(steps)
     }
 
-    /// The steps of a product of one token, its norm included. An adapted one takes its norm in a step of its
-    /// own: the way down needs it too, and one kernel may not bind so many buffers.
+    /// Shares of the way down that lie behind the vector which a product of one token takes.
+    pub(super) fn shares(&self, gpu: &Gpu, product: Product) -> usize {
+        let config = &self.config;
+        match product {
+            Product::Qkv | Product::GateUp => config.hidden / TILE,
+            Product::O => {
+                kernels::attention_decode::shares(&gpu.class, config.heads, config.kv_heads)
+            }
+            Product::Down => config.feed_forward / (TILE / 2),
+        }
+    }
+
+    /// What the maker of the vector that a product of one token takes leaves behind it, where the product is adapted.
+    pub(super) fn next(&self, layer: usize, product: Product) -> Option<Next<'_>> {
+        let (thin, _) = self.thin(layer, product)?;
+        let rank = product.parts().len() * thin.one_rank;
+        Some(Next {
+            a: &thin.one[0],
+            rank,
+        })
+    }
+
+    /// The steps of a product of one token, its norm included; `next` is the way down of what takes its result.
     pub(super) fn matvec_steps(
         &self,
         gpu: &Gpu,
         layer: usize,
         product: Product,
         x: &Buffer,
-        decode: &Decode,
+        next: Option<Next<'_>>,
         epilogue: Epilogue<'_>,
     ) -> Result<Vec<Step>> {
-        let (linear, norm) = (self.linear(layer, product), self.norm(layer, product));
-        let name = format!("L{layer:02}.{}", label(product));
-        let Some((thin, scale)) = self.thin(layer, product) else {
-            return kernels::matvec::steps(gpu, &name, linear, x, norm, None, epilogue);
-        };
-        let (mut steps, mut input) = (Vec::new(), x);
-        if let Some(Norm { gamma, epsilon }) = norm {
-            input = &decode.normed;
-            let (name, shape) = (format!("{name}.norm"), [1, self.config.hidden]);
-            let norm = kernels::rms_norm::step(gpu, &name, [x, gamma, input], shape, epsilon)?;
-            steps.push(norm);
-        }
-        let (down, h) = (format!("{name}.lora"), &decode.h);
-        let shape = [1, linear.columns, thin.rank];
-        steps.push(kernels::lora_down::step(
+        let own = self.thin(layer, product).map(|(thin, _)| Shared {
+            b: &thin.one[1],
+            rank: thin.one_rank,
+            parts: product.parts().len(),
+            shares: self.shares(gpu, product),
+        });
+        kernels::matvec::steps(
             gpu,
-            &down,
-            [input, &thin.a, h],
-            shape,
-            scale,
-        )?);
-        let adapter = Some(thin.beside(h));
-        steps.extend(kernels::matvec::steps(
-            gpu, &name, linear, input, None, adapter, epilogue,
-        )?);
-        Ok(steps)
+            &format!("L{layer:02}.{}", label(product)),
+            self.linear(layer, product),
+            x,
+            self.norm(layer, product),
+            Updates { own, next },
+            epilogue,
+        )
     }
 }

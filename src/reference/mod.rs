@@ -18,6 +18,7 @@ pub mod gate_backward;
 pub mod gated;
 pub mod lora_down;
 pub mod lora_down_backward;
+pub mod lora_share;
 pub mod matmul;
 pub mod matmul_backward;
 pub mod matvec;

@@ -81,20 +81,6 @@ pub(super) struct Network<'a> {
     pub(super) work: Workspace,
 }
 
-fn outer(sublayer: Sublayer) -> Product {
-    match sublayer {
-        Sublayer::Attn => Product::Qkv,
-        Sublayer::Mlp => Product::GateUp,
-    }
-}
-
-fn inner(sublayer: Sublayer) -> Product {
-    match sublayer {
-        Sublayer::Attn => Product::O,
-        Sublayer::Mlp => Product::Down,
-    }
-}
-
 impl Network<'_> {
     fn linear(&self, layer: usize, product: Product) -> &Linear {
         let layer = &self.model.layers[layer];
@@ -294,7 +280,7 @@ impl Network<'_> {
         let mut steps = vec![norm];
         steps.extend(self.product(
             layer,
-            outer(sublayer),
+            Product::outer(sublayer),
             [&work.normed, &work.h_outer],
             pass,
             epilogue,
@@ -330,7 +316,13 @@ impl Network<'_> {
         steps.extend(self.to_inner(layer, sublayer, &work.x, pass, false)?);
         let y = &work.inner[sublayer as usize];
         let epilogue = Epilogue::Gated { y: &work.x, gate };
-        steps.extend(self.product(layer, inner(sublayer), [y, &work.h_inner], pass, epilogue)?);
+        steps.extend(self.product(
+            layer,
+            Product::inner(sublayer),
+            [y, &work.h_inner],
+            pass,
+            epilogue,
+        )?);
         Ok(steps)
     }
 
@@ -350,13 +342,13 @@ impl Network<'_> {
         let mut steps = self.to_inner(layer, sublayer, saved, pass, true)?;
         steps.extend(self.product_backward(
             layer,
-            inner(sublayer),
+            Product::inner(sublayer),
             [&work.dx, &work.dinner],
             pass,
         )?);
         steps.extend(self.between_backward(layer, sublayer, gate, pass)?);
         if learns {
-            let columns = self.linear(layer, inner(sublayer)).columns;
+            let columns = self.linear(layer, Product::inner(sublayer)).columns;
             let label = format!("L{layer:02}.gate");
             let buffers = [&work.dinner, y, gate];
             // Into the third number of the gate's own.
@@ -369,21 +361,21 @@ impl Network<'_> {
                 1,
             )?);
         }
-        steps.extend(self.down(layer, inner(sublayer), [y, &work.h_inner], pass)?);
+        steps.extend(self.down(layer, Product::inner(sublayer), [y, &work.h_inner], pass)?);
         steps.extend(self.lora_backward(
             layer,
-            inner(sublayer),
+            Product::inner(sublayer),
             [y, &work.h_inner, &work.dx, gate],
             pass,
         )?);
         steps.extend(self.product_backward(
             layer,
-            outer(sublayer),
+            Product::outer(sublayer),
             [&work.douter, &work.dnormed],
             pass,
         )?);
         let buffers = [&work.normed, &work.h_outer, &work.douter, &work.one];
-        steps.extend(self.lora_backward(layer, outer(sublayer), buffers, pass)?);
+        steps.extend(self.lora_backward(layer, Product::outer(sublayer), buffers, pass)?);
         steps.push(kernels::rms_norm_backward::step(
             gpu,
             &format!("L{layer:02}.norm.backward"),

@@ -1,11 +1,11 @@
 use super::{
-    assert_close, attention::heads, epilogues::write_cache, for_cases, numbers, output, read, run,
-    tolerance, upload,
+    assert_close, attention::heads, epilogues::write_cache, for_cases, lora_share::Down, numbers,
+    read, run, tolerance, upload,
 };
 use first_wgpu::gpu::{Buffer, Gpu};
 use first_wgpu::kernels::KvFormat;
 use first_wgpu::kernels::attention::Attention;
-use first_wgpu::kernels::attention_decode;
+use first_wgpu::kernels::attention_decode::{self, shares};
 use first_wgpu::reference::attention::Heads;
 use first_wgpu::reference::attention_decode::attention_decode as reference;
 use proptest::prelude::*;
@@ -21,8 +21,9 @@ pub(crate) fn test(gpu: &Gpu) {
             any::<u64>(),
             any::<bool>(),
             any::<bool>(),
+            any::<bool>(),
         ),
-        |(sizes, position, seed, half, large)| {
+        |(sizes, position, seed, half, large, with_next)| {
             let (query_rows, key_rows) = (
                 sizes.heads * sizes.head_dim,
                 sizes.kv_heads * sizes.head_dim,
@@ -43,7 +44,11 @@ pub(crate) fn test(gpu: &Gpu) {
                 KvFormat::F32 => values.to_vec(),
             };
             let kv = write_cache(gpu, &keys, &values, key_rows, kv_format);
-            let (q, y) = (upload(gpu, &queries), output(gpu, query_rows));
+            let share_rows = query_rows / shares(&gpu.class, sizes.heads, sizes.kv_heads);
+            let down = Down::new(gpu, query_rows, 8, *seed);
+            let y = down.with_room(gpu, &vec![f32::NAN; query_rows], share_rows);
+            let q = upload(gpu, &queries);
+            let next = with_next.then(|| down.next());
             let state =
                 Buffer::from_slice(gpu, "state", &[0, *position as u32, 0, 0]).expect("fits");
             let Heads {
@@ -60,12 +65,15 @@ pub(crate) fn test(gpu: &Gpu) {
                 kv_heads,
                 head_dim,
             };
-            let step = attention_decode::step(gpu, "attention", attention, &state).expect("valid");
-            run(gpu, vec![step]);
+            let step = attention_decode::step(gpu, "attention", attention, &state, next);
+            run(gpu, vec![step.expect("valid")]);
             let found = read(gpu, &y, query_rows);
             let expected = reference(&queries, &round(&keys), &round(&values), *position, *sizes);
             let allowed = tolerance::sum(position + 1) + size * tolerance::TRANSCENDENTAL;
             assert_close("y", &expected, &found, allowed);
+            if *with_next {
+                down.check(gpu, &y, &found, share_rows, tolerance::sum(share_rows));
+            }
         },
     );
 }

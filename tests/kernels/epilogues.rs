@@ -1,8 +1,9 @@
 //! What follows a product, behind both kinds of product; and row orders that mix formats.
 
+use super::lora_share::{Down, Up};
 use super::{Matrix, assert_close, numbers, output, read, run, to_slots, tolerance, upload};
 use first_wgpu::gpu::{Buffer, Gpu, Step};
-use first_wgpu::kernels::{Epilogue, KvFormat, Rope, matmul, matvec};
+use first_wgpu::kernels::{Epilogue, KvFormat, Rope, Updates, matmul, matvec};
 use first_wgpu::reference::{
     gated::gated, matmul::matmul as product, residual::residual, rope::rope, silu_mul::silu_mul,
     store::store,
@@ -13,6 +14,7 @@ use first_wgpu::weights::pack::{Linear, Order};
 const COLUMNS: usize = 96;
 
 pub(crate) fn test(gpu: &Gpu) {
+    adapted(gpu);
     for tokens in [1, 5, 33] {
         plain(gpu, tokens);
         slots(gpu, tokens);
@@ -37,7 +39,15 @@ fn steps(
 ) -> Vec<Step> {
     let (tokens, x) = (x.len() / COLUMNS, upload(gpu, x));
     let steps = match tokens {
-        1 => matvec::steps(gpu, "product", linear, &x, None, None, epilogue),
+        1 => matvec::steps(
+            gpu,
+            "product",
+            linear,
+            &x,
+            None,
+            Updates::default(),
+            epilogue,
+        ),
         _ => matmul::steps(
             gpu,
             "product",
@@ -77,6 +87,87 @@ fn plain(gpu: &Gpu, tokens: usize) {
     ] {
         let found = read(gpu, &found, tokens * rows);
         assert_close(what, &expected, &found, tolerance::sum(COLUMNS));
+    }
+}
+
+/// Products of one token with low-rank updates, of one, two and three parts, and with the way down to the next
+/// update behind what they make.
+fn adapted(gpu: &Gpu) {
+    let x = numbers(21, COLUMNS);
+    let matrix = |rows, seed| Matrix::new(Format::Q4_1, rows, COLUMNS, seed);
+    let allowed = tolerance::sum(COLUMNS) + tolerance::TRANSCENDENTAL;
+    let run_product = |linear: &Linear, up: &Up, next, epilogue| {
+        let own = Some(up.own());
+        let x = up.behind(gpu, &x);
+        let updates = Updates { own, next };
+        let steps = matvec::steps(gpu, "product", linear, &x, None, updates, epilogue);
+        run(gpu, steps.expect("valid"));
+    };
+
+    let (rows, before) = (64, numbers(22, 64));
+    let w = matrix(rows, 23);
+    let linear = Linear::pack(gpu, "o", Order::Plain, &[w.view()]).expect("packs");
+    let up = Up::new(gpu, &linear, [3, 1, 8], 24);
+    let down = Down::new(gpu, rows, 24, 25);
+    let y = down.with_room(gpu, &before, 32);
+    run_product(
+        &linear,
+        &up,
+        Some(down.next()),
+        Epilogue::Residual { y: &y },
+    );
+    let adapted = residual(&product(&w.values, &x, COLUMNS), &up.update(0, 0, rows));
+    let found = read(gpu, &y, rows);
+    assert_close("residual", &residual(&before, &adapted), &found, allowed);
+    down.check(gpu, &y, &found, 32, tolerance::sum(32));
+
+    let rows = 48;
+    let [gate, up_proj] = [26, 27].map(|seed| matrix(rows, seed));
+    let views = [gate.view(), up_proj.view()];
+    let linear = Linear::pack(gpu, "gate+up", Order::Halves, &views).expect("packs");
+    let up = Up::new(gpu, &linear, [5, 2, 4], 28);
+    let down = Down::new(gpu, rows, 4, 29);
+    let y = down.with_room(gpu, &vec![f32::NAN; rows], 16);
+    run_product(&linear, &up, Some(down.next()), Epilogue::SiluMul { y: &y });
+    let part = |w: &Matrix, part: usize| {
+        let update = up.update(part, part * rows, rows);
+        residual(&product(&w.values, &x, COLUMNS), &update)
+    };
+    let found = read(gpu, &y, rows);
+    let expected = silu_mul(&part(&gate, 0), &part(&up_proj, 1));
+    assert_close("silu_mul", &expected, &found, allowed);
+    down.check(gpu, &y, &found, 16, tolerance::sum(16));
+
+    // Parts that end within a tile, and no angles: what is stored is the product.
+    let (query_rows, key_rows, head_dim) = (48, 16, 16);
+    let parts = [(query_rows, 30), (key_rows, 31), (key_rows, 32)];
+    let parts = parts.map(|(rows, seed)| matrix(rows, seed));
+    let views: Vec<_> = parts.iter().map(Matrix::view).collect();
+    let linear = Linear::pack(gpu, "q+k+v", Order::Pairs, &views).expect("packs");
+    let up = Up::new(gpu, &linear, [2, 3, 4], 33);
+    let rotations = Buffer::from_slice(gpu, "rotations", &[[1f32, 0.0]; 8]).expect("fits");
+    let state = Buffer::from_slice(gpu, "state", &[0u32; 4]).expect("fits");
+    let queries = output(gpu, query_rows);
+    let kv = Buffer::zeroed(gpu, "kv", 4 * 32 * 2 * key_rows as u64).expect("fits");
+    let rope = Rope {
+        rotations: &rotations,
+        state: &state,
+        queries: &queries,
+        kv: &kv,
+        kv_format: KvFormat::F32,
+        query_rows,
+        key_rows,
+        head_dim,
+    };
+    run_product(&linear, &up, None, Epilogue::Rope(rope));
+    let cached = read_cache(gpu, &kv, KvFormat::F32, 32, key_rows).swap_remove(0);
+    let found = [read(gpu, &queries, query_rows), cached.0, cached.1];
+    let mut first = 0;
+    for (part, (w, found)) in parts.iter().zip(found).enumerate() {
+        let update = up.update(part, first, found.len());
+        let expected = residual(&product(&w.values, &x, COLUMNS), &update);
+        assert_close("q, k and v", &expected, &found, allowed);
+        first += found.len();
     }
 }
 

@@ -18,6 +18,7 @@ mod gate;
 mod gate_backward;
 mod lora_down;
 mod lora_down_backward;
+mod lora_share;
 mod matmul;
 mod matmul_backward;
 mod matvec;
@@ -65,6 +66,7 @@ fn main() {
         ("gate_backward", gate_backward::test),
         ("lora_down", lora_down::test),
         ("lora_down_backward", lora_down_backward::test),
+        ("lora_share", lora_share::test),
         ("matmul", matmul::test),
         ("matmul_backward", matmul_backward::test),
         ("matvec", matvec::test),

@@ -1,8 +1,7 @@
-use super::{
-    Matrix, assert_close_to, for_cases, numbers, output, pad, read, run, tolerance, upload,
-};
+use super::lora_share::Up;
+use super::{Matrix, assert_close_to, for_cases, numbers, output, read, run, tolerance, upload};
 use first_wgpu::gpu::Gpu;
-use first_wgpu::kernels::{Adapter, Epilogue, matvec};
+use first_wgpu::kernels::{Epilogue, Updates, matvec};
 use first_wgpu::reference::{matvec::matvec as reference, residual::residual, rms_norm::rms_norm};
 use first_wgpu::weights::Format;
 use first_wgpu::weights::pack::{Linear, Order};
@@ -10,8 +9,8 @@ use proptest::prelude::*;
 
 pub(crate) fn test(gpu: &Gpu) {
     for (index, format) in Format::ALL.into_iter().enumerate() {
-        // Of the ranks 8, 16 and 24, each with some formats: a pipeline takes long to make.
-        let some_rank = 8 * (1 + index % 3);
+        // Shares, parts and rank: each with some formats, for a pipeline takes long to make.
+        let sizes_of_up = [[1, 1, 8], [9, 1, 4], [40, 1, 12]][index % 3];
         let rows = prop_oneof![
             Just(1usize),
             31..34usize,
@@ -24,7 +23,7 @@ pub(crate) fn test(gpu: &Gpu) {
             rows,
             1..33usize,
             any::<u64>(),
-            0..3u32,
+            0..4u32,
             prop_oneof![Just(1u64 << 27), Just(100_000)],
         );
         for_cases(16, sizes, |(rows, blocks, seed, with, most_bytes)| {
@@ -36,38 +35,44 @@ pub(crate) fn test(gpu: &Gpu) {
             let (x, gamma) = (numbers(seed ^ 1, columns), numbers(seed ^ 2, columns));
             let y = output(gpu, *rows);
             let gamma_buffer = upload(gpu, &gamma);
-            // Nothing, an adapter, or a norm.
-            let (rank, norm) = (some_rank * usize::from(*with == 1), *with == 2);
-            let (h, b) = (numbers(seed ^ 3, rank), numbers(seed ^ 4, rows * rank));
-            let [h_buffer, b_buffer] = [&h, &pad(&linear, &b)].map(|values| upload(gpu, values));
-            let adapter = (rank > 0).then_some(Adapter {
-                h: &h_buffer,
-                b: &b_buffer,
-                rank,
-            });
+            let (with_up, norm) = (with & 1 == 1, with & 2 == 2);
+            let up = Up::new(gpu, &linear, sizes_of_up, *seed);
             let folded = norm.then_some(matvec::Norm {
                 gamma: &gamma_buffer,
                 epsilon: 1e-5,
             });
+            let updates = Updates {
+                own: with_up.then(|| up.own()),
+                next: None,
+            };
             let steps = matvec::steps(
                 gpu,
                 "product",
                 &linear,
-                &upload(gpu, &x),
+                &up.behind(gpu, &x),
                 folded,
-                adapter,
+                updates,
                 Epilogue::Store { y: &y },
             );
             run(gpu, steps.expect("valid"));
-            let x = if norm { rms_norm(&x, &gamma, 1e-5) } else { x };
             let found = read(gpu, &y, *rows);
-            let mut expected = reference(&matrix.values, &x);
-            if rank > 0 {
-                expected = residual(&expected, &reference(&b, &h));
+            let mut factor = 1.0;
+            let mut normed = x.clone();
+            if norm {
+                let squares: f32 = x.iter().map(|x| x * x).sum();
+                factor = 1.0 / (squares / columns as f32 + 1e-5).sqrt();
+                normed = rms_norm(&x, &gamma, 1e-5);
             }
+            let mut expected = reference(&matrix.values, &normed);
+            if with_up {
+                let update = up.update(0, 0, *rows);
+                let update: Vec<f32> = update.iter().map(|value| factor * value).collect();
+                expected = residual(&expected, &update);
+            }
+            let x = normed;
             // Errors follow the size of the products, not that of a sum that may cancel.
             let size = (columns as f32).sqrt() * x.iter().fold(0.0f32, |size, x| size.max(x.abs()));
-            let allowed = tolerance::sum(columns + rank);
+            let allowed = tolerance::sum(columns + sizes_of_up[0] * sizes_of_up[2]);
             assert_close_to(format.name(), &expected, &found, allowed, size);
         });
     }

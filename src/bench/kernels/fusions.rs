@@ -4,7 +4,7 @@ use super::{Bench, Fusion, sum};
 use crate::error::Result;
 use crate::gpu::{Plan, Step};
 use crate::kernels::matvec::Norm;
-use crate::kernels::{self, Epilogue};
+use crate::kernels::{self, Epilogue, Updates};
 use crate::weights::pack::{Linear, Order};
 
 /// What was fused, and the steps of it in one and apart.
@@ -91,7 +91,15 @@ impl Bench<'_> {
         let linear = Linear::random(self.gpu, "part", Order::Plain, format, shape)?;
         let (x, y) = (self.numbers(linear.columns)?, self.zeros(rows)?);
         let epilogue = Epilogue::Store { y: &y };
-        kernels::matvec::steps(self.gpu, "part", &linear, &x, norm, None, epilogue)
+        kernels::matvec::steps(
+            self.gpu,
+            "part",
+            &linear,
+            &x,
+            norm,
+            Updates::default(),
+            epilogue,
+        )
     }
 
     /// The least that a separate pass over `count` results would cost: it reads and writes each once, and
