@@ -51,7 +51,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let tile = params.first_tile + workgroup.x;
     for (var i = 0u; i < adapter_fours(); i++) {
-        let h = all_sharers(adapter_h(sharer(local), i));
+        let h = spread_h(i, local);
         for (var slot = 0u; slot < SLOTS; slot++) {
             sums[slot] += dot(adapter_b(tile * 32u + slot * LANES + lane, i), h);
         }

@@ -3,7 +3,8 @@
 // the columns of its own part alone; the epilogue's `part` says which that is.
 
 // x [columns / 4, then SHARES * PARTS * RANK_FOURS]
-@group(0) @binding(13) var<storage, read> b: array<vec4<f32>>; // [32 tiles, RANK_FOURS], rows in the order of the tiles
+// B [32 tiles, RANK_FOURS], rows in the order of the tiles
+#import lora_b
 override SHARES: u32;
 override PARTS: u32;
 override RANK_FOURS: u32; // of one part
@@ -12,18 +13,27 @@ fn adapter_fours() -> u32 {
     return PARTS * RANK_FOURS;
 }
 
-// What one sharer adds up of h: `lanes` makes it whole.
-fn adapter_h(sharer: u32, four: u32) -> vec4<f32> {
-    var h = vec4<f32>(0.0);
-    for (var share = sharer; share < SHARES; share += SHARERS) {
-        h += x[params.blocks * 8u + share * PARTS * RANK_FOURS + four];
+// A number of h: every `step`th share of it from `first` on, added up.
+fn adapter_one(index: u32, first: u32, step: u32) -> f32 {
+    var sum = 0.0;
+    for (var share = first; share < SHARES; share += step) {
+        sum += x[params.blocks * 8u + share * PARTS * RANK_FOURS + index / 4u][index % 4u];
     }
-    return h;
+    return sum;
+}
+
+// Four of them.
+fn adapter_four(four: u32, first: u32, step: u32) -> vec4<f32> {
+    var sum = vec4<f32>(0.0);
+    for (var share = first; share < SHARES; share += step) {
+        sum += x[params.blocks * 8u + share * PARTS * RANK_FOURS + four];
+    }
+    return sum;
 }
 
 fn adapter_b(slot: u32, four: u32) -> vec4<f32> {
     if (four / RANK_FOURS != part(slot)) {
         return vec4<f32>(0.0);
     }
-    return b[slot * RANK_FOURS + four % RANK_FOURS];
+    return lora_b(slot * RANK_FOURS + four % RANK_FOURS);
 }

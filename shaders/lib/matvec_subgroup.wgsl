@@ -5,7 +5,6 @@
 const LANES: u32 = 8u;
 const SLOTS: u32 = 4u;
 const SLICES: u32 = 1u;
-const SHARERS: u32 = 8u;
 
 // The prologue's view of x[first..first + 8]; adds the squares of this lane's share of x.
 fn spread(first: u32, lane: u32, squares: ptr<function, f32>) -> array<vec4<f32>, 8> {
@@ -18,13 +17,15 @@ fn spread(first: u32, lane: u32, squares: ptr<function, f32>) -> array<vec4<f32>
     );
 }
 
-// Who adds up which shares of a low-rank update, and what all of them have added up.
-fn sharer(local: vec3<u32>) -> u32 {
-    return local.x;
-}
-
-fn all_sharers(value: vec4<f32>) -> vec4<f32> {
-    return subgroupAdd(value);
+// Four numbers that a low-rank update takes: two lanes add up half of the shares of each.
+fn spread_h(four: u32, local: vec3<u32>) -> vec4<f32> {
+    let own = adapter_one(4u * four + (local.x & 3u), local.x >> 2u, 2u);
+    return vec4<f32>(
+        subgroupBroadcast(own, 0u) + subgroupBroadcast(own, 4u),
+        subgroupBroadcast(own, 1u) + subgroupBroadcast(own, 5u),
+        subgroupBroadcast(own, 2u) + subgroupBroadcast(own, 6u),
+        subgroupBroadcast(own, 3u) + subgroupBroadcast(own, 7u),
+    );
 }
 
 // Makes sums and squares whole; true on invocations that finish rows.

@@ -4,7 +4,6 @@
 const LANES: u32 = 16u;
 const SLOTS: u32 = 2u;
 override SLICES: u32;
-override SHARERS: u32 = SLICES;
 
 var<workgroup> partial: array<vec3<f32>, LANES * SLICES>;
 
@@ -21,13 +20,9 @@ fn spread(first: u32, lane: u32, squares: ptr<function, f32>) -> array<vec4<f32>
     return xs;
 }
 
-// Who adds up which shares of a low-rank update. A slice keeps what it has added up: `combine` adds the products.
-fn sharer(local: vec3<u32>) -> u32 {
-    return local.y;
-}
-
-fn all_sharers(value: vec4<f32>) -> vec4<f32> {
-    return value;
+// A slice's part of four numbers that a low-rank update takes: `combine` adds up what becomes of them.
+fn spread_h(four: u32, local: vec3<u32>) -> vec4<f32> {
+    return adapter_four(four, local.y, SLICES);
 }
 
 // Makes sums and squares whole; true on invocations that finish rows.

@@ -1,8 +1,8 @@
 //! Low-rank updates of matrix products (LoRA): of many tokens, shared by matmul and matmul_backward, and of one, for
 //! matvec and what makes its vectors.
 
-use super::by_class;
 use crate::gpu::{Buffer, Class, Resource, Variant};
+use crate::weights::pack::Words;
 
 /// `B h`, added to a product; backward, `A^T dh`. See `shaders/adapter/lora.wgsl`.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ pub struct Adapter<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Shared<'a> {
     /// B in the order of the tiles, of each row its own part's columns, `[32 tiles, rank]`.
-    pub b: &'a Buffer,
+    pub b: &'a Words,
     /// Of one part, a multiple of 4.
     pub rank: usize,
     /// Matrices that are joined.
@@ -32,7 +32,7 @@ pub struct Shared<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Next<'a> {
     /// A transposed, with alpha / r and the weight of a norm in between in it, `[rows, rank]`.
-    pub a: &'a Buffer,
+    pub a: &'a Words,
     /// Of all parts together, a multiple of 4.
     pub rank: usize,
 }
@@ -50,6 +50,15 @@ pub struct Updates<'a> {
     pub own: Option<Shared<'a>>,
     /// The way down of that which takes what the product makes.
     pub next: Option<Next<'a>>,
+}
+
+/// Which of two modules reads what is kept as weights are.
+fn kept(class: &Class, texture: &'static str, buffer: &'static str) -> &'static str {
+    if class.tuning.textures {
+        texture
+    } else {
+        buffer
+    }
 }
 
 pub(super) fn apply(adapter: Option<Adapter<'_>>, variant: Variant) -> Variant {
@@ -78,14 +87,25 @@ pub(super) fn apply_next(
         return variant.import("next", "next/none");
     };
     assert!(
-        next.rank.is_multiple_of(4) && share_rows <= 128 * if class.one_subgroup() { 4 } else { 1 },
+        next.rank.is_multiple_of(4) && share_rows <= 512,
         "a way down of rank {} and shares of {share_rows} rows",
         next.rank
     );
     variant
-        .import("next", by_class(class, "next/subgroup", "next/workgroup"))
+        .import("next", next_module(class, next.rank))
+        .import(
+            "lora_a",
+            kept(class, "lib/lora_a_texture", "lib/lora_a_buffer"),
+        )
         .set("NEXT_FOURS", next.rank as u32 / 4)
         .set("SHARE_ROWS", share_rows as u32)
+}
+
+fn next_module(class: &Class, rank: usize) -> &'static str {
+    match class.one_subgroup() && rank <= 64 {
+        true => "next/subgroup",
+        false => "next/workgroup",
+    }
 }
 
 impl<'a> Updates<'a> {
@@ -98,6 +118,10 @@ impl<'a> Updates<'a> {
         assert!(own.rank.is_multiple_of(4), "an update of rank {}", own.rank);
         variant
             .import("adapter", "adapter/shares")
+            .import(
+                "lora_b",
+                kept(class, "lib/lora_b_texture", "lib/lora_b_buffer"),
+            )
             .set("SHARES", own.shares as u32)
             .set("PARTS", own.parts as u32)
             .set("RANK_FOURS", own.rank as u32 / 4)
@@ -110,8 +134,8 @@ impl<'a> Updates<'a> {
     }
 
     pub(super) fn bindings(&self) -> impl Iterator<Item = (&'static str, Resource<'a>)> {
-        let own = self.own.map(|own| ("b", own.b.into()));
-        let next = self.next.map(|next| ("a", next.a.into()));
+        let own = self.own.map(|own| ("b", own.b.resource()));
+        let next = self.next.map(|next| ("a", next.a.resource()));
         own.into_iter().chain(next)
     }
 }
@@ -136,7 +160,11 @@ pub(super) fn example_variants() -> [fn(Variant) -> Variant; 2] {
 /// A kernel with the way down to an adapted product behind it.
 pub(super) fn example_next(class: &Class, variant: Variant) -> Variant {
     variant
-        .import("next", by_class(class, "next/subgroup", "next/workgroup"))
+        .import("next", next_module(class, 24))
+        .import(
+            "lora_a",
+            kept(class, "lib/lora_a_texture", "lib/lora_a_buffer"),
+        )
         .set("NEXT_FOURS", 6)
         .set("SHARE_ROWS", 32)
 }
@@ -160,6 +188,10 @@ pub(super) fn example_products(class: &Class, product: &Variant) -> Vec<Variant>
         let shares = variant
             .clone()
             .import("adapter", "adapter/shares")
+            .import(
+                "lora_b",
+                kept(class, "lib/lora_b_texture", "lib/lora_b_buffer"),
+            )
             .set("SHARES", 18)
             .set("PARTS", 3)
             .set("RANK_FOURS", 2);

@@ -71,8 +71,9 @@ pub fn step(
     assert_holds(label, y, rows + behind);
     let variant = variant(&gpu.class, kv_format, heads, kv_heads, head_dim);
     let variant = adapter::apply_next(&gpu.class, next, rows / shares, variant);
-    let mut bindings = vec![("queries", queries), ("kv", kv), ("state", state), ("y", y)];
-    bindings.extend(next.map(|next| ("a", next.a)));
+    let buffers = [("queries", queries), ("kv", kv), ("state", state), ("y", y)];
+    let mut bindings = buffers.map(|(name, buffer)| (name, buffer.into())).to_vec();
+    bindings.extend(next.map(|next| ("a", next.a.resource())));
     let op = op::<Params>(gpu, variant, &bindings)?;
     let step = Step::new(
         label,

@@ -30,7 +30,7 @@ pub fn step(gpu: &Gpu, label: &str, y: &Buffer, rows: usize, next: Next<'_>) -> 
     let shares = rows / SHARE_ROWS;
     assert_holds(label, y, rows + shares * next.rank);
     let variant = adapter::apply_next(&gpu.class, Some(next), SHARE_ROWS, variant(&gpu.class));
-    let op = op::<Params>(gpu, variant, &[("y", y), ("a", next.a)])?;
+    let op = op::<Params>(gpu, variant, &[("y", y.into()), ("a", next.a.resource())])?;
     let params = Params { rows: rows as u32 };
     Ok(Step::new(label, &op, &params, [workgroups(shares), 1, 1])
         .cost(next.bytes(rows), 2 * (rows * next.rank) as u64))

@@ -5,16 +5,17 @@ use super::llama::Llama;
 use crate::adapter::LoraAdapter;
 use crate::adapter::joint::{Joint, Product};
 use crate::error::Result;
-use crate::gpu::{Buffer, Gpu, Step};
+use crate::gpu::{Buffer, Gpu, Step, Texel};
 use crate::kernels::matvec::Norm;
 use crate::kernels::{self, Adapter, Epilogue, Next, Shared, Updates};
-use crate::weights::pack::{Linear, TILE};
+use crate::weights::pack::{Linear, TILE, Words};
+use bytemuck::cast_slice;
 
 /// A product's thin matrices, for many tokens and for one; see [`Joint`].
 struct Thin {
     many: [Buffer; 2],
     rank: usize,
-    one: [Buffer; 2],
+    one: [Words; 2],
     one_rank: usize,
 }
 
@@ -37,14 +38,15 @@ impl Lora {
             let gamma = norm.map(|norm| norm.gamma.read_back::<f32>(gpu, joint.columns));
             let gamma = gamma.transpose()?;
             let label = format!("L{layer:02}.{}.lora", label(product));
-            let upload = |[a, b]: [Vec<f32>; 2]| -> Result<[Buffer; 2]> {
-                let matrix = |values: &[f32]| Buffer::from_slice(gpu, &label, values);
-                Ok([matrix(&a)?, matrix(&b)?])
-            };
+            let many = joint.pack(lora);
+            let many = many.map(|values| Buffer::from_slice(gpu, &label, &values));
+            let one = joint.pack_one(lora, adapter.scale(), gamma.as_deref());
+            let one = one.map(|values| Words::new(gpu, &label, Texel::Four, cast_slice(&values)));
+            let ([a, b], [one_a, one_b]) = (many, one);
             Ok(Some(Thin {
-                many: upload(joint.pack(lora))?,
+                many: [a?, b?],
                 rank: joint.rank,
-                one: upload(joint.pack_one(lora, adapter.scale(), gamma.as_deref()))?,
+                one: [one_a?, one_b?],
                 one_rank: joint.one_rank(),
             }))
         };

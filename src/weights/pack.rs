@@ -59,7 +59,7 @@ pub struct Slice {
     pub bytes: u64,
 }
 
-/// Where the words of weights are kept.
+/// Where the words of weights, and of updates to them, are kept.
 #[derive(Clone, Debug)]
 pub enum Words {
     /// Where most adapters read fastest.
@@ -69,7 +69,8 @@ pub enum Words {
 }
 
 impl Words {
-    fn new(gpu: &Gpu, name: &str, texel: Texel, bytes: &[u8]) -> Result<Self> {
+    /// Uploads `bytes`.
+    pub fn new(gpu: &Gpu, name: &str, texel: Texel, bytes: &[u8]) -> Result<Self> {
         Ok(match gpu.class.tuning.textures {
             true => Self::Texture(Texture::from_bytes(gpu, name, texel, bytes)?),
             false => Self::Buffer(Buffer::from_slice(gpu, name, bytes)?),
