@@ -64,6 +64,40 @@ pub(super) fn modes_agree() {
     }
 }
 
+/// The two paths share no kernel of the adapter: a token that is decoded has the logits of one that is prefilled,
+/// whatever runs before and after it.
+pub(super) fn decode_equals_prefill() {
+    for format in [Format::F32, Format::Q4_1] {
+        let options = TinyOptions {
+            format,
+            ..TinyOptions::default()
+        };
+        let engine = load(&options, AdapterMode::RunTime);
+        let ids = engine.prompt_ids(PROMPT, true).expect("valid");
+        let (prompt, forced) = ids.split_at(ids.len() - 3);
+        for mask in ["", "0.attn,2.mlp", "1", "0,1,3"] {
+            let mask = LayerMask::parse(mask, LAYERS).expect("valid");
+            let mut decoded = Vec::new();
+            let mut keep = |_, logits: &[f32]| {
+                decoded.push(logits.to_vec());
+                Ok(())
+            };
+            let run = engine.forced_logits(prompt, &mask, forced, &mut keep);
+            run.expect("runs");
+            for (step, decoded) in decoded.iter().enumerate() {
+                let ids = &ids[..prompt.len() + step];
+                let mut compare = |_, prefilled: &[f32]| {
+                    let nmse = check::nmse(prefilled, decoded);
+                    assert!(nmse < 1e-10, "{format}, {mask}, step {step}: NMSE {nmse:e}");
+                    Ok(())
+                };
+                let run = engine.forced_logits(ids, &mask, &[], &mut compare);
+                run.expect("runs");
+            }
+        }
+    }
+}
+
 /// What is masked has no dispatch of the adapter either.
 pub(super) fn masked_sublayers_have_no_update() {
     let mut engine = load(&TinyOptions::default(), AdapterMode::RunTime);

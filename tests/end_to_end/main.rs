@@ -47,6 +47,10 @@ fn main() {
         ),
         ("both_ways_to_apply_an_adapter_agree", adapters::modes_agree),
         (
+            "decode_with_an_adapter_equals_prefill",
+            adapters::decode_equals_prefill,
+        ),
+        (
             "masked_sublayers_have_no_update",
             adapters::masked_sublayers_have_no_update,
         ),
