@@ -31,6 +31,17 @@ pub struct Plan {
     pub detail: Detail,
 }
 
+/// What to time.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// `none`, `fixed:7-9`, `even:5`; `plain` for the model without its adapter.
+    pub name: String,
+    /// What is skipped.
+    pub policy: Policy,
+    /// Whether the adapter is applied, where there is one.
+    pub adapted: bool,
+}
+
 /// The result of one bench: a file that later ones can be compared with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -51,7 +62,7 @@ pub struct Report {
 /// What was measured of one mask.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// As it was asked for: `none`, `fixed:7-9`, `even:5`.
+    /// As it was asked for: `none`, `fixed:7-9`, `even:5`, `plain`.
     pub name: String,
     /// What was skipped, in the last repetition.
     pub skipped: String,
@@ -91,33 +102,34 @@ impl Measured {
     }
 }
 
-/// Runs the plan for each named policy. With it come the traced runs of the last repetition.
+/// Runs the plan for each candidate. With it come the traced runs of the last repetition.
 pub fn run(
     engine: &mut Engine,
     plan: &Plan,
-    policies: &[(String, Policy)],
+    candidates: &[Candidate],
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(Report, Vec<Run>)> {
     let mut traces = Vec::new();
-    let mut masks: Vec<Measured> = policies
+    let mut masks: Vec<Measured> = candidates
         .iter()
-        .map(|(name, _)| Measured {
-            name: name.clone(),
+        .map(|candidate| Measured {
+            name: candidate.name.clone(),
             ..Default::default()
         })
         .collect();
     let mut host = vec![(Vec::new(), Vec::new()); masks.len()];
-    let total = ((plan.repetitions + 1) * policies.len()) as u64;
+    let total = ((plan.repetitions + 1) * candidates.len()) as u64;
     let prompt = random_ids(engine, plan.prompt);
     let context = random_ids(engine, plan.depth.max(1));
     for repetition in 0..=plan.repetitions {
-        for (index, (name, policy)) in policies.iter().enumerate() {
+        for (index, candidate) in candidates.iter().enumerate() {
+            engine.model.adapted = candidate.adapted;
             let mut generate = |ids: &[u32], max_tokens: usize, detail| {
                 if max_tokens == 0 || ids.is_empty() {
                     return Ok(None);
                 }
                 engine.reset();
-                let request = request(ids, policy, name, max_tokens, detail);
+                let request = request(ids, candidate, max_tokens, detail);
                 let listener = &mut |_: Event<'_>| ControlFlow::Continue(());
                 engine.generate(&request, listener).map(Some)
             };
@@ -128,7 +140,7 @@ pub fn run(
                 Detail::None => None,
                 detail => generate(&context, answer, detail)?,
             };
-            let done = (repetition * policies.len() + index) as u64 + 1;
+            let done = (repetition * candidates.len() + index) as u64 + 1;
             if progress(done, total).is_break() {
                 return Err(crate::Error::Cancelled);
             }
@@ -166,6 +178,7 @@ pub fn run(
             }
         }
     }
+    engine.model.adapted = true;
     for (measured, (encode, submit)) in masks.iter_mut().zip(host) {
         measured.encode_nanos = quantile(&encode, 0.5).unwrap_or_default();
         measured.submit_nanos = quantile(&submit, 0.5).unwrap_or_default();
@@ -193,12 +206,12 @@ fn describe(measured: &mut Measured, run: &Run) {
     measured.kv_bytes = run.kv_bytes;
 }
 
-fn request(ids: &[u32], policy: &Policy, name: &str, max_tokens: usize, detail: Detail) -> Request {
+fn request(ids: &[u32], candidate: &Candidate, max_tokens: usize, detail: Detail) -> Request {
     Request {
         prompt: String::new(),
         ids: ids.to_vec(),
-        policy: policy.clone(),
-        policy_name: name.to_owned(),
+        policy: candidate.policy.clone(),
+        policy_name: candidate.name.clone(),
         max_tokens,
         sampling: Sampling::default(),
         detail,

@@ -1,6 +1,6 @@
 //! How time grows with length: decode against the context before it, prefill against the prompt.
 
-use super::{median, random_ids, request};
+use super::{Candidate, median, random_ids, request};
 use crate::engine::{Engine, Policy};
 use crate::error::{Error, Result};
 use crate::mask::LayerMask;
@@ -69,14 +69,18 @@ pub fn run(
         decode: empty(&plan.depths),
         prefill: empty(&plan.prompts),
     };
-    let policy = Policy::Fixed(LayerMask::full(engine.model.config.layers));
+    let full = Candidate {
+        name: "none".to_owned(),
+        policy: Policy::Fixed(LayerMask::full(engine.model.config.layers)),
+        adapted: true,
+    };
     let total = ((plan.repetitions + 1) * (plan.depths.len() + plan.prompts.len())) as u64;
     let mut done = 0;
     for repetition in 0..=plan.repetitions {
         let mut generate = |length: usize, max_tokens: usize| {
             let ids = random_ids(engine, length.max(1));
             engine.reset();
-            let request = request(&ids, &policy, "none", max_tokens, Detail::None);
+            let request = request(&ids, &full, max_tokens, Detail::None);
             let run = engine.generate(&request, &mut |_| ControlFlow::Continue(()))?;
             done += 1;
             match progress(done, total) {

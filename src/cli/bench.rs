@@ -7,7 +7,9 @@ use super::options::{
     AdapterOptions, ModelOptions, PolicyOptions, count_bar, follow, load_with, policy_named,
     synthesise,
 };
-use crate::bench::{Measured, Plan, Report, change, mean_and_deviation, median, quantile, run};
+use crate::bench::{
+    Candidate, Measured, Plan, Report, change, mean_and_deviation, median, quantile, run,
+};
 use crate::model::synthetic::Synthetic;
 use crate::trace::{self, Detail};
 use anyhow::Context;
@@ -32,8 +34,8 @@ pub(super) struct Bench {
     /// Repetitions, after one that warms up.
     #[arg(short, long, value_name = "N", default_value_t = 5)]
     repetitions: usize,
-    /// What to compare, first the base: `none`, `routed`, `fixed:7-9,21`, `even:5`, `random:25%`. Several
-    /// are run in turns.
+    /// What to compare, first the base: `none`, `routed`, `fixed:7-9,21`, `even:5`, `random:25%`, or `plain`: the
+    /// model without its adapter. Several are run in turns.
     #[arg(long = "mask", value_name = "MASK", default_value = "none")]
     masks: Vec<String>,
     /// How to print.
@@ -105,11 +107,16 @@ impl Bench {
             longest < most,
             "{longest} tokens do not fit the context of {most}; ask for fewer"
         );
-        let policies = self
-            .masks
-            .iter()
-            .map(|name| Ok((name.clone(), policy_named(name, &self.policy, &mut engine)?)));
-        let policies = policies.collect::<anyhow::Result<Vec<_>>>()?;
+        let candidates = self.masks.iter().map(|name| {
+            let adapted = name != "plain";
+            let mask = if adapted { name } else { "none" };
+            Ok(Candidate {
+                name: name.clone(),
+                policy: policy_named(mask, &self.policy, &mut engine)?,
+                adapted,
+            })
+        });
+        let candidates = candidates.collect::<anyhow::Result<Vec<_>>>()?;
         let plan = Plan {
             prompt: self.prompt,
             answer: self.answer,
@@ -122,7 +129,7 @@ impl Bench {
         };
         let bar = count_bar("measuring");
         let interrupted = super::run::interrupt()?;
-        let (report, traces) = run(&mut engine, &plan, &policies, &mut |done, total| {
+        let (report, traces) = run(&mut engine, &plan, &candidates, &mut |done, total| {
             follow(&bar, &interrupted, done, total)
         })?;
         bar.finish_and_clear();
@@ -173,11 +180,19 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
     );
     println!();
     println!(
-        "| mask | skipped | weights skipped | pp{} tokens/s | tg{} @ {} tokens/s | TPOT p50 / p95 ms | TPOT against first | skip efficiency | encode per token |",
+        "| mask | skipped | weights skipped | pp{} tokens/s | TTFT against first | tg{} @ {} tokens/s | TPOT p50 / p95 ms | TPOT against first | skip efficiency | encode per token |",
         report.prompt, report.answer, report.depth
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     let first = &report.masks[0];
+    let ttft = |measured: &Measured| {
+        let nanos = measured.ttft_nanos.iter();
+        nanos.map(|nanos| *nanos as f64).collect()
+    };
+    let against_first = |measured: &Measured, times: fn(&Measured) -> Vec<f64>| {
+        let others = (!std::ptr::eq(first, measured)).then(|| times(measured));
+        interval(others.and_then(|own| change(&times(first), &own)))
+    };
     for measured in &report.masks {
         let millis = |share| {
             quantile(&measured.token_nanos, share).map_or(f64::NAN, |nanos| nanos as f64 / 1e6)
@@ -185,20 +200,17 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
         let own = std::ptr::eq(first, measured);
         let tpot = median(&measured.tpot_nanos);
         println!(
-            "| {} | {} attn, {} mlp | {:.1} % | {} | {} | {:.1} / {:.1} | {} | {} | {} |",
+            "| {} | {} attn, {} mlp | {:.1} % | {} | {} | {} | {:.1} / {:.1} | {} | {} | {} |",
             measured.name,
             measured.attn_skipped,
             measured.mlp_skipped,
             100.0 * measured.bytes_skipped,
             spread(&prefill_rates(report, measured)),
+            against_first(measured, ttft),
             spread(&decode_rates(measured)),
             millis(0.5),
             millis(0.95),
-            if own {
-                "-".to_owned()
-            } else {
-                interval(change(&first.tpot_nanos, &measured.tpot_nanos))
-            },
+            against_first(measured, |measured| measured.tpot_nanos.clone()),
             measured
                 .skip_efficiency(first)
                 .filter(|_| !own)

@@ -51,6 +51,8 @@ pub struct Llama {
     pub(crate) rotations: Buffer,
     /// An adapter that is applied at run time.
     pub(super) lora: Option<Lora>,
+    /// Whether it is.
+    pub(crate) adapted: bool,
 }
 
 impl Llama {
@@ -108,6 +110,7 @@ impl Llama {
             lm_head,
             rotations,
             lora: None,
+            adapted: true,
         })
     }
 

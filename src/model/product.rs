@@ -114,7 +114,7 @@ impl Llama {
     }
 
     fn thin(&self, layer: usize, product: Product) -> Option<(&Thin, f32)> {
-        let lora = self.lora.as_ref()?;
+        let lora = self.lora.as_ref().filter(|_| self.adapted)?;
         let thin = lora.layers[layer][product as usize].as_ref()?;
         Some((thin, lora.scale))
     }

@@ -1,11 +1,14 @@
 //! LoRA adapters in the engine, both ways in which they are applied.
 
 use super::{LAYERS, PROMPT, fixed, generate, request};
+use first_wgpu::bench::{self, Candidate, Plan};
 use first_wgpu::check;
 use first_wgpu::engine::{AdapterMode, Engine, LoadOptions};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
+use first_wgpu::trace::Detail;
 use first_wgpu::weights::Format;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// A folder in PEFT's format, and what an independent implementation makes of the tiny model with it.
@@ -110,6 +113,24 @@ pub(super) fn masked_sublayers_have_no_update() {
     assert_eq!(full, 2 + 5 * LAYERS as u32 + 2);
     assert_eq!(count(&mut engine, "1.attn"), full - 3);
     assert_eq!(count(&mut engine, "1.mlp,2"), full - 2 - 5);
+    // A bench's `plain` is the model without it.
+    let candidates = ["plain", "none"].map(|name| Candidate {
+        name: name.to_owned(),
+        policy: fixed(""),
+        adapted: name != "plain",
+    });
+    let plan = Plan {
+        prompt: 0,
+        answer: 2,
+        depth: 0,
+        repetitions: 1,
+        detail: Detail::None,
+    };
+    let progress = &mut |_, _| ControlFlow::Continue(());
+    let (report, _) = bench::run(&mut engine, &plan, &candidates, progress).expect("runs");
+    let dispatches: Vec<_> = report.masks.iter().map(|m| m.decode_dispatches).collect();
+    assert_eq!(dispatches, [full - 1, full]);
+    assert_eq!(count(&mut engine, ""), full);
     let mut merged = load(&TinyOptions::default(), AdapterMode::Merged);
     assert_eq!(count(&mut merged, ""), 1 + 5 * LAYERS as u32 + 2);
 }
