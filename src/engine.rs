@@ -228,6 +228,14 @@ impl Engine {
         &self.path
     }
 
+    /// Applies an adapter from now on.
+    pub fn set_adapter(&mut self, adapter: &LoraAdapter) -> Result<()> {
+        self.conversation = None;
+        self.model.set_adapter(&self.gpu, adapter)?;
+        self.decode = self.model.decode_buffers(&self.gpu)?;
+        Ok(())
+    }
+
     /// Puts a router's weights on the GPU; [`Policy::Routed`] needs one.
     pub fn set_router(&mut self, router: &Router) -> Result<()> {
         self.router = Some(prefill::GpuRouter::new(

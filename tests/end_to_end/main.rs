@@ -68,6 +68,7 @@ fn main() {
             "trained_routers_give_each_prompt_its_mask",
             training::trained,
         ),
+        ("the_commands_train_and_serve", training::commands),
         (
             "training_reads_a_text_as_the_engine_does",
             gradients::forward,

@@ -4,9 +4,11 @@ use super::{LAYERS, PROMPT, with_engine};
 use first_wgpu::calibrate::{self, Budget, Unit};
 use first_wgpu::data::Tokens;
 use first_wgpu::mask::{LayerMask, Sublayer};
+use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::router::Granularity;
 use first_wgpu::train;
 use std::ops::ControlFlow;
+use std::process::Command;
 
 /// Routers fitted to a mask each for two prompts give each its own, on the path that the masks make; and a
 /// search finds the mask that costs least.
@@ -54,4 +56,51 @@ pub(super) fn trained() {
             1
         );
     });
+}
+
+/// The commands in the order of the README, each going on from the last, and a run with what they made.
+pub(super) fn commands() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    write_tiny(&path("tiny.gguf"), &TinyOptions::default()).expect("written");
+    for name in ["train.jsonl", "others.jsonl"] {
+        let line = |task: usize| {
+            let text = &PROMPT[task..];
+            format!(
+                "{{\"prompt\": \"{name} {text}\", \"completion\": \"the an on\", \"task\": \"{task}\"}}\n"
+            )
+        };
+        let lines: String = (0..2).map(line).collect();
+        std::fs::write(path(name), lines).expect("written");
+    }
+    let first = |arguments: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_first"))
+            .args(arguments.split_whitespace())
+            .current_dir(folder.path())
+            .env("XDG_CACHE_HOME", folder.path())
+            .output()
+            .expect("starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "first {arguments}: {said}");
+    };
+    let data = "-m tiny.gguf --data train.jsonl --calibration others.jsonl";
+    let run = "--look-at 1 --steps 2 --batch 1 --evaluate 2 --tokens 64";
+    first(&format!("train labels {data} --out labels"));
+    first(&format!(
+        "train routers {data} {run} --begin labels --out routers"
+    ));
+    first(&format!(
+        "train lora {data} {run} --begin routers --out lora"
+    ));
+    first(&format!(
+        "train joint {data} {run} --begin labels --out joint"
+    ));
+    for made in ["lora", "joint"] {
+        for file in ["router_config.json", "adapter_config.json"] {
+            assert!(path(made).join(file).exists(), "{made}/{file}");
+        }
+        first(&format!(
+            "run -m tiny.gguf --router {made} --adapter {made} -n 3 --raw the"
+        ));
+    }
 }

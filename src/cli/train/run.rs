@@ -261,7 +261,7 @@ impl RunArguments {
         drop(trainer);
         if let Some(adapter) = &adapter {
             adapter.save(&self.out, &engine.model.config)?;
-            engine.model.set_adapter(&engine.gpu, adapter)?;
+            engine.set_adapter(adapter)?;
         }
         if let Some(router) = router {
             let points = calibrate(&mut engine, &router, &held_out)?;
