@@ -227,16 +227,13 @@ impl Llama {
         index: usize,
         sublayer: Sublayer,
     ) -> Result<Vec<Step>> {
-        let (layer, config) = (&self.layers[index], &self.config);
+        let config = &self.config;
         let mut steps = Vec::new();
         for chunk in prefill.chunks() {
             let x = chunk.rows(&prefill.x, config.hidden);
             let (tokens, position) = (chunk.tokens, prefill.position + chunk.first);
             let label = |part: &str| format!("L{index:02}.{part}");
-            let gamma = match sublayer {
-                Sublayer::Attn => &layer.input_layernorm,
-                Sublayer::Mlp => &layer.post_attention_layernorm,
-            };
+            let gamma = self.gamma(index, sublayer);
             let norm = label(&format!("{}.norm", sublayer.name()));
             let shape = [tokens, config.hidden];
             steps.push(kernels::rms_norm::step(

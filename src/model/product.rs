@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Step, Texel};
 use crate::kernels::matvec::Norm;
 use crate::kernels::{self, Adapter, Epilogue, Next, Shared, Updates};
+use crate::mask::Sublayer;
 use crate::weights::pack::{Linear, TILE, Words};
 use bytemuck::cast_slice;
 
@@ -89,7 +90,8 @@ impl Llama {
         self.lora.as_ref().map_or(0, Lora::rank).max(1)
     }
 
-    fn linear(&self, layer: usize, product: Product) -> &Linear {
+    /// The matrix of a product.
+    pub(crate) fn linear(&self, layer: usize, product: Product) -> &Linear {
         let layer = &self.layers[layer];
         match product {
             Product::Qkv => &layer.qkv_proj,
@@ -99,16 +101,20 @@ impl Llama {
         }
     }
 
+    /// The weight of the norm that a sublayer begins with.
+    pub(crate) fn gamma(&self, layer: usize, sublayer: Sublayer) -> &Buffer {
+        let layer = &self.layers[layer];
+        match sublayer {
+            Sublayer::Attn => &layer.input_layernorm,
+            Sublayer::Mlp => &layer.post_attention_layernorm,
+        }
+    }
+
     /// The norm of what a product takes from the residual stream.
     fn norm(&self, layer: usize, product: Product) -> Option<Norm<'_>> {
-        let layer = &self.layers[layer];
-        let gamma = match product {
-            Product::Qkv => &layer.input_layernorm,
-            Product::GateUp => &layer.post_attention_layernorm,
-            Product::O | Product::Down => return None,
-        };
-        Some(Norm {
-            gamma,
+        let sublayer = product.sublayer();
+        (product == Product::outer(sublayer)).then(|| Norm {
+            gamma: self.gamma(layer, sublayer),
             epsilon: self.config.rms_norm_epsilon,
         })
     }

@@ -27,7 +27,6 @@ use crate::kernels::silu_mul_backward::SiluMulBackward;
 use crate::kernels::{self, Adapter, Epilogue, KvFormat, Rope};
 use crate::mask::Sublayer;
 use crate::model::llama::Llama;
-use crate::weights::pack::Linear;
 
 /// Where a layer's parameters are among all.
 #[derive(Clone, Debug)]
@@ -82,24 +81,6 @@ pub(super) struct Network<'a> {
 }
 
 impl Network<'_> {
-    fn linear(&self, layer: usize, product: Product) -> &Linear {
-        let layer = &self.model.layers[layer];
-        match product {
-            Product::Qkv => &layer.qkv_proj,
-            Product::O => &layer.o_proj,
-            Product::GateUp => &layer.gate_up_proj,
-            Product::Down => &layer.down_proj,
-        }
-    }
-
-    fn gamma(&self, layer: usize, sublayer: Sublayer) -> &Buffer {
-        let layer = &self.model.layers[layer];
-        match sublayer {
-            Sublayer::Attn => &layer.input_layernorm,
-            Sublayer::Mlp => &layer.post_attention_layernorm,
-        }
-    }
-
     fn joint(&self, layer: usize, product: Product) -> Option<(&JointLora, [usize; 2])> {
         let index = product as usize;
         if self.bare {
@@ -143,7 +124,7 @@ impl Network<'_> {
             .map(|(joint, [_, b])| (self.parameters.value(b), joint.layout.rank));
         let adapter = b.as_ref().map(|(b, rank)| Adapter { h, b, rank: *rank });
         let label = format!("L{layer:02}.{product:?}");
-        let linear = self.linear(layer, product);
+        let linear = self.model.linear(layer, product);
         steps.extend(kernels::matmul::steps(
             self.gpu,
             &label,
@@ -166,7 +147,7 @@ impl Network<'_> {
     ) -> Result<Vec<Step>> {
         let (gpu, dh) = (self.gpu, &self.work.dh);
         let label = format!("L{layer:02}.{product:?}.backward");
-        let linear = self.linear(layer, product);
+        let linear = self.model.linear(layer, product);
         let Some((joint, [a, b])) = self.joint(layer, product) else {
             return kernels::matmul_backward::steps(
                 gpu,
@@ -268,7 +249,7 @@ impl Network<'_> {
         let norm = kernels::rms_norm::step(
             gpu,
             &format!("L{layer:02}.norm"),
-            [x, self.gamma(layer, sublayer), &work.normed],
+            [x, self.model.gamma(layer, sublayer), &work.normed],
             [pass.tokens, config.hidden],
             config.rms_norm_epsilon,
         )?;
@@ -348,7 +329,7 @@ impl Network<'_> {
         )?);
         steps.extend(self.between_backward(layer, sublayer, gate, pass)?);
         if learns {
-            let columns = self.linear(layer, Product::inner(sublayer)).columns;
+            let columns = self.model.linear(layer, Product::inner(sublayer)).columns;
             let label = format!("L{layer:02}.gate");
             let buffers = [&work.dinner, y, gate];
             // Into the third number of the gate's own.
@@ -379,7 +360,12 @@ impl Network<'_> {
         steps.push(kernels::rms_norm_backward::step(
             gpu,
             &format!("L{layer:02}.norm.backward"),
-            [saved, self.gamma(layer, sublayer), &work.dnormed, &work.dx],
+            [
+                saved,
+                self.model.gamma(layer, sublayer),
+                &work.dnormed,
+                &work.dx,
+            ],
             [pass.tokens, config.hidden],
             config.rms_norm_epsilon,
         )?);

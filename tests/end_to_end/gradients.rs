@@ -5,9 +5,10 @@ use super::{LAYERS, PROMPT, random_router, with_engine};
 use first_wgpu::adapter::{Lora, LoraAdapter, Target};
 use first_wgpu::calibrate;
 use first_wgpu::data::Tokens;
-use first_wgpu::engine::Engine;
+use first_wgpu::engine::{Engine, LoadOptions};
 use first_wgpu::kernels::gate::Gating;
 use first_wgpu::mask::LayerMask;
+use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::router::{Granularity, PrefillReading, Router};
 use first_wgpu::train::checkpoint::Checkpoint;
 use first_wgpu::train::run::{Beginning, Event, Keeping, Tasks, run};
@@ -330,4 +331,57 @@ pub(super) fn resumed() {
         assert_eq!(untimed(&whole), untimed(&parts));
         assert_eq!(untimed(&whole).len(), 1 + 6 + 2);
     });
+}
+
+/// A device that is lost in the middle of a run is an error that says so; the last checkpoint is whole, and another
+/// device goes on from it to the same end.
+pub(super) fn a_lost_device_loses_no_checkpoint() {
+    let load = || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let model = folder.path().join("tiny.gguf");
+        write_tiny(&model, &TinyOptions::default()).expect("written");
+        let options = LoadOptions {
+            model,
+            ..Default::default()
+        };
+        Engine::load(&options, &mut |_, _| ()).expect("loads")
+    };
+    let go = |engine: &Engine, folder: &std::path::Path, lost_after: u32| {
+        let tasks = Tasks::from([("a".to_owned(), vec![text(engine)])]);
+        let keeping = Keeping {
+            folder,
+            command: "test",
+            checkpoint: 1,
+            evaluate: 0,
+        };
+        let beginning = Beginning::default();
+        let mut listener = |event: Event<'_>| {
+            if matches!(event, Event::Step(line) if line.step == lost_after) {
+                engine.gpu.lose();
+            }
+            ControlFlow::Continue(())
+        };
+        let texts = [&tasks, &tasks];
+        run(
+            engine,
+            &run_options(),
+            texts,
+            beginning,
+            keeping,
+            &mut listener,
+        )
+        .map(|_| ())
+    };
+    let [whole, parts] = [(), ()].map(|()| tempfile::tempdir().expect("a folder"));
+    let kept = |folder: &tempfile::TempDir| {
+        let found = Checkpoint::load(folder.path()).expect("reads");
+        found.expect("was written")
+    };
+    let engine = load();
+    go(&engine, whole.path(), 0).expect("runs");
+    let error = go(&engine, parts.path(), 3).expect_err("the device is gone");
+    assert!(error.to_string().contains("the GPU was lost"), "{error}");
+    assert!(kept(&parts) != kept(&whole), "it stopped on the way");
+    go(&load(), parts.path(), 0).expect("goes on");
+    assert!(kept(&parts) == kept(&whole), "the same end");
 }

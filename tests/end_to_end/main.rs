@@ -80,6 +80,10 @@ fn main() {
         ("gradients_are_slopes_of_the_loss", gradients::slopes),
         ("a_student_learns_from_its_teacher", gradients::distilled),
         ("a_run_goes_on_bit_for_bit", gradients::resumed),
+        (
+            "a_lost_device_loses_no_checkpoint",
+            gradients::a_lost_device_loses_no_checkpoint,
+        ),
     ];
     // Without an adapter these are listed as ignored, never as passed.
     let reason = if Gpu::list().is_empty() {

@@ -9,6 +9,7 @@ use first_viewer::palette::Palette;
 use first_viewer::panels::{PANELS, State, View};
 use first_viewer::session::Session;
 use first_viewer::worker::Setup;
+use first_wgpu::{pull, shipped};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,9 +22,12 @@ struct Arguments {
     /// A GGUF file; without it, SmolLM2-135M-Instruct, fetched on first use.
     #[arg(short, long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// A router folder.
+    /// A router folder; without it and `--adapter`, those that come with the default model.
     #[arg(long, value_name = "DIR")]
     router: Option<PathBuf>,
+    /// A LoRA adapter: a folder in PEFT's format.
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// Adapter by index or part of its name (see `first devices`).
     #[arg(long, value_name = "ADAPTER")]
     device: Option<String>,
@@ -69,11 +73,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         return write(&session, &arguments, path);
     }
     let (selected, other) = runs(&session, &arguments)?;
-    let setup = (!arguments.no_model).then(|| Setup {
-        model: arguments.model.clone(),
-        router: arguments.router.clone(),
-        device: arguments.device.clone(),
-    });
+    let setup = match arguments.no_model {
+        true => None,
+        false => Some(setup(&arguments)?),
+    };
     let options = eframe::NativeOptions {
         viewport: egui::ViewportBuilder::default().with_inner_size([1240.0, 800.0]),
         // Nothing here has gradients; on a software adapter it costs milliseconds a frame.
@@ -94,6 +97,22 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     eframe::run_native("first-wgpu", options, create).map_err(|error| {
         anyhow::anyhow!("no window could be opened ({error}); on a machine without a display use `--export FILE`")
     })
+}
+
+/// What to load: what came with the program for the default model, unless something else is asked for.
+fn setup(arguments: &Arguments) -> anyhow::Result<Setup> {
+    let mut setup = Setup {
+        model: arguments.model.clone(),
+        router: arguments.router.clone(),
+        adapter: arguments.adapter.clone(),
+        device: arguments.device.clone(),
+        cache: pull::cache_folder().ok(),
+    };
+    if setup.model.is_none() && setup.router.is_none() && setup.adapter.is_none() {
+        let shipped = shipped::for_default_model()?;
+        (setup.router, setup.adapter) = (shipped.router, shipped.adapter);
+    }
+    Ok(setup)
 }
 
 /// Which run is looked at, and which it is compared with.

@@ -22,8 +22,12 @@ pub struct Setup {
     pub model: Option<PathBuf>,
     /// A router folder.
     pub router: Option<PathBuf>,
+    /// A folder with a LoRA adapter.
+    pub adapter: Option<PathBuf>,
     /// Adapter by index or part of its name.
     pub device: Option<String>,
+    /// Where tuned kernels and compiled pipelines are kept, if they are.
+    pub cache: Option<PathBuf>,
 }
 
 /// Something the worker has finished.

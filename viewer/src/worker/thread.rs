@@ -213,6 +213,8 @@ impl Thread {
         };
         let options = LoadOptions {
             device: setup.device.clone(),
+            adapter: setup.adapter.clone(),
+            cache: setup.cache.clone(),
             model,
             ..Default::default()
         };
