@@ -31,6 +31,7 @@ fn skipped_bits(mask: &LayerMask) -> Vec<u64> {
     bits
 }
 
+/// [`LayerMask::distance`], of millions of pairs.
 fn distance(a: &[u64], b: &[u64]) -> f64 {
     let (mut both, mut any) = (0, 0);
     for index in 0..a.len().max(b.len()) {
@@ -42,11 +43,6 @@ fn distance(a: &[u64], b: &[u64]) -> f64 {
         0 => 0.0,
         _ => 1.0 - f64::from(both) / f64::from(any),
     }
-}
-
-/// Jaccard distance of what two masks skip: 0 for the same sublayers, 1 for none in common.
-pub fn jaccard(a: &LayerMask, b: &LayerMask) -> f64 {
-    distance(&skipped_bits(a), &skipped_bits(b))
 }
 
 /// Mean Jaccard distances between tags, and within each.
@@ -178,12 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn jaccard_counts_sublayers() {
-        let mask = |text| LayerMask::parse(text, 30).expect("a mask");
-        assert_eq!(jaccard(&mask("3"), &mask("3")), 0.0);
-        assert_eq!(jaccard(&mask("3"), &mask("4")), 1.0);
-        assert_eq!(jaccard(&mask("3"), &mask("3.attn")), 0.5);
-        assert_eq!(jaccard(&mask(""), &mask("")), 0.0);
+    fn distances_are_those_of_masks() {
+        let masks = ["", "3", "4", "3.attn", "1-3,7.mlp"]
+            .map(|text| LayerMask::parse(text, 40).expect("valid"));
+        for (a, b) in masks.iter().flat_map(|a| masks.iter().map(move |b| (a, b))) {
+            assert_eq!(distance(&skipped_bits(a), &skipped_bits(b)), a.distance(b));
+        }
     }
 
     #[test]

@@ -1,12 +1,10 @@
 //! The log of a training: JSON lines that grow while it runs. `docs/training-log.md` describes it.
 
+use first_wgpu::train::log::VERSION;
 use first_wgpu::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-
-/// The version of the format that this build reads.
-pub const VERSION: u32 = 1;
 
 /// Logs grow for days; anything longer than this is something else.
 const MOST_BYTES: u64 = 256 << 20;

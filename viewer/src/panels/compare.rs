@@ -6,7 +6,7 @@ use super::{Action, Controls, LEFT, NO_RUN, View, engine_button, millis, shade, 
 use crate::figure::{Figure, Table, area};
 use crate::plot::Plot;
 use crate::session::Agreement;
-use crate::stats::{common_prefix, difference, jaccard, mean};
+use crate::stats::{common_prefix, difference, mean};
 use eframe::egui::{self, Ui, pos2};
 use first_wgpu::trace::Run;
 
@@ -63,7 +63,7 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
     };
     let masks = format!(
         "Jaccard distance of the masks {:.2}, derived",
-        jaccard(&a.mask, &b.mask)
+        a.mask.distance(&b.mask)
     );
     let tpot_change = format!("mean {:+.2} ms ± {:.2}, measured", change.mean, change.half);
     let ttft = (b.ttft_nanos as f64 - a.ttft_nanos as f64) / 1e6;
