@@ -1,4 +1,4 @@
-//! `y = epilogue(W prologue(x))` for one vector: decode. See `shaders/matvec.wgsl`.
+//! `y = epilogue(W prologue(x) + B h)` for one vector: decode. See `shaders/matvec.wgsl`.
 
 use super::{Epilogue, Updates, op, weight_bindings, with_weights, workgroups};
 use crate::error::Result;
