@@ -2,7 +2,7 @@
 //
 //   x     [columns]        the vector, residual stream or activation, f32
 //   W     [rows, columns]  packed in tiles of 32 rows by `weights`
-//   h, B                   the low-rank update of `adapter`, where there is one
+//   h, B                   the low-rank update, where there is one; shares of h lie behind x: see `update`
 //   A                      of the update that y goes to, where there is one: see `next`
 //
 // A workgroup owns one tile. Rows go to lanes, so that a dot product needs no reduction over lanes;
@@ -21,7 +21,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>; // [columns / 4]
 #import weights
 #import prologue
-#import adapter
+#import update
 #import next
 #import epilogue
 #import lanes
@@ -50,12 +50,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
     }
     let tile = params.first_tile + workgroup.x;
-    for (var i = 0u; i < adapter_fours(); i++) {
-        let h = spread_h(i, local);
-        for (var slot = 0u; slot < SLOTS; slot++) {
-            sums[slot] += dot(adapter_b(tile * 32u + slot * LANES + lane, i), h);
-        }
-    }
+    update(&sums, tile, local);
     if (combine(&sums, &squares, local)) {
         let factor = prologue_factor(squares, params.blocks * 32u);
         for (var slot = 0u; slot < SLOTS / 2u; slot++) {

@@ -109,6 +109,17 @@ pub fn run(
     candidates: &[Candidate],
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(Report, Vec<Run>)> {
+    let result = take_turns(engine, plan, candidates, progress);
+    engine.model.adapted = true;
+    result
+}
+
+fn take_turns(
+    engine: &mut Engine,
+    plan: &Plan,
+    candidates: &[Candidate],
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(Report, Vec<Run>)> {
     let mut traces = Vec::new();
     let mut masks: Vec<Measured> = candidates
         .iter()
@@ -178,7 +189,6 @@ pub fn run(
             }
         }
     }
-    engine.model.adapted = true;
     for (measured, (encode, submit)) in masks.iter_mut().zip(host) {
         measured.encode_nanos = quantile(&encode, 0.5).unwrap_or_default();
         measured.submit_nanos = quantile(&submit, 0.5).unwrap_or_default();

@@ -51,7 +51,7 @@ pub struct LoadOptions {
 /// How a LoRA adapter is applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum AdapterMode {
-    /// Beside the weights, whenever they are used: a few more dispatches a layer.
+    /// Beside the weights, whenever they are used: a prompt takes four dispatches more a layer, an answer none.
     #[default]
     RunTime,
     /// Added to the weights once, which are then stored as f32: no more dispatches, more bytes.
@@ -203,10 +203,10 @@ impl Engine {
     ) -> Result<Self> {
         let gpu = Gpu::open_with(options.device.as_deref(), options.cache.as_deref())?;
         let mut model = Llama::load(&gpu, source, config, progress)?;
-        if let Some(adapter) = adapter {
-            model.set_adapter(&gpu, adapter)?;
-        }
-        let decode = model.decode_buffers(&gpu)?;
+        let decode = match adapter {
+            Some(adapter) => model.set_adapter(&gpu, adapter)?,
+            None => model.decode_buffers(&gpu)?,
+        };
         let summary = summary(&model, &options.model);
         let path = options.model.clone();
         Ok(Self {
@@ -231,8 +231,7 @@ impl Engine {
     /// Applies an adapter from now on.
     pub fn set_adapter(&mut self, adapter: &LoraAdapter) -> Result<()> {
         self.conversation = None;
-        self.model.set_adapter(&self.gpu, adapter)?;
-        self.decode = self.model.decode_buffers(&self.gpu)?;
+        self.decode = self.model.set_adapter(&self.gpu, adapter)?;
         Ok(())
     }
 

@@ -20,7 +20,11 @@ fn every_kernel_has_its_four_files() {
     let epilogues = names("shaders/epilogue", "wgsl", &[]);
     assert_eq!(
         shaders,
-        names("src/kernels", "rs", &["mod", "adapter", "epilogue"]),
+        names(
+            "src/kernels",
+            "rs",
+            &["mod", "adapter", "epilogue", "update"]
+        ),
         "host sides"
     );
     let both: BTreeSet<_> = shaders.union(&epilogues).cloned().collect();

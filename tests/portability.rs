@@ -42,6 +42,16 @@ fn every_variant_stays_within_the_default_limits() {
             "{}: {storage} buffers",
             variant.name()
         );
+        let textures = reflection
+            .bindings
+            .iter()
+            .filter(|binding| matches!(binding.kind, reflect::BindingKind::Texture(_)))
+            .count();
+        assert!(
+            textures <= limits.max_storage_textures_per_shader_stage as usize,
+            "{}: {textures} textures",
+            variant.name()
+        );
     }
 }
 

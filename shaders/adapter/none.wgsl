@@ -8,14 +8,6 @@ fn adapter_h(token: u32, four: u32) -> vec4<f32> {
     return vec4<f32>(0.0);
 }
 
-fn adapter_one(index: u32, first: u32, step: u32) -> f32 {
-    return 0.0;
-}
-
-fn adapter_four(four: u32, first: u32, step: u32) -> vec4<f32> {
-    return vec4<f32>(0.0);
-}
-
 fn adapter_b(slot: u32, four: u32) -> vec4<f32> {
     return vec4<f32>(0.0);
 }

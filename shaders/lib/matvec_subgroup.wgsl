@@ -17,17 +17,6 @@ fn spread(first: u32, lane: u32, squares: ptr<function, f32>) -> array<vec4<f32>
     );
 }
 
-// Four numbers that a low-rank update takes: two lanes add up half of the shares of each.
-fn spread_h(four: u32, local: vec3<u32>) -> vec4<f32> {
-    let own = adapter_one(4u * four + (local.x & 3u), local.x >> 2u, 2u);
-    return vec4<f32>(
-        subgroupBroadcast(own, 0u) + subgroupBroadcast(own, 4u),
-        subgroupBroadcast(own, 1u) + subgroupBroadcast(own, 5u),
-        subgroupBroadcast(own, 2u) + subgroupBroadcast(own, 6u),
-        subgroupBroadcast(own, 3u) + subgroupBroadcast(own, 7u),
-    );
-}
-
 // Makes sums and squares whole; true on invocations that finish rows.
 fn combine(sums: ptr<function, array<f32, SLOTS>>, squares: ptr<function, f32>, local: vec3<u32>) -> bool {
     *squares = subgroupAdd(*squares);

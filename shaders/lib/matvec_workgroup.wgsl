@@ -20,11 +20,6 @@ fn spread(first: u32, lane: u32, squares: ptr<function, f32>) -> array<vec4<f32>
     return xs;
 }
 
-// A slice's part of four numbers that a low-rank update takes: `combine` adds up what becomes of them.
-fn spread_h(four: u32, local: vec3<u32>) -> vec4<f32> {
-    return adapter_four(four, local.y, SLICES);
-}
-
 // Makes sums and squares whole; true on invocations that finish rows.
 fn combine(sums: ptr<function, array<f32, SLOTS>>, squares: ptr<function, f32>, local: vec3<u32>) -> bool {
     partial[local.y * LANES + local.x] = vec3<f32>((*sums)[0], (*sums)[1], *squares);

@@ -3,7 +3,8 @@
 //!
 //! The product of joint matrices `W` has one thin matrix on each side, both `[.., rank]` so that one kernel serves
 //! them: `A` transposed, `[columns, rank]`, in which each part has columns of its own, and `B`, `[slots, rank]`, rows in
-//! the order of the tiles, in which each row has values in its own part's columns alone.
+//! the order of the tiles, in which each row has values in its own part's columns alone. For
+//! one token, whose time is that of what is read, `B` is kept without its zeros: [`Joint::pack_one`].
 
 use super::{Lora, Target};
 use crate::mask::Sublayer;

@@ -107,8 +107,13 @@ impl Bench {
             longest < most,
             "{longest} tokens do not fit the context of {most}; ask for fewer"
         );
+        let beside = self.adapter.is_beside();
         let candidates = self.masks.iter().map(|name| {
             let adapted = name != "plain";
+            anyhow::ensure!(
+                adapted || beside,
+                "`plain` leaves out an adapter that is applied at run time; give one with `--adapter DIR`"
+            );
             let mask = if adapted { name } else { "none" };
             Ok(Candidate {
                 name: name.clone(),

@@ -84,6 +84,13 @@ pub(super) struct AdapterOptions {
     adapter_mode: AdapterMode,
 }
 
+impl AdapterOptions {
+    /// Whether an adapter is applied beside the weights.
+    pub(super) fn is_beside(&self) -> bool {
+        self.adapter.is_some() && self.adapter_mode == AdapterMode::RunTime
+    }
+}
+
 /// Fetches the default model with a progress bar, if it is not there yet.
 pub(super) fn fetch() -> Result<PathBuf> {
     let bar = byte_bar("fetching the default model");

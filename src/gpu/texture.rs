@@ -4,7 +4,7 @@ use super::device::{Counters, Gpu};
 use crate::error::Result;
 
 /// Bytes of a row: 2048 texels of four words, or 8192 of one. Index `i` lies at `(i % texels, i / texels)`,
-/// as `shaders/lib/quants_texture.wgsl` and `scales_texture.wgsl` read it.
+/// as the `*_texture.wgsl` of `shaders/lib` read it.
 const ROW: usize = 32_768;
 
 /// What a texel holds.

@@ -1,8 +1,8 @@
 //! Attention of one new token over the cache. See `shaders/attention_decode.wgsl`.
 
-use super::adapter::{self, Next};
 use super::attention::{Attention, compose};
-use super::{KvFormat, assert_holds, by_class, op, workgroups};
+use super::update::with_next;
+use super::{KvFormat, Next, assert_holds, by_class, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 
@@ -70,7 +70,7 @@ pub fn step(
     let behind = next.map_or(0, |next| shares * next.rank);
     assert_holds(label, y, rows + behind);
     let variant = variant(&gpu.class, kv_format, heads, kv_heads, head_dim);
-    let variant = adapter::apply_next(&gpu.class, next, rows / shares, variant);
+    let variant = with_next(&gpu.class, next, rows / shares, variant);
     let buffers = [("queries", queries), ("kv", kv), ("state", state), ("y", y)];
     let mut bindings = buffers.map(|(name, buffer)| (name, buffer.into())).to_vec();
     bindings.extend(next.map(|next| ("a", next.a.resource())));
@@ -81,8 +81,6 @@ pub fn step(
         &Params { position: 0 },
         [workgroups(shares), 1, 1],
     );
-    Ok(match next {
-        Some(next) => step.cost(next.bytes(rows), 2 * (rows * next.rank) as u64),
-        None => step,
-    })
+    let (bytes, flops) = next.map_or((0, 0), |next| next.cost(rows));
+    Ok(step.cost(bytes, flops))
 }

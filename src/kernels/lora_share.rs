@@ -1,7 +1,7 @@
 //! The way down to the first adapted product of a token. See `shaders/lora_share.wgsl`.
 
-use super::adapter::{self, Next};
-use super::{assert_holds, op, workgroups};
+use super::update::with_next;
+use super::{Next, assert_holds, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 
@@ -29,9 +29,9 @@ pub fn step(gpu: &Gpu, label: &str, y: &Buffer, rows: usize, next: Next<'_>) -> 
     );
     let shares = rows / SHARE_ROWS;
     assert_holds(label, y, rows + shares * next.rank);
-    let variant = adapter::apply_next(&gpu.class, Some(next), SHARE_ROWS, variant(&gpu.class));
+    let variant = with_next(&gpu.class, Some(next), SHARE_ROWS, variant(&gpu.class));
     let op = op::<Params>(gpu, variant, &[("y", y.into()), ("a", next.a.resource())])?;
     let params = Params { rows: rows as u32 };
-    Ok(Step::new(label, &op, &params, [workgroups(shares), 1, 1])
-        .cost(next.bytes(rows), 2 * (rows * next.rank) as u64))
+    let (bytes, flops) = next.cost(rows);
+    Ok(Step::new(label, &op, &params, [workgroups(shares), 1, 1]).cost(bytes, flops))
 }

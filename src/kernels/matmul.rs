@@ -1,5 +1,6 @@
 //! `Y = epilogue(X W^T)` for many tokens: prefill. See `shaders/matmul.wgsl`.
 
+use super::update::with_next;
 use super::{Adapter, Epilogue, adapter, op, weight_bindings, with_weights, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
@@ -55,7 +56,7 @@ pub fn steps(
         bindings.extend(adapter::bindings(adapter));
         bindings.extend(epilogue.bindings());
         let variant = adapter::apply(adapter, variant(&gpu.class, slice.format));
-        let variant = variant.import("next", "next/none");
+        let variant = with_next(&gpu.class, None, 0, variant);
         let op = op::<Params>(gpu, epilogue.apply(variant, linear), &bindings)?;
         let params = Params {
             blocks: linear.columns as u32 / 32,

@@ -55,18 +55,13 @@ pub fn steps(
     updates: Updates<'_>,
     epilogue: Epilogue<'_>,
 ) -> Result<Vec<Step>> {
-    let behind = updates
-        .own
-        .map_or(0, |own| own.shares * own.parts * own.rank);
-    super::assert_holds(label, x, linear.columns + behind);
+    super::assert_holds(label, x, linear.columns + updates.behind());
     let share_rows = epilogue.tile_rows();
-    if let (Some(next), Some(y)) = (updates.next, epilogue.vector()) {
-        let tiles = linear.slots() / TILE;
-        assert_eq!(
-            linear.rows,
-            tiles * TILE,
-            "{label}: a way down behind tiles with padding"
-        );
+    if let Some(next) = updates.next {
+        let (y, tiles) = (epilogue.vector(), linear.slots() / TILE);
+        let y = y.unwrap_or_else(|| panic!("{label}: {epilogue:?} makes no vector"));
+        // A share is of all rows of a tile: a padded one would add what no invocation wrote.
+        assert_eq!(linear.rows, tiles * TILE, "{label}: rows in whole tiles");
         super::assert_holds(label, y, tiles * (share_rows + next.rank));
     }
     let step = |slice: &crate::weights::pack::Slice| {
@@ -85,12 +80,10 @@ pub fn steps(
             tokens: 1,
         };
         let rows = slice.tiles.len() * TILE;
-        Ok(
-            Step::new(label, &op, &params, [workgroups(slice.tiles.len()), 1, 1]).cost(
-                slice.bytes + updates.bytes(rows, share_rows * slice.tiles.len()),
-                2 * (rows * linear.columns) as u64,
-            ),
-        )
+        let (bytes, flops) = updates.cost(rows, share_rows * slice.tiles.len());
+        let flops = flops + 2 * (rows * linear.columns) as u64;
+        let size = [workgroups(slice.tiles.len()), 1, 1];
+        Ok(Step::new(label, &op, &params, size).cost(slice.bytes + bytes, flops))
     };
     linear.slices.iter().map(step).collect()
 }

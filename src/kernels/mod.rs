@@ -33,9 +33,11 @@ pub mod router_weights_backward;
 pub mod sample;
 pub mod silu_mul_backward;
 pub mod softmax;
+pub mod update;
 
-pub use adapter::{Adapter, Next, Shared, Updates};
+pub use adapter::Adapter;
 pub use epilogue::{Epilogue, Rope};
+pub use update::{Next, Update, Updates};
 
 use crate::gpu::{Buffer, Class, Gpu, Resource, Variant};
 use crate::weights::Format;
@@ -128,21 +130,22 @@ pub fn all_variants() -> Vec<Variant> {
             variants.push(embed::variant(&class, format));
             for adapter in adapter::example_variants() {
                 for epilogue in epilogue::example_variants() {
-                    variants.push(epilogue(adapter(matmul::variant(&class, format))));
+                    let product = epilogue(adapter(matmul::variant(&class, format)));
+                    variants.push(update::with_next(&class, None, 32, product));
                 }
                 variants.push(adapter(matmul_backward::variant(&class, format)));
             }
             for epilogue in epilogue::example_variants() {
                 for epsilon in [None, Some(1e-5)] {
                     let product = epilogue(matvec::variant(&class, format, epsilon));
-                    variants.extend(adapter::example_products(&class, &product));
+                    variants.extend(update::example_products(&class, &product));
                 }
             }
         }
         for kv in [KvFormat::F32, KvFormat::F16] {
             variants.push(attention::variant(&class, kv, 9, 3, 64));
             let attention = attention_decode::variant(&class, kv, 9, 3, 64);
-            variants.extend(adapter::example_vectors(&class, &attention));
+            variants.extend(update::example_vectors(&class, &attention));
             variants.push(attention_backward::variant(&class, kv, 9, 3, 64));
             variants.push(attention_keys_backward::variant(&class, kv, 9, 3, 64));
         }
@@ -156,13 +159,14 @@ pub fn all_variants() -> Vec<Variant> {
             gate_backward::variant(&class),
             lora_down::variant(&class),
             lora_down_backward::variant(&class),
-            adapter::example_next(&class, lora_share::variant(&class)),
             rms_norm_backward::variant(&class, 1e-5),
             rope_backward::variant(576, 192, 64),
             router_score_backward::variant(&class, 1e-5),
             router_weights_backward::variant(),
             silu_mul_backward::variant(1536),
         ]);
+        let share = update::example_vectors(&class, &lora_share::variant(&class));
+        variants.extend(share.into_iter().skip(1));
         variants.push(rms_norm::variant(&class, 1e-5));
         variants.push(router_score::variant(&class, Some(1e-5)));
         let alone = ["argmax", "cross_entropy"];

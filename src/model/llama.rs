@@ -140,11 +140,8 @@ impl Llama {
 
     /// Buffers for one token.
     pub fn decode_buffers(&self, gpu: &Gpu) -> Result<Decode> {
-        Decode::new(gpu, &self.config, |product| {
-            let ranks = (0..self.config.layers).filter_map(|layer| self.next(layer, product));
-            let rank = ranks.map(|next| next.rank).max().unwrap_or(0);
-            rank * self.shares(gpu, product)
-        })
+        let behind = |product| self.behind(gpu, product);
+        Decode::new(gpu, &self.config, behind)
     }
 
     fn rope<'a>(

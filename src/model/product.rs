@@ -1,13 +1,14 @@
 //! The four matrix products of a layer, for many tokens and for one, each with its low-rank update where the
 //! model has an adapter.
 
+use super::buffers::Decode;
 use super::llama::Llama;
 use crate::adapter::LoraAdapter;
 use crate::adapter::joint::{Joint, Product};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Step, Texel};
 use crate::kernels::matvec::Norm;
-use crate::kernels::{self, Adapter, Epilogue, Next, Shared, Updates};
+use crate::kernels::{self, Adapter, Epilogue, Next, Update, Updates};
 use crate::mask::Sublayer;
 use crate::weights::pack::{Linear, TILE, Words};
 use bytemuck::cast_slice;
@@ -18,6 +19,15 @@ struct Thin {
     rank: usize,
     one: [Words; 2],
     one_rank: usize,
+}
+
+impl Thin {
+    fn next(&self, product: Product) -> Next<'_> {
+        Next {
+            a: &self.one[0],
+            rank: product.parts().len() * self.one_rank,
+        }
+    }
 }
 
 /// An adapter on the GPU.
@@ -79,10 +89,16 @@ fn label(product: Product) -> &'static str {
 }
 
 impl Llama {
-    /// Adds an adapter's updates to the products from now on.
-    pub(crate) fn set_adapter(&mut self, gpu: &Gpu, adapter: &LoraAdapter) -> Result<()> {
-        self.lora = Some(Lora::new(gpu, self, adapter)?);
-        Ok(())
+    /// Adds an adapter's updates to the products from now on, and gives the buffers that a token then needs. An error
+    /// leaves everything as it was.
+    pub(crate) fn set_adapter(&mut self, gpu: &Gpu, adapter: &LoraAdapter) -> Result<Decode> {
+        let lora = Lora::new(gpu, self, adapter)?;
+        let before = self.lora.replace(lora);
+        let decode = self.decode_buffers(gpu);
+        if decode.is_err() {
+            self.lora = before;
+        }
+        decode
     }
 
     /// The most numbers that a token has on the way down of a low-rank update, at least one.
@@ -117,6 +133,14 @@ impl Llama {
             gamma: self.gamma(layer, sublayer),
             epsilon: self.config.rms_norm_epsilon,
         })
+    }
+
+    /// How many numbers the vector that a product of one token takes needs behind it.
+    pub(super) fn behind(&self, gpu: &Gpu, product: Product) -> usize {
+        let layers = self.lora.iter().flat_map(|lora| &lora.layers);
+        let thin = layers.filter_map(|products| products[product as usize].as_ref());
+        let ranks = thin.map(|thin| thin.next(product).rank);
+        ranks.max().unwrap_or(0) * self.shares(gpu, product)
     }
 
     fn thin(&self, layer: usize, product: Product) -> Option<(&Thin, f32)> {
@@ -154,7 +178,7 @@ impl Llama {
     }
 
     /// Shares of the way down that lie behind the vector which a product of one token takes.
-    pub(super) fn shares(&self, gpu: &Gpu, product: Product) -> usize {
+    fn shares(&self, gpu: &Gpu, product: Product) -> usize {
         let config = &self.config;
         match product {
             Product::Qkv | Product::GateUp => config.hidden / TILE,
@@ -167,12 +191,8 @@ impl Llama {
 
     /// What the maker of the vector that a product of one token takes leaves behind it, where the product is adapted.
     pub(super) fn next(&self, layer: usize, product: Product) -> Option<Next<'_>> {
-        let (thin, _) = self.thin(layer, product)?;
-        let rank = product.parts().len() * thin.one_rank;
-        Some(Next {
-            a: &thin.one[0],
-            rank,
-        })
+        self.thin(layer, product)
+            .map(|(thin, _)| thin.next(product))
     }
 
     /// The steps of a product of one token, its norm included; `next` is the way down of what takes its result.
@@ -185,7 +205,7 @@ impl Llama {
         next: Option<Next<'_>>,
         epilogue: Epilogue<'_>,
     ) -> Result<Vec<Step>> {
-        let own = self.thin(layer, product).map(|(thin, _)| Shared {
+        let own = self.thin(layer, product).map(|(thin, _)| Update {
             b: &thin.one[1],
             rank: thin.one_rank,
             parts: product.parts().len(),

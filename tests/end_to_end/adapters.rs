@@ -1,12 +1,14 @@
 //! LoRA adapters in the engine, both ways in which they are applied.
 
-use super::{LAYERS, PROMPT, fixed, generate, request};
+use super::{LAYERS, PROMPT, fixed, generate, gradients, request};
+use first_wgpu::adapter::Target;
 use first_wgpu::bench::{self, Candidate, Plan};
 use first_wgpu::check;
 use first_wgpu::engine::{AdapterMode, Engine, LoadOptions};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::trace::Detail;
+use first_wgpu::train::trainer::LoraOptions;
 use first_wgpu::weights::Format;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -68,35 +70,54 @@ pub(super) fn modes_agree() {
 }
 
 /// The two paths share no kernel of the adapter: a token that is decoded has the logits of one that is prefilled,
-/// whatever runs before and after it.
+/// whatever runs before and after it, with adapters of some matrices and of a rank that is summed in another way, put
+/// one in the place of the other.
 pub(super) fn decode_equals_prefill() {
     for format in [Format::F32, Format::Q4_1] {
         let options = TinyOptions {
             format,
             ..TinyOptions::default()
         };
-        let engine = load(&options, AdapterMode::RunTime);
-        let ids = engine.prompt_ids(PROMPT, true).expect("valid");
-        let (prompt, forced) = ids.split_at(ids.len() - 3);
-        for mask in ["", "0.attn,2.mlp", "1", "0,1,3"] {
-            let mask = LayerMask::parse(mask, LAYERS).expect("valid");
-            let mut decoded = Vec::new();
-            let mut keep = |_, logits: &[f32]| {
-                decoded.push(logits.to_vec());
+        let mut engine = load(&options, AdapterMode::RunTime);
+        same_logits(&engine);
+        for (rank, targets) in [
+            (3, &[Target::QProj, Target::DownProj][..]),
+            (20, &Target::ALL),
+            (4, &[Target::OProj, Target::UpProj]),
+        ] {
+            let options = LoraOptions {
+                rank,
+                alpha: rank as f32,
+                targets: targets.to_vec(),
+            };
+            let adapter = gradients::adapter(&engine, &options, 0.2);
+            engine.set_adapter(&adapter).expect("fits");
+            same_logits(&engine);
+        }
+    }
+}
+
+fn same_logits(engine: &Engine) {
+    let ids = engine.prompt_ids(PROMPT, true).expect("valid");
+    let (prompt, forced) = ids.split_at(ids.len() - 3);
+    for mask in ["", "0.attn,2.mlp", "1", "0,1,3"] {
+        let mask = LayerMask::parse(mask, LAYERS).expect("valid");
+        let mut decoded = Vec::new();
+        let mut keep = |_, logits: &[f32]| {
+            decoded.push(logits.to_vec());
+            Ok(())
+        };
+        let run = engine.forced_logits(prompt, &mask, forced, &mut keep);
+        run.expect("runs");
+        for (step, decoded) in decoded.iter().enumerate() {
+            let ids = &ids[..prompt.len() + step];
+            let mut compare = |_, prefilled: &[f32]| {
+                let nmse = check::nmse(prefilled, decoded);
+                assert!(nmse < 1e-10, "mask {mask}, step {step}: NMSE {nmse:e}");
                 Ok(())
             };
-            let run = engine.forced_logits(prompt, &mask, forced, &mut keep);
+            let run = engine.forced_logits(ids, &mask, &[], &mut compare);
             run.expect("runs");
-            for (step, decoded) in decoded.iter().enumerate() {
-                let ids = &ids[..prompt.len() + step];
-                let mut compare = |_, prefilled: &[f32]| {
-                    let nmse = check::nmse(prefilled, decoded);
-                    assert!(nmse < 1e-10, "{format}, {mask}, step {step}: NMSE {nmse:e}");
-                    Ok(())
-                };
-                let run = engine.forced_logits(ids, &mask, &[], &mut compare);
-                run.expect("runs");
-            }
         }
     }
 }

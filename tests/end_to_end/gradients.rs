@@ -50,14 +50,15 @@ fn numbers(seed: u64, count: usize, size: f32) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-fn adapter(engine: &Engine, size: f32) -> LoraAdapter {
+/// An adapter of random numbers.
+pub(super) fn adapter(engine: &Engine, options: &LoraOptions, size: f32) -> LoraAdapter {
     let config = &engine.model.config;
-    let LoraOptions {
+    let &LoraOptions {
         rank,
         alpha,
-        targets,
-    } = lora_options();
-    LoraAdapter::new("tiny", config, rank, alpha, &targets, |layer, target| {
+        ref targets,
+    } = options;
+    LoraAdapter::new("tiny", config, rank, alpha, targets, |layer, target| {
         let [rows, columns] = target.shape(config);
         let seed = (layer * 16 + target as usize) as u64;
         Lora {
@@ -78,7 +79,7 @@ fn router() -> Router {
 
 fn trainer(engine: &Engine) -> Trainer<'_> {
     let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1).expect("fits");
-    let (router, adapter) = (router(), adapter(engine, 0.2));
+    let (router, adapter) = (router(), adapter(engine, &lora_options(), 0.2));
     trainer
         .begin_with(Some(&router), Some(&adapter))
         .expect("fits");
@@ -107,7 +108,7 @@ pub(super) fn forward() {
         assert_eq!(trainer.router().expect("reads").weights, router().weights);
         assert_eq!(
             trainer.adapter("tiny").expect("reads"),
-            adapter(engine, 0.2)
+            adapter(engine, &lora_options(), 0.2)
         );
     });
 }
@@ -146,7 +147,7 @@ pub(super) fn slopes() {
             let error = (found / squares - 1.0).abs();
             assert!(error < 5e-3, "{what}: slope {found}, gradient {squares}");
         };
-        let first = adapter(engine, 0.2);
+        let first = adapter(engine, &lora_options(), 0.2);
         for index in 0..2 * LAYERS {
             let own = &weights[64 * index..][..64];
             slope(format!("router {index}"), square(own), &|size| {
@@ -210,7 +211,7 @@ pub(super) fn distilled() {
                 .and_then(|trainer| trainer.distil(share))
                 .expect("fits");
             // `B` of zeros changes nothing, but has gradients.
-            let mut adapter = adapter(engine, 0.2);
+            let mut adapter = adapter(engine, &lora_options(), 0.2);
             if size == 0.0 {
                 let first = adapter;
                 adapter = LoraAdapter::new(

@@ -106,7 +106,9 @@ fn adapted(gpu: &Gpu) {
 
     let (rows, before) = (64, numbers(22, 64));
     let w = matrix(rows, 23);
-    let linear = Linear::pack(gpu, "o", Order::Plain, &[w.view()]).expect("packs");
+    // A tile to a binding: shares are counted through all of them.
+    let linear = Linear::pack_within(gpu, "o", Order::Plain, &[w.view()], 2_000).expect("packs");
+    assert!(linear.slices.len() > 1);
     let up = Up::new(gpu, &linear, [3, 1, 8], 24);
     let down = Down::new(gpu, rows, 24, 25);
     let y = down.with_room(gpu, &before, 32);

@@ -1,6 +1,6 @@
 use super::{assert_close_to, for_cases, numbers, read, run, tolerance, upload};
 use first_wgpu::gpu::{Buffer, Gpu, Texel};
-use first_wgpu::kernels::{Next, Shared, lora_share};
+use first_wgpu::kernels::{Next, Update, lora_share};
 use first_wgpu::reference::lora_down::lora_down;
 use first_wgpu::reference::lora_share::lora_share as reference;
 use first_wgpu::reference::matmul::matmul;
@@ -103,9 +103,9 @@ impl Up {
         }
     }
 
-    pub(crate) fn own(&self) -> Shared<'_> {
+    pub(crate) fn own(&self) -> Update<'_> {
         let [shares, parts, rank] = self.sizes;
-        Shared {
+        Update {
             b: &self.words,
             rank,
             parts,
