@@ -72,4 +72,18 @@ mod tests {
         unpack(&ROUTERS, &into).expect("writes again");
         assert_eq!(RouterFile::load(&into).expect("loads"), file);
     }
+
+    #[test]
+    fn what_ships_is_whole_and_small() {
+        let own = ADAPTERS.get_dir(NAME).expect("something ships");
+        let bytes: usize = own.files().map(|file| file.contents().len()).sum();
+        assert!(bytes < 10_000_000, "{bytes} bytes");
+        let into = tempfile::tempdir().expect("a temporary folder");
+        let shipped = unpack(own, into.path()).expect("writes");
+        assert!(shipped.router.is_some() && shipped.adapter.is_some());
+        RouterFile::load(into.path()).expect("loads");
+        let about = std::fs::read_to_string(into.path().join("router_config.json"));
+        assert!(!about.expect("is there").contains(" /"), "names a folder");
+        assert!(into.path().join("README.md").exists(), "no model card");
+    }
 }

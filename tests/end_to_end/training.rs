@@ -62,7 +62,7 @@ pub(super) fn trained() {
 pub(super) fn commands() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name);
-    write_tiny(&path("tiny.gguf"), &TinyOptions::default()).expect("written");
+    write_tiny(path("tiny.gguf"), &TinyOptions::default()).expect("written");
     for name in ["train.jsonl", "others.jsonl"] {
         let line = |task: usize| {
             let text = &PROMPT[task..];

@@ -13,7 +13,7 @@ use crate::train::schedule::{Gates, RunOptions};
 use crate::train::{by_task, calibration};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
@@ -196,7 +196,7 @@ impl RunArguments {
         let (router, adapter) = self.beginning(&engine, options)?;
         let train = tasks(&engine, &train, self.tokens, usize::MAX)?;
         let held_out = tasks(&engine, &held_out, self.tokens, self.look_at)?;
-        let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+        let command = command_line(std::env::args().skip(1));
         let keeping = Keeping {
             folder: &self.out,
             command: &command,
@@ -401,5 +401,28 @@ impl Lora {
             mask => mask.to_owned(),
         });
         self.run.run(&RunOptions { mask, ..options })
+    }
+}
+
+/// The command for others to read: of paths their last part alone, since router files are given away.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let shown = |argument: String| {
+        let path = Path::new(&argument);
+        let name = path.file_name().filter(|_| path.exists());
+        name.map_or(argument.clone(), |name| name.to_string_lossy().into_owned())
+    };
+    arguments.map(shown).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_names_no_folders() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let arguments = ["train", "--data", &file.to_string_lossy(), "a/b"].map(str::to_owned);
+        let shown = command_line(arguments.into_iter());
+        assert_eq!(shown, "train --data Cargo.toml a/b");
     }
 }
