@@ -73,7 +73,8 @@ pub(super) fn print(run: &Run) {
         line += &format!(" of {:.2} MiB for all layers", mib(run.kv_bytes_full));
     }
     eprintln!("{line}");
-    eprintln!("adapter   {} ({})", run.adapter.name, run.adapter.backend);
+    eprintln!("model     {}", run.model.name);
+    eprintln!("GPU       {} ({})", run.adapter.name, run.adapter.backend);
 }
 
 fn skipped(run: &Run) -> String {
