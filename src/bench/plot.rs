@@ -161,11 +161,13 @@ pub fn svg(charts: &[Chart<'_>]) -> String {
         for (index, series) in chart.series.iter().enumerate() {
             let at = |point: &(f64, f64)| format!("{:.1},{:.1}", x(point.0), y(point.1));
             let path: Vec<String> = series.points.iter().map(at).collect();
-            put(format_args!(
-                "<polyline class=\"data\" stroke=\"{}\" points=\"{}\"/>",
-                COLOURS[index % COLOURS.len()],
-                path.join(" ")
-            ));
+            if path.len() > 1 {
+                put(format_args!(
+                    "<polyline class=\"data\" stroke=\"{}\" points=\"{}\"/>",
+                    COLOURS[index % COLOURS.len()],
+                    path.join(" ")
+                ));
+            }
             for point in &series.points {
                 put(format_args!("{}", mark(index, x(point.0), y(point.1))));
             }
@@ -178,7 +180,7 @@ pub fn svg(charts: &[Chart<'_>]) -> String {
                     mark(index, at, row),
                     at + 8.0,
                     row + 4.0,
-                    escaped(series.name)
+                    escaped(&shortened(series.name))
                 ));
             }
         }
@@ -186,6 +188,15 @@ pub fn svg(charts: &[Chart<'_>]) -> String {
     }
     out.push_str("</svg>\n");
     out
+}
+
+/// A name that fits a column of the legend.
+fn shortened(name: &str) -> String {
+    const MOST: usize = 24;
+    match name.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
 }
 
 /// A name that may hold anything, as text of the picture.
@@ -212,6 +223,24 @@ mod tests {
             [number(0.0), number(0.2), number(1000.0)],
             ["0", "0.2", "1000"]
         );
+    }
+
+    #[test]
+    fn one_point_is_no_line_and_long_names_are_cut() {
+        let series = |name, points| Series { name, points };
+        let chart = Chart {
+            title: "loss",
+            x_label: "share",
+            series: vec![
+                series("fixed:5.attn,10.attn,14.attn,26-27.attn", vec![(4.0, 2.0)]),
+                series("none", Vec::new()),
+            ],
+            line: None,
+            from_zero: false,
+        };
+        let drawn = svg(&[chart]);
+        assert!(!drawn.contains("<polyline"));
+        assert!(drawn.contains(">fixed:5.attn,10.attn,14.…<"), "{drawn}");
     }
 
     #[test]
