@@ -11,11 +11,12 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>; // [count / 4]
 @group(0) @binding(20) var<storage, read_write> y: array<vec4<f32>>; // [count / 4]
+override LANES: u32 = 64u;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let first = workgroup.x * 1024u + lane;
-    for (var i = first; i < min(first + 1024u, params.fours); i += 64u) {
+    for (var i = first; i < min(first + 1024u, params.fours); i += LANES) {
         y[i] = x[i];
     }
 }

@@ -17,8 +17,9 @@ struct Params {
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
 #import weights
 @group(0) @binding(20) var<storage, read_write> x: array<vec4<f32>>; // [tokens, H / 4]
+override LANES: u32 = 8u;
 
-@compute @workgroup_size(8)
+@compute @workgroup_size(LANES)
 fn main(@builtin(global_invocation_id) invocation: vec3<u32>, @builtin(workgroup_id) workgroup: vec3<u32>) {
     let block = invocation.x;
     let token = workgroup.y;

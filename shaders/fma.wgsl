@@ -14,20 +14,21 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>; // [count / 4]
 @group(0) @binding(20) var<storage, read_write> y: array<vec4<f32>>; // [count / 4]
+override LANES: u32 = 64u;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let first = workgroup.x * 512u + lane;
+    let first = workgroup.x * 8u * LANES + lane;
     let a = vec4<f32>(params.a);
     let b = vec4<f32>(params.b);
     var y0 = x[first];
-    var y1 = x[first + 64u];
-    var y2 = x[first + 128u];
-    var y3 = x[first + 192u];
-    var y4 = x[first + 256u];
-    var y5 = x[first + 320u];
-    var y6 = x[first + 384u];
-    var y7 = x[first + 448u];
+    var y1 = x[first + LANES];
+    var y2 = x[first + 2u * LANES];
+    var y3 = x[first + 3u * LANES];
+    var y4 = x[first + 4u * LANES];
+    var y5 = x[first + 5u * LANES];
+    var y6 = x[first + 6u * LANES];
+    var y7 = x[first + 7u * LANES];
     for (var turn = 0u; turn < params.turns; turn++) {
         y0 = fma(a, y0, b);
         y1 = fma(a, y1, b);
@@ -39,11 +40,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         y7 = fma(a, y7, b);
     }
     y[first] = y0;
-    y[first + 64u] = y1;
-    y[first + 128u] = y2;
-    y[first + 192u] = y3;
-    y[first + 256u] = y4;
-    y[first + 320u] = y5;
-    y[first + 384u] = y6;
-    y[first + 448u] = y7;
+    y[first + LANES] = y1;
+    y[first + 2u * LANES] = y2;
+    y[first + 3u * LANES] = y3;
+    y[first + 4u * LANES] = y4;
+    y[first + 5u * LANES] = y5;
+    y[first + 6u * LANES] = y6;
+    y[first + 7u * LANES] = y7;
 }

@@ -276,6 +276,12 @@ pub fn change(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
     interval(&ratios)
 }
 
+/// Median of the relative changes of `b` over `a`, paired by repetition: what one slow turn does not move.
+pub fn median_change(a: &[f64], b: &[f64]) -> Option<f64> {
+    let ratios: Vec<f64> = a.iter().zip(b).map(|(a, b)| b / a - 1.0).collect();
+    median(&ratios)
+}
+
 /// Mean difference `b - a` of pairs, and half the width of its 95 % confidence interval.
 pub fn paired_difference(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| b - a).collect();
@@ -311,6 +317,8 @@ mod tests {
         let (mean, half) = change(&[1.0, 2.0], &[1.5, 3.0]).expect("two pairs");
         assert!((mean - 0.5).abs() < 1e-12 && half.abs() < 1e-12);
         assert_eq!(change(&[1.0], &[2.0]), None);
+        let median = median_change(&[1.0, 2.0, 4.0], &[1.5, 1.0, 4.0]);
+        assert_eq!(median, Some(0.0));
     }
 
     #[test]

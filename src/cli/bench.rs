@@ -8,7 +8,8 @@ use super::options::{
     synthesise,
 };
 use crate::bench::{
-    Candidate, Measured, Plan, Report, change, mean_and_deviation, median, quantile, run,
+    Candidate, Measured, Plan, Report, change, mean_and_deviation, median, median_change, quantile,
+    run,
 };
 use crate::model::synthetic::Synthetic;
 use crate::trace::{self, Detail};
@@ -196,7 +197,10 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
     };
     let against_first = |measured: &Measured, times: fn(&Measured) -> Vec<f64>| {
         let others = (!std::ptr::eq(first, measured)).then(|| times(measured));
-        interval(others.and_then(|own| change(&times(first), &own)))
+        let [base, own] = [times(first), others.unwrap_or_default()];
+        let median = median_change(&base, &own);
+        let median = median.map(|median| format!(" (median {:+.1} %)", 100.0 * median));
+        interval(change(&base, &own)) + &median.unwrap_or_default()
     };
     for measured in &report.masks {
         let millis = |share| {

@@ -4,9 +4,9 @@ use super::{LAYERS, PROMPT, fixed, generate, gradients, request};
 use first_wgpu::adapter::Target;
 use first_wgpu::bench::{self, Candidate, Plan};
 use first_wgpu::check;
-use first_wgpu::engine::{AdapterMode, Engine, LoadOptions};
+use first_wgpu::engine::{AdapterMode, Engine};
 use first_wgpu::mask::LayerMask;
-use first_wgpu::model::tiny::{TinyOptions, write_tiny};
+use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::trace::Detail;
 use first_wgpu::train::trainer::LoraOptions;
 use first_wgpu::weights::Format;
@@ -18,17 +18,8 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/lora")
 }
 
-fn load(options: &TinyOptions, adapter_mode: AdapterMode) -> Engine {
-    let model = tempfile::tempdir().expect("a temporary folder");
-    let model = model.path().join("tiny.gguf");
-    write_tiny(&model, options).expect("written");
-    let options = LoadOptions {
-        model,
-        adapter: Some(folder()),
-        adapter_mode,
-        ..LoadOptions::default()
-    };
-    Engine::load(&options, &mut |_, _| ()).expect("the adapter fits")
+fn load(options: &TinyOptions, mode: AdapterMode) -> Engine {
+    super::load(options, Some((folder(), mode)))
 }
 
 /// Residual streams, logits and greedy tokens, of prefill and decode, of whole and masked models.

@@ -1,14 +1,14 @@
 //! Training end to end on the tiny model: its forward pass is the engine's, its gradients are slopes of its loss, and a
 //! run that was broken off goes on bit for bit.
 
-use super::{LAYERS, PROMPT, random_router, with_engine};
+use super::{LAYERS, PROMPT, load, random_router, with_engine};
 use first_wgpu::adapter::{Lora, LoraAdapter, Target};
 use first_wgpu::calibrate;
 use first_wgpu::data::Tokens;
-use first_wgpu::engine::{Engine, LoadOptions};
+use first_wgpu::engine::Engine;
 use first_wgpu::kernels::gate::Gating;
 use first_wgpu::mask::LayerMask;
-use first_wgpu::model::tiny::{TinyOptions, write_tiny};
+use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::router::{Granularity, PrefillReading, Router};
 use first_wgpu::train::checkpoint::Checkpoint;
 use first_wgpu::train::run::{Beginning, Event, Keeping, Tasks, run};
@@ -337,16 +337,7 @@ pub(super) fn resumed() {
 /// A device that is lost in the middle of a run is an error that says so; the last checkpoint is whole, and another
 /// device goes on from it to the same end.
 pub(super) fn a_lost_device_loses_no_checkpoint() {
-    let load = || {
-        let folder = tempfile::tempdir().expect("a folder");
-        let model = folder.path().join("tiny.gguf");
-        write_tiny(&model, &TinyOptions::default()).expect("written");
-        let options = LoadOptions {
-            model,
-            ..Default::default()
-        };
-        Engine::load(&options, &mut |_, _| ()).expect("loads")
-    };
+    let load = || load(&TinyOptions::default(), None);
     let go = |engine: &Engine, folder: &std::path::Path, lost_after: u32| {
         let tasks = Tasks::from([("a".to_owned(), vec![text(engine)])]);
         let keeping = Keeping {

@@ -1,7 +1,7 @@
 //! Every policy and mask end to end on a generated model, on whatever adapter this machine has.
 
 use first_wgpu::check;
-use first_wgpu::engine::{Engine, Event, LoadOptions, Policy, Request};
+use first_wgpu::engine::{AdapterMode, Engine, Event, LoadOptions, Policy, Request};
 use first_wgpu::gpu::Gpu;
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
@@ -11,6 +11,7 @@ use first_wgpu::trace::{Detail, Run, Sampling};
 use libtest_mimic::{Arguments, Trial};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 
 mod adapters;
@@ -105,19 +106,25 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), tests.iter().map(trial).collect()).exit();
 }
 
+/// The tiny model on a device of its own, with an adapter's folder applied in one of the ways.
+fn load(tiny: &TinyOptions, adapter: Option<(PathBuf, AdapterMode)>) -> Engine {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("tiny.gguf");
+    write_tiny(&model, tiny).expect("written");
+    let (adapter, adapter_mode) = adapter.unzip();
+    let options = LoadOptions {
+        model,
+        adapter,
+        adapter_mode: adapter_mode.unwrap_or_default(),
+        ..Default::default()
+    };
+    Engine::load(&options, &mut |_, _| ()).expect("the tiny model loads")
+}
+
 /// One engine for all tests: a device compiles its pipelines once.
 fn with_engine<T>(test: impl FnOnce(&mut Engine) -> T) -> T {
     static ENGINE: OnceLock<Mutex<Engine>> = OnceLock::new();
-    let engine = ENGINE.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let model = folder.path().join("tiny.gguf");
-        write_tiny(&model, &TinyOptions::default()).expect("written");
-        let options = LoadOptions {
-            model,
-            ..Default::default()
-        };
-        Mutex::new(Engine::load(&options, &mut |_, _| ()).expect("the tiny model loads"))
-    });
+    let engine = ENGINE.get_or_init(|| Mutex::new(load(&TinyOptions::default(), None)));
     let mut engine = engine
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
