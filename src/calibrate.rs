@@ -7,6 +7,8 @@ use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Sublayer};
+use crate::trace::ModelSummary;
+use std::ops::ControlFlow;
 
 /// What may be skipped on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub struct Influence {
 }
 
 /// Hears of work done, of how much, and may stop it.
-pub type Progress<'a> = dyn FnMut(u64, u64) -> std::ops::ControlFlow<()> + 'a;
+pub type Progress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 
 /// Mean cross-entropy of the answers' tokens under a mask, in nats: first over the tokens of an answer,
 /// then over the answers.
@@ -70,26 +72,61 @@ pub fn loss(engine: &Engine, examples: &[Tokens], mask: &LayerMask) -> Result<f6
     Ok(sum / examples.len() as f64)
 }
 
-/// The loss of the full model and the influence of each unit.
-pub fn influences(
-    engine: &Engine,
-    examples: &[Tokens],
-    units: &[Unit],
-    progress: &mut Progress<'_>,
-) -> Result<(f64, Vec<Influence>)> {
-    let full = LayerMask::full(engine.model.config.layers);
-    let base = loss(engine, examples, &full)?;
-    let mut influences = Vec::new();
-    for (index, unit) in units.iter().enumerate() {
-        let loss_change = loss(engine, examples, &unit.skipped_from(&full))? - base;
-        influences.push(Influence {
-            unit: *unit,
-            loss_change,
-        });
-        if progress(index as u64 + 1, units.len() as u64).is_break() {
-            return Err(Error::Cancelled);
+/// Measures [`loss`] of some examples, and counts how often.
+pub struct Meter<'a, 'p> {
+    engine: &'a Engine,
+    examples: &'a [Tokens],
+    done: u64,
+    total: u64,
+    progress: &'a mut Progress<'p>,
+}
+
+impl<'a, 'p> Meter<'a, 'p> {
+    /// A meter that is asked about `total` times.
+    pub fn new(
+        engine: &'a Engine,
+        examples: &'a [Tokens],
+        total: usize,
+        progress: &'a mut Progress<'p>,
+    ) -> Self {
+        Self {
+            engine,
+            examples,
+            done: 0,
+            total: total as u64,
+            progress,
         }
     }
+
+    /// The loss under a mask.
+    pub fn loss(&mut self, mask: &LayerMask) -> Result<f64> {
+        let loss = loss(self.engine, self.examples, mask)?;
+        self.done += 1;
+        match (self.progress)(self.done.min(self.total), self.total) {
+            ControlFlow::Break(()) => Err(Error::Cancelled),
+            ControlFlow::Continue(()) => Ok(loss),
+        }
+    }
+}
+
+/// What measures a mask's loss.
+pub type Measure<'a> = dyn FnMut(&LayerMask) -> Result<f64> + 'a;
+
+/// The loss of the full model of so many layers, and the influence of each unit.
+pub fn influences(
+    layers: usize,
+    units: &[Unit],
+    measure: &mut Measure<'_>,
+) -> Result<(f64, Vec<Influence>)> {
+    let full = LayerMask::full(layers);
+    let base = measure(&full)?;
+    let influence = |unit: &Unit| {
+        Ok(Influence {
+            unit: *unit,
+            loss_change: measure(&unit.skipped_from(&full))? - base,
+        })
+    };
+    let influences = units.iter().map(influence).collect::<Result<_>>()?;
     Ok((base, influences))
 }
 
@@ -128,46 +165,55 @@ pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
 pub struct Budget {
     /// The most units to skip.
     pub units: usize,
+    /// The share of the layers' weight bytes to skip, met as nearly as the smallest unit allows.
+    pub rate: f64,
     /// The most that the loss may rise, in nats.
     pub loss: f64,
-    /// How many of the least influential units that are left each step tries.
+    /// How many of the units that are left, those that cost least alone, each step tries.
     pub candidates: usize,
 }
 
-/// Skips units one after another, each time the one that costs least on top of those before, until the budget
-/// is spent. `base` is the loss of the full model. Returns the mask and its loss.
+/// Skips units one after another, each time the one that costs the least loss per byte on top of those before, until
+/// the budget is spent. `base` is the loss of the full model. Returns the masks on the way and their losses, the full
+/// model first.
 pub fn greedy(
-    engine: &Engine,
-    examples: &[Tokens],
+    summary: &ModelSummary,
     (base, influences): (f64, &[Influence]),
     budget: Budget,
-    progress: &mut Progress<'_>,
-) -> Result<(LayerMask, f64)> {
-    let mut left: Vec<_> = influences.to_vec();
-    left.sort_by(|a, b| a.loss_change.total_cmp(&b.loss_change));
-    let mut best = (LayerMask::full(engine.model.config.layers), base);
-    let (mut done, total) = (0, (budget.units * budget.candidates) as u64);
-    for _ in 0..budget.units {
-        let mut found: Option<(usize, LayerMask, f64)> = None;
-        for (index, influence) in left.iter().take(budget.candidates).enumerate() {
-            let mask = influence.unit.skipped_from(&best.0);
-            let loss = loss(engine, examples, &mask)?;
-            if found.as_ref().is_none_or(|(_, _, least)| loss < *least) {
-                found = Some((index, mask, loss));
-            }
-            done += 1;
-            if progress(done, total).is_break() {
-                return Err(Error::Cancelled);
+    measure: &mut Measure<'_>,
+) -> Result<Vec<(LayerMask, f64)>> {
+    let full = LayerMask::full(summary.layers);
+    let rate = |mask: &LayerMask| summary.skip_rate(mask);
+    let alone = |influence: &Influence| rate(&influence.unit.skipped_from(&full));
+    let cost = |influence: &Influence| influence.loss_change / alone(influence);
+    let mut left = influences.to_vec();
+    left.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
+    let smallest = left.iter().map(alone).fold(1.0, f64::min);
+    let mut path = vec![(full.clone(), base)];
+    while path.len() <= budget.units {
+        let (mask, before) = &path[path.len() - 1];
+        let most = budget.rate - rate(mask) + 0.5 * smallest;
+        let mut best: Option<(usize, LayerMask, f64, f64)> = None;
+        let fitting = left
+            .iter()
+            .enumerate()
+            .filter(|(_, unit)| alone(unit) <= most);
+        for (index, influence) in fitting.take(budget.candidates) {
+            let next = influence.unit.skipped_from(mask);
+            let loss = measure(&next)?;
+            let cost = (loss - before) / (rate(&next) - rate(mask));
+            if best.as_ref().is_none_or(|(.., least)| cost < *least) {
+                best = Some((index, next, loss, cost));
             }
         }
-        let Some((index, mask, loss)) = found else {
+        let Some((index, next, loss, _)) = best else {
             break;
         };
         if loss > base + budget.loss {
             break;
         }
         left.remove(index);
-        best = (mask, loss);
+        path.push((next, loss));
     }
-    Ok(best)
+    Ok(path)
 }

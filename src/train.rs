@@ -1,6 +1,6 @@
 //! Training routers from target masks: what the method's first phase needs when only forward passes are at hand.
 //!
-//! For each task a greedy search finds the mask that costs its answers least ([`target_mask`]). The routers
+//! For each task a greedy search finds the mask that costs its answers least ([`target_masks`]). The routers
 //! then learn to tell the tasks apart: one logistic regression per router, on the mean of the normalised
 //! stream that enters its layer *on the path that the target mask makes* ([`features`]), so that a later
 //! layer learns from what it will see.
@@ -16,7 +16,7 @@ pub mod schedule;
 pub mod trainer;
 mod workspace;
 
-use crate::calibrate::{Budget, Progress, Unit, greedy, influences};
+use crate::calibrate::{Budget, Meter, Progress, Unit, greedy, influences};
 use crate::data::{Example, Tokens};
 use crate::engine::{Engine, Policy, Request};
 use crate::error::{Error, Result};
@@ -43,25 +43,20 @@ pub fn by_task(examples: &[Example]) -> BTreeMap<String, Vec<&Example>> {
     tasks
 }
 
-/// A mask for one task: units skipped within the budget, the cheapest first, measured on its examples. With the losses
-/// of the full model and under the mask.
-pub fn target_mask(
+/// Masks for one task: units skipped within the budget, the cheapest first, measured on its examples. Each with its
+/// loss, the full model first.
+pub fn target_masks(
     engine: &Engine,
     examples: &[Tokens],
     units: &[Unit],
     budget: Budget,
     progress: &mut Progress<'_>,
-) -> Result<(LayerMask, [f64; 2])> {
-    let total = (units.len() + budget.units * budget.candidates) as u64;
-    let (base, influences) = influences(engine, examples, units, &mut |done, _| {
-        progress(done, total)
-    })?;
-    let measured = units.len() as u64;
-    let found = (base, influences.as_slice());
-    let (mask, loss) = greedy(engine, examples, found, budget, &mut |done, _| {
-        progress(measured + done, total)
-    })?;
-    Ok((mask, [base, loss]))
+) -> Result<Vec<(LayerMask, f64)>> {
+    let total = 1 + units.len() + budget.units * budget.candidates;
+    let mut meter = Meter::new(engine, examples, total, progress);
+    let measure = &mut |mask: &LayerMask| meter.loss(mask);
+    let (base, influences) = influences(engine.model.config.layers, units, measure)?;
+    greedy(&engine.summary, (base, &influences), budget, measure)
 }
 
 /// The mean over a prompt's tokens of `x / rms(x)` as it enters each layer, `[layers][H]`, under a mask.
@@ -149,6 +144,19 @@ pub fn routed_mask(engine: &mut Engine, prompt: &[u32], decision: &Decision) -> 
     Ok(run.mask)
 }
 
+/// The mask that skips what more than half of some masks skip.
+pub fn majority(masks: &[LayerMask]) -> LayerMask {
+    let layers = masks[0].layers();
+    let mut majority = LayerMask::full(layers);
+    for layer in 0..layers {
+        for sublayer in Sublayer::BOTH {
+            let running = masks.iter().filter(|mask| mask.runs(layer, sublayer));
+            majority.set(layer, sublayer, 2 * running.count() >= masks.len());
+        }
+    }
+    majority
+}
+
 /// What thresholds skip, on prompts that the routers were not fitted to: shares of the layers' weights,
 /// made to rise with the threshold as a calibration must.
 pub fn calibration(
@@ -189,6 +197,16 @@ mod tests {
         let mean = pooled(&[3.0, 4.0, 300.0, 400.0], 2);
         let rms = 12.5f32.sqrt();
         assert!((mean[0] - 3.0 / rms).abs() < 1e-5 && (mean[1] - 4.0 / rms).abs() < 1e-5);
+    }
+
+    #[test]
+    fn the_majority_skips_what_more_than_half_skip() {
+        let of = |masks: &[&str]| {
+            let parse = |text: &&str| LayerMask::parse(text, 3).expect("a mask");
+            majority(&masks.iter().map(parse).collect::<Vec<_>>()).to_string()
+        };
+        assert_eq!(of(&["0.attn,1", "0.attn,2.mlp", "1.attn"]), "0-1.attn");
+        assert_eq!(of(&["0.attn", "1.attn"]), of(&[""]));
     }
 
     #[test]

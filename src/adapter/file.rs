@@ -46,6 +46,11 @@ struct Options {
 }
 
 impl LoraAdapter {
+    /// Whether a folder has one.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(CONFIG).exists()
+    }
+
     /// Loads a folder, and checks that it is whole and fits the model.
     pub fn load(folder: &Path, config: &Config) -> Result<Self> {
         let path = folder.join(CONFIG);

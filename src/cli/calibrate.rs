@@ -1,7 +1,7 @@
 //! `first calibrate`.
 
 use super::options::{ModelOptions, base_model, count_bar, follow, load};
-use crate::calibrate::{Budget, Unit, block_influence, greedy, influences};
+use crate::calibrate::{Budget, Meter, Unit, block_influence, greedy, influences};
 use crate::data;
 use crate::mask::LayerMask;
 use crate::router::file::{Kind, RouterConfig, RouterFile, VERSION};
@@ -61,43 +61,42 @@ impl Calibrate {
             .collect::<Result<Vec<_>, _>>()?;
         let interrupted = super::run::interrupt()?;
         let block = block_influence(&engine, &examples)?;
-        let measuring = count_bar("measuring each alone");
-        let (base, influences) = influences(&engine, &examples, &units, &mut |done, total| {
-            follow(&measuring, &interrupted, done, total)
-        })?;
-        measuring.finish_and_clear();
-        println!(
-            "loss of the full model on {} answers: {base:.4} nats per token",
-            examples.len()
-        );
-        println!(
-            "{:>12}  {:>18}  {:>15}",
-            "skipped", "change of the loss", "block influence"
-        );
-        for influence in &influences {
-            let name = influence
-                .unit
-                .skipped_from(&LayerMask::full(layers))
-                .to_string();
+        let bar = count_bar("measuring and searching");
+        let total = 1 + units.len() + self.skip * self.candidates;
+        let mut progress = |done, total| follow(&bar, &interrupted, done, total);
+        let mut meter = Meter::new(&engine, &examples, total, &mut progress);
+        let measure = &mut |mask: &LayerMask| meter.loss(mask);
+        let (base, influences) = influences(layers, &units, measure)?;
+        bar.suspend(|| {
             println!(
-                "{name:>12}  {:>+18.4}  {:>15.4}",
-                influence.loss_change, block[influence.unit.layer]
+                "loss of the full model on {} answers: {base:.4} nats per token",
+                examples.len()
             );
-        }
-        let searching = count_bar("searching a mask");
-        let (mask, loss) = greedy(
-            &engine,
-            &examples,
-            (base, &influences),
-            Budget {
-                units: self.skip,
-                loss: f64::INFINITY,
-                candidates: self.candidates,
-            },
-            &mut |done, total| follow(&searching, &interrupted, done, total),
-        )?;
-        searching.finish_and_clear();
-        let rate = engine.summary.skip_rate(&mask);
+            println!(
+                "{:>12}  {:>18}  {:>15}",
+                "skipped", "change of the loss", "block influence"
+            );
+            for influence in &influences {
+                let name = influence
+                    .unit
+                    .skipped_from(&LayerMask::full(layers))
+                    .to_string();
+                println!(
+                    "{name:>12}  {:>+18.4}  {:>15.4}",
+                    influence.loss_change, block[influence.unit.layer]
+                );
+            }
+        });
+        let budget = Budget {
+            units: self.skip,
+            rate: 1.0,
+            loss: f64::INFINITY,
+            candidates: self.candidates,
+        };
+        let path = greedy(&engine.summary, (base, &influences), budget, measure)?;
+        bar.finish_and_clear();
+        let (mask, loss) = &path[path.len() - 1];
+        let rate = engine.summary.skip_rate(mask);
         println!(
             "skipping {mask}: loss {loss:.4} ({:+.4}), {:.1} % of the layers' weights",
             loss - base,

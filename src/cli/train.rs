@@ -19,7 +19,7 @@ const THRESHOLDS: [f32; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Train {
     /// Search a mask for each task, and fit routers that tell the tasks apart. Forward passes only.
-    Labels(labels::Labels),
+    Labels(Box<labels::Labels>),
     /// Train routers end to end through the model, which stays as it is.
     Routers(Box<run::Routers>),
     /// Train routers and low-rank updates (LoRA) at once; then the routers freeze and the updates go on.

@@ -3,7 +3,7 @@
 //! A router's masks differ from prompt to prompt; these are the same for all prompts, or for all of a task, so
 //! they meet its mean rate only as nearly as whole sublayers allow.
 
-use crate::calibrate::Unit;
+use crate::calibrate::{self, Measure, Unit, influences};
 use crate::error::Result;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::Granularity;
@@ -137,43 +137,21 @@ impl<'a> Budget<'a> {
     }
 
     /// Skips one unit after another, each time the one that costs the least loss per byte on top of those
-    /// before, until the rate is met as nearly as the smallest unit allows. Only the `CANDIDATES` are tried
-    /// that cost least when they alone are skipped.
-    pub fn greedy(&self, loss: &mut dyn FnMut(&LayerMask) -> Result<f64>) -> Result<LayerMask> {
+    /// before, until the rate is met as nearly as the smallest unit allows.
+    pub fn greedy(&self, measure: &mut Measure<'_>) -> Result<LayerMask> {
         /// Beyond these no search has found anything better, and each costs a pass over the answers.
         const CANDIDATES: usize = 6;
-        let full = LayerMask::full(self.summary.layers);
-        let rate = |mask: &LayerMask| self.summary.skip_rate(mask);
-        let sublayers = self.granularity == Granularity::Sublayer;
-        let base = loss(&full)?;
-        let mut left = Vec::new();
-        for unit in Unit::all(self.summary.layers, sublayers) {
-            let alone = unit.skipped_from(&full);
-            left.push((unit, (loss(&alone)? - base) / rate(&alone)));
-        }
-        left.sort_by(|a, b| a.1.total_cmp(&b.1));
-        let of = |unit: Unit| rate(&unit.skipped_from(&full));
-        let smallest = left.iter().map(|(unit, _)| of(*unit)).fold(1.0, f64::min);
-        let (mut mask, mut cost) = (full.clone(), base);
-        loop {
-            let missing = self.rate - rate(&mask);
-            let mut best: Option<(usize, LayerMask, f64, f64)> = None;
-            let fits = |unit: Unit| of(unit) <= missing + 0.5 * smallest;
-            let candidates = left.iter().enumerate().filter(|(_, (unit, _))| fits(*unit));
-            for (index, (unit, _)) in candidates.take(CANDIDATES) {
-                let next = unit.skipped_from(&mask);
-                let found = loss(&next)?;
-                let per_byte = (found - cost) / (rate(&next) - rate(&mask));
-                if best.as_ref().is_none_or(|best| per_byte < best.3) {
-                    best = Some((index, next, found, per_byte));
-                }
-            }
-            let Some((index, next, found, _)) = best else {
-                return Ok(mask);
-            };
-            left.remove(index);
-            (mask, cost) = (next, found);
-        }
+        let layers = self.summary.layers;
+        let units = Unit::all(layers, self.granularity == Granularity::Sublayer);
+        let (base, influences) = influences(layers, &units, measure)?;
+        let budget = calibrate::Budget {
+            units: units.len(),
+            rate: self.rate,
+            loss: f64::INFINITY,
+            candidates: CANDIDATES,
+        };
+        let mut path = calibrate::greedy(self.summary, (base, &influences), budget, measure)?;
+        Ok(path.pop().expect("the full model at least").0)
     }
 }
 

@@ -408,7 +408,7 @@ impl Report {
     pub fn svg(&self) -> String {
         let mut series: BTreeMap<(bool, &str), Vec<(f64, f64)>> = BTreeMap::new();
         for row in &self.summaries {
-            let name = row.policy.split('@').next().unwrap_or_default();
+            let name = row.policy.split(['@', ':']).next().unwrap_or_default();
             let points = series.entry((row.adapter.is_some(), name)).or_default();
             points.push((100.0 * row.skipped, row.loss.value));
         }

@@ -15,6 +15,9 @@ use std::path::Path;
 /// The version of the format that this build writes and reads.
 pub const VERSION: u32 = 1;
 
+/// The name of the configuration in its folder.
+const CONFIG: &str = "router_config.json";
+
 /// Router files are a few hundred kilobytes; anything near this is something else.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -119,9 +122,14 @@ pub struct RouterFile {
 }
 
 impl RouterFile {
+    /// Whether a folder has one.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(CONFIG).exists()
+    }
+
     /// Loads a folder and checks that it is whole.
     pub fn load(folder: &Path) -> Result<Self> {
-        let path = folder.join("router_config.json");
+        let path = folder.join(CONFIG);
         let bytes = read(&path)?;
         let remedy = "see docs/router-file.md for the format";
         let config: RouterConfig = serde_json::from_slice(&bytes).map_err(|error| {
@@ -288,7 +296,7 @@ impl RouterFile {
         let mut json =
             serde_json::to_vec_pretty(&self.config).expect("a configuration is plain data");
         json.push(b'\n');
-        write(&folder.join("router_config.json"), &json)
+        write(&folder.join(CONFIG), &json)
     }
 }
 

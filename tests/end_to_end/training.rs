@@ -3,7 +3,7 @@
 use super::{LAYERS, PROMPT, with_engine};
 use first_wgpu::calibrate::{self, Budget, Unit};
 use first_wgpu::data::Tokens;
-use first_wgpu::mask::{LayerMask, Sublayer};
+use first_wgpu::mask::LayerMask;
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::router::Granularity;
 use first_wgpu::train;
@@ -37,24 +37,24 @@ pub(super) fn trained() {
         let mut progress = |_: u64, _: u64| ControlFlow::Continue(());
         let budget = Budget {
             units: 1,
+            rate: 1.0,
             loss: f64::INFINITY,
             candidates: units.len(),
         };
-        let (mask, [base, loss]) =
-            train::target_mask(engine, &tokens, &units, budget, &mut progress).expect("searches");
+        let path =
+            train::target_masks(engine, &tokens, &units, budget, &mut progress).expect("searches");
         let full = LayerMask::full(LAYERS);
-        let losses = units.iter().map(|unit| {
-            calibrate::loss(engine, &tokens, &unit.skipped_from(&full)).expect("measures")
-        });
-        assert_eq!(loss, losses.fold(f64::INFINITY, f64::min));
-        assert_eq!(
-            base,
-            calibrate::loss(engine, &tokens, &full).expect("measures")
-        );
-        assert_eq!(
-            mask.skipped(Sublayer::Attn) + mask.skipped(Sublayer::Mlp),
-            1
-        );
+        let measured = |mask: &LayerMask| calibrate::loss(engine, &tokens, mask).expect("measures");
+        let base = measured(&full);
+        let cost = |unit: &Unit| {
+            let mask = unit.skipped_from(&full);
+            (measured(&mask) - base) / engine.summary.skip_rate(&mask)
+        };
+        let least = |a: &&Unit, b: &&Unit| cost(a).total_cmp(&cost(b));
+        let cheapest = units.iter().min_by(least).expect("some");
+        let mask = cheapest.skipped_from(&full);
+        let loss = measured(&mask);
+        assert_eq!(path, [(full, base), (mask, loss)]);
     });
 }
 
@@ -95,7 +95,19 @@ pub(super) fn commands() {
     first(&format!(
         "train joint {data} {run} --begin labels --out joint"
     ));
-    for made in ["lora", "joint"] {
+    first(&format!("train labels {data} --settle joint --out settled"));
+    first(&format!(
+        "train labels {data} --rates 0.1,0.3 --adapter lora --out searched"
+    ));
+    first(&format!(
+        "train lora {data} {run} --skip-layers none --out alone"
+    ));
+    // Low-rank updates without routers: these begin anew.
+    first(&format!(
+        "train joint {data} {run} --begin alone --out after"
+    ));
+    let searched = ["searched/0.1", "searched/0.3"];
+    for made in [&["lora", "joint", "settled", "after"], &searched[..]].concat() {
         for file in ["router_config.json", "adapter_config.json"] {
             assert!(path(made).join(file).exists(), "{made}/{file}");
         }

@@ -292,8 +292,11 @@ impl RunArguments {
             );
             return Ok((None, None));
         };
+        let has_adapter = options.lora_rate > 0.0 && LoraAdapter::is_in(folder);
+        // Routers that learn may begin anew beside low-rank updates that do not.
+        let new_routers = options.routers_until > 0.0 && has_adapter && !RouterFile::is_in(folder);
         let mut router = None;
-        if options.mask.is_none() {
+        if options.mask.is_none() && !new_routers {
             let file = RouterFile::load(folder)?;
             file.check(&base_model(engine)?)?;
             anyhow::ensure!(
@@ -303,7 +306,6 @@ impl RunArguments {
             );
             router = file.router;
         }
-        let has_adapter = options.lora_rate > 0.0 && folder.join("adapter_config.json").exists();
         let adapter = if has_adapter {
             Some(LoraAdapter::load(folder, &engine.model.config)?)
         } else {
