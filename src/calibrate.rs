@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Sublayer};
 use crate::trace::ModelSummary;
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 /// What may be skipped on its own.
@@ -72,16 +73,17 @@ pub fn loss(engine: &Engine, examples: &[Tokens], mask: &LayerMask) -> Result<f6
     Ok(sum / examples.len() as f64)
 }
 
-/// Measures [`loss`] of some examples, and counts how often.
-pub struct Meter<'a, 'p> {
+/// Measures [`loss`] of some examples, each mask once, and counts how often.
+pub struct LossMeter<'a, 'p> {
     engine: &'a Engine,
     examples: &'a [Tokens],
     done: u64,
     total: u64,
     progress: &'a mut Progress<'p>,
+    known: HashMap<String, f64>,
 }
 
-impl<'a, 'p> Meter<'a, 'p> {
+impl<'a, 'p> LossMeter<'a, 'p> {
     /// A meter that is asked about `total` times.
     pub fn new(
         engine: &'a Engine,
@@ -95,12 +97,18 @@ impl<'a, 'p> Meter<'a, 'p> {
             done: 0,
             total: total as u64,
             progress,
+            known: HashMap::new(),
         }
     }
 
     /// The loss under a mask.
     pub fn loss(&mut self, mask: &LayerMask) -> Result<f64> {
+        let name = mask.to_string();
+        if let Some(loss) = self.known.get(&name) {
+            return Ok(*loss);
+        }
         let loss = loss(self.engine, self.examples, mask)?;
+        self.known.insert(name, loss);
         self.done += 1;
         match (self.progress)(self.done.min(self.total), self.total) {
             ControlFlow::Break(()) => Err(Error::Cancelled),
@@ -201,6 +209,9 @@ pub fn greedy(
         for (index, influence) in fitting.take(budget.candidates) {
             let next = influence.unit.skipped_from(mask);
             let loss = measure(&next)?;
+            if loss.is_nan() || loss > base + budget.loss {
+                continue;
+            }
             let cost = (loss - before) / (rate(&next) - rate(mask));
             if best.as_ref().is_none_or(|(.., least)| cost < *least) {
                 best = Some((index, next, loss, cost));
@@ -209,11 +220,75 @@ pub fn greedy(
         let Some((index, next, loss, _)) = best else {
             break;
         };
-        if loss > base + budget.loss {
-            break;
-        }
         left.remove(index);
         path.push((next, loss));
     }
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary() -> ModelSummary {
+        ModelSummary {
+            name: "model".to_owned(),
+            file: "file".to_owned(),
+            layers: 4,
+            hidden: 32,
+            attn_bytes: vec![100; 4],
+            mlp_bytes: vec![300; 4],
+            other_bytes: 900,
+        }
+    }
+
+    /// A loss that adds up: an attention costs 1 + its layer, an MLP 2 + its layer; all in tenths.
+    fn measure(mask: &LayerMask) -> Result<f64> {
+        let cost = |layer: usize, sublayer| {
+            let one = if sublayer == Sublayer::Attn { 1 } else { 2 };
+            if mask.runs(layer, sublayer) {
+                0
+            } else {
+                one + layer
+            }
+        };
+        let costs = (0..4).flat_map(|layer| Sublayer::BOTH.map(|sublayer| cost(layer, sublayer)));
+        Ok(2.0 + 0.1 * costs.sum::<usize>() as f64)
+    }
+
+    fn path(budget: Budget) -> Vec<String> {
+        let units = Unit::all(4, true);
+        let (base, influences) = influences(4, &units, &mut measure).expect("measures");
+        assert_eq!(base, 2.0);
+        let path = greedy(&summary(), (base, &influences), budget, &mut measure).expect("searches");
+        for (mask, loss) in &path {
+            assert_eq!(*loss, measure(mask).expect("measures"));
+        }
+        path.into_iter().map(|(mask, _)| mask.to_string()).collect()
+    }
+
+    const FAR: Budget = Budget {
+        units: 8,
+        rate: 1.0,
+        loss: f64::INFINITY,
+        candidates: 8,
+    };
+
+    #[test]
+    fn a_search_takes_the_least_loss_per_byte() {
+        // Per 100 bytes: attentions 1, 2, 3, 4; MLPs 2/3, 1, 4/3, 5/3. Ties go to the earlier.
+        let three = path(Budget { units: 4, ..FAR });
+        assert_eq!(three[0], LayerMask::full(4).to_string());
+        assert_eq!(three[1..3], ["0.mlp", "0"]);
+        assert_eq!(three.len(), 5);
+        assert_eq!(path(FAR).len(), 9);
+    }
+
+    #[test]
+    fn a_search_keeps_to_the_rate_and_the_loss() {
+        // 0.2 of 1600 is 320: an MLP, and no attention on top, which would be off by more than without it.
+        assert_eq!(path(Budget { rate: 0.2, ..FAR })[1..], ["0.mlp"]);
+        // The best per byte costs 0.2: too much, but the first attention fits.
+        assert_eq!(path(Budget { loss: 0.15, ..FAR })[1..], ["0.attn"]);
+    }
 }

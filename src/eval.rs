@@ -27,7 +27,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::{Decision, Granularity, Router};
-use controls::{Budget, Control};
+use controls::{Budget, CANDIDATES, Control};
 use meter::Meter;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -226,7 +226,11 @@ pub fn adapters_of<'a>(
     policy: &'a str,
     adapters: &'a [Adapter],
 ) -> impl Iterator<Item = Option<usize>> + 'a {
-    let goes = move |adapter: &Adapter| adapter.policy.as_deref().is_none_or(|own| own == policy);
+    let all = policy.split('@').next();
+    let goes = move |adapter: &Adapter| {
+        let own = adapter.policy.as_deref();
+        own.is_none() || own == Some(policy) || own == all
+    };
     let with = (0..adapters.len()).filter(move |index| goes(&adapters[*index]));
     std::iter::once(None).chain(with.map(Some))
 }
@@ -284,7 +288,7 @@ fn greedy(
     let skipped = budget.counts.iter().sum::<usize>();
     let mut counter = Counter {
         done: 0,
-        total: ((units + 1 + 6 * skipped) * items.len()) as u64,
+        total: ((units + 1 + CANDIDATES * skipped) * items.len()) as u64,
         progress,
     };
     budget.greedy(&mut |mask| {

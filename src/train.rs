@@ -1,6 +1,7 @@
 //! Training routers from target masks: what the method's first phase needs when only forward passes are at hand.
 //!
-//! For each task a greedy search finds the mask that costs its answers least ([`target_masks`]). The routers
+//! For each task a greedy search finds the mask that costs its answers least per byte that it skips ([`target_masks`]), or
+//! routers that were trained through the model are asked what they skip for most of its prompts ([`majority`]). The routers
 //! then learn to tell the tasks apart: one logistic regression per router, on the mean of the normalised
 //! stream that enters its layer *on the path that the target mask makes* ([`features`]), so that a later
 //! layer learns from what it will see.
@@ -16,7 +17,7 @@ pub mod schedule;
 pub mod trainer;
 mod workspace;
 
-use crate::calibrate::{Budget, Meter, Progress, Unit, greedy, influences};
+use crate::calibrate::{Budget, LossMeter, Progress, Unit, greedy, influences};
 use crate::data::{Example, Tokens};
 use crate::engine::{Engine, Policy, Request};
 use crate::error::{Error, Result};
@@ -43,20 +44,27 @@ pub fn by_task(examples: &[Example]) -> BTreeMap<String, Vec<&Example>> {
     tasks
 }
 
-/// Masks for one task: units skipped within the budget, the cheapest first, measured on its examples. Each with its
-/// loss, the full model first.
+/// Masks for one task, one for each budget: units skipped, the cheapest per byte first, measured on its examples. With
+/// the loss of the full model, and of each mask.
 pub fn target_masks(
     engine: &Engine,
     examples: &[Tokens],
     units: &[Unit],
-    budget: Budget,
+    budgets: &[Budget],
     progress: &mut Progress<'_>,
-) -> Result<Vec<(LayerMask, f64)>> {
-    let total = 1 + units.len() + budget.units * budget.candidates;
-    let mut meter = Meter::new(engine, examples, total, progress);
+) -> Result<(f64, Vec<(LayerMask, f64)>)> {
+    let tries = |budget: &Budget| budget.units * budget.candidates;
+    // Searches share their first steps, which are measured once.
+    let total = 1 + units.len() + budgets.iter().map(tries).max().unwrap_or(0);
+    let mut meter = LossMeter::new(engine, examples, total, progress);
     let measure = &mut |mask: &LayerMask| meter.loss(mask);
     let (base, influences) = influences(engine.model.config.layers, units, measure)?;
-    greedy(&engine.summary, (base, &influences), budget, measure)
+    let mut search = |budget: &Budget| {
+        let mut path = greedy(&engine.summary, (base, &influences), *budget, measure)?;
+        Ok(path.pop().expect("the full model at least"))
+    };
+    let masks = budgets.iter().map(&mut search).collect::<Result<_>>()?;
+    Ok((base, masks))
 }
 
 /// The mean over a prompt's tokens of `x / rms(x)` as it enters each layer, `[layers][H]`, under a mask.
@@ -144,7 +152,7 @@ pub fn routed_mask(engine: &mut Engine, prompt: &[u32], decision: &Decision) -> 
     Ok(run.mask)
 }
 
-/// The mask that skips what more than half of some masks skip.
+/// The mask that skips what more than half of some masks, at least one, skip.
 pub fn majority(masks: &[LayerMask]) -> LayerMask {
     let layers = masks[0].layers();
     let mut majority = LayerMask::full(layers);

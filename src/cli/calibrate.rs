@@ -1,7 +1,7 @@
 //! `first calibrate`.
 
 use super::options::{ModelOptions, base_model, count_bar, follow, load};
-use crate::calibrate::{Budget, Meter, Unit, block_influence, greedy, influences};
+use crate::calibrate::{Budget, LossMeter, Unit, block_influence, greedy, influences};
 use crate::data;
 use crate::mask::LayerMask;
 use crate::router::file::{Kind, RouterConfig, RouterFile, VERSION};
@@ -19,7 +19,7 @@ pub(super) struct Calibrate {
     /// The folder to write the fixed mask to, for `--router`.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// How many layers (or sublayers) to skip.
+    /// How many layers (or sublayers) to skip: the cheapest per byte, so that among sublayers MLPs are often first.
     #[arg(long, value_name = "N", default_value_t = 4)]
     skip: usize,
     /// Search over attentions and MLPs separately rather than whole layers.
@@ -31,7 +31,7 @@ pub(super) struct Calibrate {
     /// Longest example in tokens; longer ones are cut.
     #[arg(long, value_name = "N", default_value_t = 512)]
     tokens: usize,
-    /// How many of the least influential layers each step of the search tries.
+    /// How many of the layers (or sublayers) that cost least per byte alone each step of the search tries.
     #[arg(long, value_name = "N", default_value_t = 6)]
     candidates: usize,
     #[command(flatten)]
@@ -64,7 +64,7 @@ impl Calibrate {
         let bar = count_bar("measuring and searching");
         let total = 1 + units.len() + self.skip * self.candidates;
         let mut progress = |done, total| follow(&bar, &interrupted, done, total);
-        let mut meter = Meter::new(&engine, &examples, total, &mut progress);
+        let mut meter = LossMeter::new(&engine, &examples, total, &mut progress);
         let measure = &mut |mask: &LayerMask| meter.loss(mask);
         let (base, influences) = influences(layers, &units, measure)?;
         bar.suspend(|| {

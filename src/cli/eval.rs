@@ -52,8 +52,8 @@ pub(super) struct Eval {
     /// may be given several times.
     #[arg(long, value_name = "RATE", requires = "routers", value_parser = rate)]
     skip: Vec<f32>,
-    /// A further mask: `fixed:7-9,21.attn`, `even:5`, `random:25%`; may be given several times.
-    #[arg(long = "mask", value_name = "MASK")]
+    /// A further mask, and what tables call it: `fixed:7-9,21.attn`, `even:5`, `random:25%`; may be given several times.
+    #[arg(long = "mask", value_name = "[NAME=]MASK")]
     masks: Vec<String>,
     /// What to compare the first router with; by default all that the data allows.
     #[arg(
@@ -248,14 +248,15 @@ impl Eval {
                 leads.extend(before..policies.len());
             }
         }
-        for name in &self.masks {
-            policies.push((name.clone(), Masks::Fixed(mask_named(name, layers)?)));
+        for text in &self.masks {
+            let (name, mask) = text.split_once('=').unwrap_or((text, text));
+            let mask = Masks::Fixed(mask_named(mask, layers)?);
+            policies.push((name.to_owned(), mask));
         }
         let (mut candidates, mut own_leads) = (Vec::new(), Vec::new());
         for (index, (name, masks)) in policies.into_iter().enumerate() {
-            let plain = name.split('@').next().unwrap_or_default().to_owned();
             let first = candidates.len();
-            candidates.extend(adapters_of(&plain, adapters).map(|adapter| Candidate {
+            candidates.extend(adapters_of(&name, adapters).map(|adapter| Candidate {
                 policy: name.clone(),
                 masks: masks.clone(),
                 adapter,
@@ -283,13 +284,21 @@ impl Eval {
                 pair[0]
             );
         }
-        let policies = || candidates.iter().map(|one| one.policy.split('@').next());
+        let policies = || {
+            let names = |one: &Candidate| {
+                [
+                    Some(one.policy.clone()),
+                    one.policy.split('@').next().map(str::to_owned),
+                ]
+            };
+            candidates.iter().flat_map(names).flatten()
+        };
         let control = |name: &str| controls.iter().any(|control| control.name() == name);
         for name in adapters
             .iter()
             .filter_map(|adapter| adapter.policy.as_deref())
         {
-            if !control(name) && !policies().any(|policy| policy == Some(name)) {
+            if !control(name) && !policies().any(|policy| policy == name) {
                 anyhow::bail!(
                     "`--adapter {name}=...` is for a policy that is not measured; name one with `--router {name}=DIR`, or leave the name out"
                 );

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::router::file::{Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
 use crate::router::{CalibrationPoint, PrefillReading, Router};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Thresholds of a calibration.
@@ -81,4 +81,27 @@ fn router_file(
         config,
         router: Some(router),
     })
+}
+
+/// The command for others to read: of paths their last part alone, since router files are given away.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let shown = |argument: String| {
+        let path = Path::new(&argument);
+        let name = path.file_name().filter(|_| path.exists());
+        name.map_or(argument.clone(), |name| name.to_string_lossy().into_owned())
+    };
+    arguments.map(shown).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_names_no_folders() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let arguments = ["train", "--data", &file.to_string_lossy(), "a/b"].map(str::to_owned);
+        let shown = command_line(arguments.into_iter());
+        assert_eq!(shown, "train --data Cargo.toml a/b");
+    }
 }

@@ -56,6 +56,10 @@ pub struct Budget<'a> {
     pub counts: [usize; 2],
 }
 
+/// Units that each step of a search tries: beyond these none has found anything better, and each costs a pass over the
+/// answers.
+pub const CANDIDATES: usize = 6;
+
 impl<'a> Budget<'a> {
     /// As much as these masks skip on average, in attentions and MLPs about as they do.
     pub fn of(summary: &'a ModelSummary, granularity: Granularity, masks: &[LayerMask]) -> Self {
@@ -139,8 +143,6 @@ impl<'a> Budget<'a> {
     /// Skips one unit after another, each time the one that costs the least loss per byte on top of those
     /// before, until the rate is met as nearly as the smallest unit allows.
     pub fn greedy(&self, measure: &mut Measure<'_>) -> Result<LayerMask> {
-        /// Beyond these no search has found anything better, and each costs a pass over the answers.
-        const CANDIDATES: usize = 6;
         let layers = self.summary.layers;
         let units = Unit::all(layers, self.granularity == Granularity::Sublayer);
         let (base, influences) = influences(layers, &units, measure)?;

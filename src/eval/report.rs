@@ -404,11 +404,11 @@ impl Report {
         out
     }
 
-    /// Loss against the share of weights skipped, a line for each policy, with adapters and without.
+    /// Loss against the share of weights skipped, with adapters and without: a line for each policy, which is a name up to `@`.
     pub fn svg(&self) -> String {
         let mut series: BTreeMap<(bool, &str), Vec<(f64, f64)>> = BTreeMap::new();
         for row in &self.summaries {
-            let name = row.policy.split(['@', ':']).next().unwrap_or_default();
+            let name = row.policy.split('@').next().unwrap_or_default();
             let points = series.entry((row.adapter.is_some(), name)).or_default();
             points.push((100.0 * row.skipped, row.loss.value));
         }

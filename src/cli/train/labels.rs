@@ -1,14 +1,14 @@
 //! `first train labels`.
 
-use super::super::options::{ModelOptions, base_model, count_bar, follow, load};
-use super::{THRESHOLDS, read, router_file};
+use super::super::options::{ModelOptions, base_model, count_bar, follow, load, rate};
+use super::{THRESHOLDS, command_line, read, router_file};
 use crate::adapter::LoraAdapter;
 use crate::calibrate::{Budget, Unit};
 use crate::data::Example;
 use crate::engine::Engine;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::file::RouterFile;
-use crate::router::{Granularity, Router};
+use crate::router::{Decision, Granularity, Router};
 use crate::train::{
     by_task, calibration, features, fit_routers, majority, routed_mask, target_masks,
 };
@@ -51,8 +51,9 @@ pub(crate) struct Labels {
     /// The folder to write the routers to, for `--router`.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Search none: each task gets what these routers, with the adapter of their folder, skip for most of its prompts.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["adapter", "units", "skip", "rates", "tolerate", "candidates"])]
+    /// Search none: each task gets what these routers, with the adapter of their folder if it has one, skip for most of
+    /// its prompts.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["adapter", "units", "skip", "rates", "tolerate", "search", "candidates"])]
     settle: Option<PathBuf>,
     /// The low-rank updates that the routers will serve with; they go into the folder too.
     #[arg(long, value_name = "DIR")]
@@ -60,18 +61,18 @@ pub(crate) struct Labels {
     /// What may be skipped on its own.
     #[arg(long, value_enum, default_value_t = What::Sublayers)]
     units: What,
-    /// How many of them each task skips, at most.
+    /// How many of them each task skips, at most; the cheapest per byte, so that among sublayers MLPs are often first.
     #[arg(long, value_name = "N", default_value_t = 5)]
     skip: usize,
-    /// These shares of the layers' weights instead: one search that goes as far as the largest, and for each a folder of
-    /// its own in DIR.
+    /// These shares of the layers' weights instead, `4%,8%`: for each a folder of its own in DIR.
     #[arg(
         long,
         value_name = "RATE",
         value_delimiter = ',',
+        value_parser = rate,
         conflicts_with = "skip"
     )]
-    rates: Vec<f64>,
+    rates: Vec<f32>,
     /// The most that skipping may raise a task's loss, in nats a token.
     #[arg(long, value_name = "X", default_value_t = f64::INFINITY)]
     tolerate: f64,
@@ -81,7 +82,7 @@ pub(crate) struct Labels {
     /// Examples of a task to fit and to calibrate on.
     #[arg(long, value_name = "N", default_value_t = 24)]
     fit: usize,
-    /// How many of the least influential units each step of the search tries.
+    /// How many of the units that cost least per byte alone each step of the search tries.
     #[arg(long, value_name = "N", default_value_t = 6)]
     candidates: usize,
     /// Weight of the routers' squared weights in their loss.
@@ -96,9 +97,15 @@ pub(crate) struct Labels {
 
 impl Labels {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        anyhow::ensure!(
+            self.search > 0 && self.fit > 0 && self.candidates > 0,
+            "nothing can be learned from nothing; give at least 1 to `--search`, `--fit` and `--candidates`"
+        );
         let examples = read(&self.data, self.skip_bad)?;
         let held_out = read(&self.calibration, self.skip_bad)?;
         let mut engine = load(&self.model)?;
+        let settle = self.settle.as_ref().map(|folder| routers(&engine, folder));
+        let settle = settle.transpose()?;
         let adapter = self.adapter(&engine)?;
         if let Some(adapter) = &adapter {
             engine.set_adapter(adapter)?;
@@ -109,58 +116,108 @@ impl Labels {
             .into_iter()
             .filter(|unit| self.units != What::Attentions || unit.sublayer == Some(Sublayer::Attn))
             .collect();
-        anyhow::ensure!(
-            self.skip > 0 && self.skip < units.len(),
-            "{} of {} cannot be skipped; ask for at least one and not for all",
-            self.skip,
-            units.len()
-        );
-        anyhow::ensure!(
-            self.rates.iter().all(|rate| *rate > 0.0 && *rate < 1.0),
-            "a share of the layers' weights is between 0 and 1: `--rates 0.04,0.08`"
-        );
+        let budgets = self.budgets(&engine, &units)?;
+        for out in budgets.iter().map(|(out, _)| out) {
+            anyhow::ensure!(
+                adapter.is_some() || !LoraAdapter::is_in(out),
+                "{} holds an adapter that these routers would not belong to; give it as `--adapter`, or another `--out`",
+                out.display()
+            );
+        }
         let tasks = by_task(&examples);
         let held_out = by_task(&held_out);
-        let settle = self.settle.as_ref().map(|folder| routers(&engine, folder));
-        let settle = settle.transpose()?;
+        if let Some(router) = &settle {
+            engine.set_router(router)?;
+        }
         // Of each budget, a mask for each task.
-        let mut budgets = vec![Masks::new(); self.rates.len().max(1)];
+        let mut found = vec![Masks::new(); budgets.len()];
         for (task, examples) in &tasks {
             let masks = match &settle {
                 Some(router) => {
-                    vec![self.settle(&mut engine, task, examples, router, &interrupted)?]
+                    let decision = router.decision();
+                    vec![self.majority(&mut engine, task, examples, &decision, &interrupted)?]
                 }
-                None => self.search(&engine, task, examples, &units, &interrupted)?,
+                None => {
+                    let budgets: Vec<Budget> = budgets.iter().map(|(_, budget)| *budget).collect();
+                    self.search(&engine, task, examples, &units, &budgets, &interrupted)?
+                }
             };
-            for (budget, mask) in budgets.iter_mut().zip(masks) {
-                budget.insert(task, mask);
+            for (found, mask) in found.iter_mut().zip(masks) {
+                found.insert(task, mask);
             }
         }
-        for (index, masks) in budgets.iter().enumerate() {
-            let out = match self.rates.get(index) {
-                Some(rate) => self.out.join(rate.to_string()),
-                None => self.out.clone(),
-            };
-            self.write(&mut engine, [&tasks, &held_out], masks, &out, &interrupted)?;
+        let granularity = match (&settle, self.units) {
+            (Some(router), _) => router.granularity,
+            (None, What::Layers) => Granularity::Layer,
+            (None, What::Sublayers | What::Attentions) => Granularity::Sublayer,
+        };
+        for ((out, _), masks) in budgets.iter().zip(&found) {
+            let router = self.fit(&engine, &tasks, masks, granularity, &interrupted)?;
             if let Some(adapter) = &adapter {
-                adapter.save(&out, &engine.model.config)?;
+                adapter.save(out, &engine.model.config)?;
             }
+            self.write(&mut engine, router, &held_out, masks, out, &interrupted)?;
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Routers that give each task its mask, fitted, calibrated and written.
+    /// The folders to write, and how far a search goes for each.
+    fn budgets(&self, engine: &Engine, units: &[Unit]) -> anyhow::Result<Vec<(PathBuf, Budget)>> {
+        let budget = |units: usize, rate: f64| Budget {
+            units,
+            rate,
+            loss: self.tolerate,
+            candidates: self.candidates,
+        };
+        if self.settle.is_some() {
+            return Ok(vec![(self.out.clone(), budget(0, 1.0))]);
+        }
+        if self.rates.is_empty() {
+            anyhow::ensure!(
+                self.skip > 0 && self.skip < units.len(),
+                "{} of {} cannot be skipped; ask for at least one and not for all",
+                self.skip,
+                units.len()
+            );
+            return Ok(vec![(self.out.clone(), budget(self.skip, 1.0))]);
+        }
+        let full = LayerMask::full(engine.model.config.layers);
+        let nothing = units
+            .iter()
+            .fold(full, |mask, unit| unit.skipped_from(&mask));
+        let most = engine.summary.skip_rate(&nothing);
+        let of = |rate: &f32| {
+            anyhow::ensure!(
+                *rate > 0.0 && f64::from(*rate) < most,
+                "{:.1} % cannot be skipped, all that may be is {:.1} % of the layers' weights; lower `--rates`, or choose other `--units`",
+                100.0 * rate,
+                100.0 * most
+            );
+            let units = (f64::from(*rate) / most * units.len() as f64).ceil() as usize;
+            // Twice as many as there would be if all were alike: what is small is often skipped first.
+            Ok((
+                self.out.join(rate.to_string()),
+                budget(2 * units, (*rate).into()),
+            ))
+        };
+        self.rates.iter().map(of).collect()
+    }
+
+    /// Checks, calibrates and writes routers that were fitted to the tasks' masks.
     fn write(
         &self,
         engine: &mut Engine,
-        [tasks, held_out]: [&ByTask<'_>; 2],
+        router: Router,
+        held_out: &ByTask<'_>,
         masks: &Masks<'_>,
         out: &Path,
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<()> {
-        let router = self.fit(engine, tasks, masks, interrupted)?;
         engine.set_router(&router)?;
         let decision = router.decision();
+        let bar = count_bar("calibrating");
+        let count = |examples: &Vec<&Example>| self.fit.min(examples.len());
+        let total = held_out.values().map(count).sum::<usize>();
         let mut prompts = Vec::new();
         let mut right = 0;
         for (task, examples) in held_out {
@@ -170,6 +227,9 @@ impl Labels {
                 let mask = routed_mask(engine, &prompt, &decision)?;
                 right += usize::from(masks.get(task.as_str()) == Some(&mask));
                 prompts.push(prompt);
+                if follow(&bar, interrupted, prompts.len() as u64, total as u64).is_break() {
+                    return Err(crate::Error::Cancelled.into());
+                }
             }
         }
         let mut points = Vec::new();
@@ -179,32 +239,37 @@ impl Labels {
             let right = format!("{right} of {}", prompts.len());
             println!("{right} held-out prompts get exactly their task's mask");
             say("held-out prompts with their task's mask", right);
-            let bar = count_bar("calibrating");
             let mut progress = |done, total| follow(&bar, interrupted, done, total);
             points = calibration(engine, &prompts, &decision, &THRESHOLDS, &mut progress)?;
-            bar.finish_and_clear();
         }
-        say(
-            "made by",
-            format!("first train labels {}", env!("CARGO_PKG_VERSION")),
-        );
-        let method = match self.settle {
-            Some(_) => "logistic regression on each task's majority of trained routers' masks",
-            None => "logistic regression on per-task greedy masks",
+        bar.finish_and_clear();
+        let command = command_line(std::env::args().skip(1));
+        say("made by", format!("first {command}"));
+        let (method, examples) = match self.settle {
+            Some(_) => (
+                "each task's majority of trained routers' masks",
+                String::new(),
+            ),
+            None => (
+                "per-task greedy masks",
+                format!("{} to search, ", self.search),
+            ),
         };
-        say("method", method.to_owned());
-        say(
-            "examples",
-            format!("{} to search, {} to fit a task", self.search, self.fit),
-        );
+        say("method", format!("logistic regression on {method}"));
+        say("examples", format!("{examples}{} to fit a task", self.fit));
         for (task, mask) in masks {
             say(&format!("mask of {task}"), mask.to_string());
         }
         router_file(engine, router, points, provenance)?
             .save(out)
             .context("the routers were trained but not written")?;
+        let has_adapter = LoraAdapter::is_in(out);
         let out = out.display();
-        println!("written to {out}; use them with `first run --router {out}`");
+        let adapter = match has_adapter {
+            true => format!(" --adapter {out}"),
+            false => String::new(),
+        };
+        println!("written to {out}; use them with `first run --router {out}{adapter}`");
         Ok(())
     }
 
@@ -220,25 +285,19 @@ impl Labels {
     }
 
     /// What most of a task's prompts skip by the routers.
-    fn settle(
+    fn majority(
         &self,
         engine: &mut Engine,
         task: &str,
         examples: &[&Example],
-        router: &Router,
+        decision: &Decision,
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<LayerMask> {
-        engine.set_router(router)?;
-        let decision = router.decision();
         let bar = count_bar("routing");
         let mut masks = Vec::new();
         for example in few(examples, self.fit) {
             let tokens = example.tokens(engine, self.tokens)?;
-            masks.push(routed_mask(
-                engine,
-                &tokens.ids[..tokens.answer],
-                &decision,
-            )?);
+            masks.push(routed_mask(engine, &tokens.ids[..tokens.answer], decision)?);
             let total = self.fit.min(examples.len()) as u64;
             if follow(&bar, interrupted, masks.len() as u64, total).is_break() {
                 return Err(crate::Error::Cancelled.into());
@@ -262,6 +321,7 @@ impl Labels {
         task: &str,
         examples: &[&Example],
         units: &[Unit],
+        budgets: &[Budget],
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<Vec<LayerMask>> {
         let tokens = few(examples, self.search)
@@ -269,43 +329,17 @@ impl Labels {
             .collect::<Result<Vec<_>, _>>()?;
         let bar = count_bar("searching");
         bar.println(format!("searching a mask for {task}"));
-        let share = |mask: &LayerMask| engine.summary.skip_rate(mask);
-        let full = LayerMask::full(engine.model.config.layers);
-        let alone = units.iter().map(|unit| share(&unit.skipped_from(&full)));
-        let smallest = alone.fold(1.0, f64::min);
-        let furthest = self.rates.iter().copied().reduce(f64::max);
-        let budget = Budget {
-            units: furthest.map_or(self.skip, |rate| (rate / smallest).ceil() as usize),
-            rate: furthest.unwrap_or(1.0),
-            loss: self.tolerate,
-            candidates: self.candidates,
-        };
-        let path = target_masks(engine, &tokens, units, budget, &mut |done, total| {
-            follow(&bar, interrupted, done, total)
-        })?;
+        let mut progress = |done, total| follow(&bar, interrupted, done, total);
+        let (base, masks) = target_masks(engine, &tokens, units, budgets, &mut progress)?;
         bar.finish_and_clear();
-        let nearest = |rate: &f64| {
-            let off = |index: &usize| (share(&path[*index].0) - rate).abs();
-            let order = |a: &usize, b: &usize| off(a).total_cmp(&off(b));
-            (0..path.len()).min_by(order).unwrap_or(0)
-        };
-        let wanted: Vec<usize> = match furthest {
-            Some(_) => self.rates.iter().map(nearest).collect(),
-            None => vec![path.len() - 1],
-        };
-        let base = path[0].1;
-        for index in &wanted {
-            let (mask, loss) = &path[*index];
+        for (mask, loss) in &masks {
             println!(
                 "{task}: skipping {mask}, loss {base:.3} -> {loss:.3} on {} answers, {:.1} % of the layers' weights",
                 tokens.len(),
-                100.0 * share(mask)
+                100.0 * engine.summary.skip_rate(mask)
             );
         }
-        Ok(wanted
-            .into_iter()
-            .map(|index| path[index].0.clone())
-            .collect())
+        Ok(masks.into_iter().map(|(mask, _)| mask).collect())
     }
 
     fn fit(
@@ -313,6 +347,7 @@ impl Labels {
         engine: &Engine,
         tasks: &ByTask<'_>,
         masks: &Masks<'_>,
+        granularity: Granularity,
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<Router> {
         let bar = count_bar("reading prompts");
@@ -332,10 +367,6 @@ impl Labels {
             }
         }
         bar.finish_and_clear();
-        let granularity = match self.units {
-            What::Layers => Granularity::Layer,
-            What::Sublayers | What::Attentions => Granularity::Sublayer,
-        };
         Ok(fit_routers(&pairs, granularity, self.decay))
     }
 }
@@ -346,7 +377,7 @@ fn routers(engine: &Engine, folder: &Path) -> anyhow::Result<Router> {
     file.check(&base_model(engine)?)?;
     file.router.ok_or_else(|| {
         let folder = folder.display();
-        anyhow::anyhow!("{folder} holds a fixed mask, no routers; there is nothing to settle")
+        anyhow::anyhow!("{folder} holds a fixed mask, no routers; give the mask to `first train lora --skip-layers`")
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::options::{ModelOptions, base_model, count_bar, load};
 use super::super::run::interrupt;
-use super::{THRESHOLDS, read, router_file};
+use super::{THRESHOLDS, command_line, read, router_file};
 use crate::adapter::{LoraAdapter, Target};
 use crate::data::{Example, Tokens};
 use crate::engine::Engine;
@@ -13,7 +13,7 @@ use crate::train::schedule::{Gates, RunOptions};
 use crate::train::{by_task, calibration};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
@@ -35,7 +35,7 @@ struct RunArguments {
     /// The folder of the run: checkpoint, log, and what comes out. A run that was broken off goes on from there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Begin with the routers and the adapter of this folder.
+    /// Begin with the routers and the adapter of this folder; for `joint`, an adapter alone will do.
     #[arg(long, value_name = "DIR")]
     begin: Option<PathBuf>,
     /// Steps of the optimiser.
@@ -293,8 +293,11 @@ impl RunArguments {
             return Ok((None, None));
         };
         let has_adapter = options.lora_rate > 0.0 && LoraAdapter::is_in(folder);
-        // Routers that learn may begin anew beside low-rank updates that do not.
+        // `joint` may add routers to an adapter that was trained without.
         let new_routers = options.routers_until > 0.0 && has_adapter && !RouterFile::is_in(folder);
+        if new_routers {
+            eprintln!("{} holds no routers: they begin anew", folder.display());
+        }
         let mut router = None;
         if options.mask.is_none() && !new_routers {
             let file = RouterFile::load(folder)?;
@@ -403,28 +406,5 @@ impl Lora {
             mask => mask.to_owned(),
         });
         self.run.run(&RunOptions { mask, ..options })
-    }
-}
-
-/// The command for others to read: of paths their last part alone, since router files are given away.
-fn command_line(arguments: impl Iterator<Item = String>) -> String {
-    let shown = |argument: String| {
-        let path = Path::new(&argument);
-        let name = path.file_name().filter(|_| path.exists());
-        name.map_or(argument.clone(), |name| name.to_string_lossy().into_owned())
-    };
-    arguments.map(shown).collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_names_no_folders() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-        let arguments = ["train", "--data", &file.to_string_lossy(), "a/b"].map(str::to_owned);
-        let shown = command_line(arguments.into_iter());
-        assert_eq!(shown, "train --data Cargo.toml a/b");
     }
 }
