@@ -218,7 +218,7 @@ impl Eval {
         let mut policies = vec![("none".to_owned(), full)];
         let base = base_model(engine)?;
         let mut leads = Vec::new();
-        for (index, (name, file)) in files.iter().enumerate() {
+        for (name, file) in files {
             file.check(&base)?;
             let before = policies.len();
             match (&file.router, file.fixed_mask()) {
@@ -244,7 +244,8 @@ impl Eval {
                 (None, Some(mask)) => policies.push((name.clone(), Masks::Fixed(mask))),
                 (None, None) => unreachable!("a router file holds a fixed mask or routers"),
             }
-            if index == 0 {
+            // One policy at several rates is one policy.
+            if stem(name) == stem(&files[0].0) {
                 leads.extend(before..policies.len());
             }
         }
@@ -285,13 +286,8 @@ impl Eval {
             );
         }
         let policies = || {
-            let names = |one: &Candidate| {
-                [
-                    Some(one.policy.clone()),
-                    one.policy.split('@').next().map(str::to_owned),
-                ]
-            };
-            candidates.iter().flat_map(names).flatten()
+            let names = |one: &Candidate| [one.policy.clone(), stem(&one.policy).to_owned()];
+            candidates.iter().flat_map(names)
         };
         let control = |name: &str| controls.iter().any(|control| control.name() == name);
         for name in adapters
@@ -327,6 +323,11 @@ fn router(text: &str) -> Result<(String, RouterFile)> {
         "fixed"
     };
     Ok((name.unwrap_or(own).to_owned(), file))
+}
+
+/// What a policy is called at whatever rate.
+fn stem(name: &str) -> &str {
+    name.split('@').next().unwrap_or_default()
 }
 
 /// `NAME=DIR`, or a folder alone, and what the journal knows it by.
