@@ -230,18 +230,6 @@ pub fn greedy(
 mod tests {
     use super::*;
 
-    fn summary() -> ModelSummary {
-        ModelSummary {
-            name: "model".to_owned(),
-            file: "file".to_owned(),
-            layers: 4,
-            hidden: 32,
-            attn_bytes: vec![100; 4],
-            mlp_bytes: vec![300; 4],
-            other_bytes: 900,
-        }
-    }
-
     /// A loss that adds up: an attention costs 1 + its layer, an MLP 2 + its layer; all in tenths.
     fn measure(mask: &LayerMask) -> Result<f64> {
         let cost = |layer: usize, sublayer| {
@@ -260,7 +248,13 @@ mod tests {
         let units = Unit::all(4, true);
         let (base, influences) = influences(4, &units, &mut measure).expect("measures");
         assert_eq!(base, 2.0);
-        let path = greedy(&summary(), (base, &influences), budget, &mut measure).expect("searches");
+        let path = greedy(
+            &ModelSummary::alike(4),
+            (base, &influences),
+            budget,
+            &mut measure,
+        )
+        .expect("searches");
         for (mask, loss) in &path {
             assert_eq!(*loss, measure(mask).expect("measures"));
         }
@@ -276,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_search_takes_the_least_loss_per_byte() {
-        // Per 100 bytes: attentions 1, 2, 3, 4; MLPs 2/3, 1, 4/3, 5/3. Ties go to the earlier.
+        // Per 1000 bytes: attentions 1, 2, 3, 4; MLPs 2/3, 1, 4/3, 5/3. Ties go to the earlier.
         let three = path(Budget { units: 4, ..FAR });
         assert_eq!(three[0], LayerMask::full(4).to_string());
         assert_eq!(three[1..3], ["0.mlp", "0"]);
@@ -286,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_search_keeps_to_the_rate_and_the_loss() {
-        // 0.2 of 1600 is 320: an MLP, and no attention on top, which would be off by more than without it.
+        // 0.2 of 16000 bytes are 3200: an MLP, and no attention on top, which would be off by more than without it.
         assert_eq!(path(Budget { rate: 0.2, ..FAR })[1..], ["0.mlp"]);
         // The best per byte costs 0.2: too much, but the first attention fits.
         assert_eq!(path(Budget { loss: 0.15, ..FAR })[1..], ["0.attn"]);

@@ -338,3 +338,22 @@ fn block_influence(
     }
     Ok(sums)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_goes_with_a_policy_at_one_rate_or_at_all() {
+        let adapter = |policy: Option<&str>| Adapter {
+            name: "lora".to_owned(),
+            digest: String::new(),
+            policy: policy.map(str::to_owned),
+        };
+        let adapters = [None, Some("routed"), Some("routed@8%"), Some("none")].map(adapter);
+        let of = |policy: &str| adapters_of(policy, &adapters).flatten().collect::<Vec<_>>();
+        assert_eq!(of("routed@8%"), [0, 1, 2]);
+        assert_eq!(of("routed@4%"), [0, 1]);
+        assert_eq!(of("none"), [0, 3]);
+    }
+}

@@ -57,6 +57,20 @@ pub struct ModelSummary {
 }
 
 impl ModelSummary {
+    /// Layers that are alike, an MLP of three times an attention's bytes: for tests.
+    #[cfg(test)]
+    pub(crate) fn alike(layers: usize) -> Self {
+        Self {
+            name: "model".to_owned(),
+            file: "file".to_owned(),
+            layers,
+            hidden: 32,
+            attn_bytes: vec![1000; layers],
+            mlp_bytes: vec![3000; layers],
+            other_bytes: 9000,
+        }
+    }
+
     /// Bytes of weights that one decoded token reads under `mask`.
     pub fn weight_bytes(&self, mask: &LayerMask) -> u64 {
         let layer = |layer: usize| {

@@ -170,18 +170,6 @@ fn joined(attns: &LayerMask, mlps: &LayerMask) -> LayerMask {
 mod tests {
     use super::*;
 
-    fn summary() -> ModelSummary {
-        ModelSummary {
-            name: "model".to_owned(),
-            file: "file".to_owned(),
-            layers: 12,
-            hidden: 32,
-            attn_bytes: vec![1000; 12],
-            mlp_bytes: vec![3000; 12],
-            other_bytes: 9000,
-        }
-    }
-
     fn masks(texts: &[&str]) -> Vec<LayerMask> {
         let parse = |text: &&str| LayerMask::parse(text, 12).expect("valid");
         texts.iter().map(parse).collect()
@@ -190,7 +178,7 @@ mod tests {
     /// Every control is within half an attention of the routed rate, whatever the router mixes.
     #[test]
     fn controls_skip_as_many_bytes() {
-        let summary = summary();
+        let summary = ModelSummary::alike(12);
         for texts in [
             &["3.attn,5.attn", "3.attn,5.attn"][..],
             &["3.attn,5.attn,7.mlp", "2.attn", "9.mlp"],
@@ -228,7 +216,7 @@ mod tests {
 
     #[test]
     fn whole_layers_stay_whole() {
-        let summary = summary();
+        let summary = ModelSummary::alike(12);
         let budget = Budget::of(
             &summary,
             Granularity::Layer,
@@ -260,7 +248,7 @@ mod tests {
 
     #[test]
     fn draws_differ_by_seed_and_by_kind() {
-        let summary = summary();
+        let summary = ModelSummary::alike(12);
         let budget = Budget::of(&summary, Granularity::Sublayer, &masks(&["1-4"]));
         assert_eq!(budget.counts, [4, 4]);
         let draws: std::collections::HashSet<_> = (0..5)
