@@ -2,8 +2,10 @@
 
 use super::{Lora, LoraAdapter, Target, permute};
 use crate::error::{Error, Result};
+use crate::eval::journal::digest;
 use crate::file::write_whole;
 use crate::model::config::Config;
+use crate::pull::sha256;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -49,6 +51,12 @@ impl LoraAdapter {
     /// Whether a folder has one.
     pub fn is_in(folder: &Path) -> bool {
         folder.join(CONFIG).exists()
+    }
+
+    /// What tells the adapter of a folder from others: a short digest of its files.
+    pub fn digest(folder: &Path) -> Result<String> {
+        let [config, tensors] = [CONFIG, TENSORS].map(|file| sha256(&folder.join(file)));
+        Ok(digest((config? + &tensors?).as_bytes()))
     }
 
     /// Loads a folder, and checks that it is whole and fits the model.

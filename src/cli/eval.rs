@@ -3,12 +3,13 @@
 use super::options::{
     AdapterOptions, ModelOptions, base_model, count_bar, follow, load, load_with, mask_named, rate,
 };
+use crate::adapter::LoraAdapter;
 use crate::data;
 use crate::engine::AdapterMode;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::eval::controls::Control;
-use crate::eval::journal::{Journal, digest};
+use crate::eval::journal::Journal;
 use crate::eval::meter::Meter;
 use crate::eval::report::Report;
 use crate::eval::{Adapter, Candidate, Item, Masks, Plan, adapters_of, run};
@@ -333,15 +334,13 @@ fn stem(name: &str) -> &str {
 /// `NAME=DIR`, or a folder alone, and what the journal knows it by.
 fn adapter(text: &str) -> Result<(Adapter, PathBuf)> {
     let (policy, folder) = named(text);
-    let hash = |file: &str| pull::sha256(&folder.join(file));
-    let hashes = hash("adapter_config.json")? + &hash("adapter_model.safetensors")?;
     let adapter = Adapter {
         name: folder
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned(),
-        digest: digest(hashes.as_bytes()),
+        digest: LoraAdapter::digest(folder)?,
         policy: policy.map(str::to_owned),
     };
     Ok((adapter, folder.to_owned()))

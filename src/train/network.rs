@@ -75,17 +75,12 @@ pub(super) struct Network<'a> {
     pub(super) scale: f32,
     /// Share of the teacher's probabilities in what the answers' tokens are to be.
     pub(super) distil: f32,
-    /// Whether the low-rank updates are left out: the teacher is the model as it was.
-    pub(super) bare: bool,
     pub(super) work: Workspace,
 }
 
 impl Network<'_> {
     fn joint(&self, layer: usize, product: Product) -> Option<(&JointLora, [usize; 2])> {
         let index = product as usize;
-        if self.bare {
-            return None;
-        }
         Some((&self.joints[index], self.layers[layer].lora[index]?))
     }
 

@@ -156,6 +156,16 @@ impl Parameters {
         self.values.read_back(gpu, self.count())
     }
 
+    /// Room for other values of the same parameters, all zero.
+    pub fn other_values(&self, gpu: &Gpu) -> Result<Buffer> {
+        Buffer::zeroed(gpu, "other parameters", 4 * self.count() as u64)
+    }
+
+    /// Takes other values, and gives those it had in their place.
+    pub fn swap(&mut self, values: &mut Buffer) {
+        std::mem::swap(&mut self.values, values);
+    }
+
     /// Everything that training goes on from.
     pub fn snapshot(&self, gpu: &Gpu) -> Result<Snapshot> {
         let read = |buffer: &Buffer| buffer.read_back(gpu, self.count());

@@ -38,6 +38,8 @@ pub struct Beginning<'a> {
     pub router: Option<&'a Router>,
     /// Low-rank updates of an earlier run.
     pub adapter: Option<&'a LoraAdapter>,
+    /// Low-rank updates that the full model teaches with; without, it teaches as it is.
+    pub teacher: Option<&'a LoraAdapter>,
 }
 
 /// The text of a task that comes `index`-th, if every task is shuffled anew each time it has been gone through.
@@ -165,8 +167,8 @@ pub fn run<'a>(
     let RunOptions {
         tokens, bias, seed, ..
     } = *options;
-    let mut trainer =
-        Trainer::new(engine, options.lora()?, tokens, bias, seed)?.distil(options.distil)?;
+    let mut trainer = Trainer::new(engine, options.lora()?, tokens, bias, seed)?
+        .distil(options.distil, beginning.teacher)?;
     std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
     let done = match Checkpoint::load(folder)? {
         Some(found) if found.options == *options => {

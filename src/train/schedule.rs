@@ -58,6 +58,8 @@ pub struct RunOptions {
     pub mask: Option<String>,
     /// Share of the full model's probabilities in what the answers' tokens are to be.
     pub distil: f32,
+    /// The adapter that the full model teaches with, by the digest of its file.
+    pub teacher: Option<String>,
     /// Largest norm of the gradients of a step.
     pub clip: f32,
 }
@@ -94,6 +96,9 @@ impl RunOptions {
         }
         if !(0.0..=1.0).contains(&self.distil) {
             return wrong("the teacher's share must be from 0 to 1");
+        }
+        if self.teacher.is_some() && self.distil == 0.0 {
+            return wrong("a teacher needs a share of what is learned, `--distil SHARE`");
         }
         if self.lora_rate == 0.0 && self.routers_until == 0.0 {
             return wrong("neither routers nor low-rank updates would learn");
@@ -189,6 +194,7 @@ mod tests {
             targets: vec!["q_proj".to_owned()],
             mask: None,
             distil: 0.0,
+            teacher: None,
             clip: 1.0,
         }
     }

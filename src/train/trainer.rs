@@ -6,8 +6,8 @@ use super::network::{JointLora, LayerParameters, Network, Pass};
 use super::parameters::{Group, Parameters};
 use super::random::Random;
 use super::workspace::Workspace;
-use crate::adapter::Target;
 use crate::adapter::joint::{Joint, Product};
+use crate::adapter::{LoraAdapter, Target};
 use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -67,6 +67,8 @@ pub struct Trainer<'a> {
     engine: &'a Engine,
     network: Network<'a>,
     lora: LoraOptions,
+    /// The teacher's values of the parameters, where there is one.
+    teacher: Option<Buffer>,
     /// Weight bytes of each sublayer, `[layers * 2]`.
     costs: Vec<f32>,
 }
@@ -144,7 +146,6 @@ impl<'a> Trainer<'a> {
             joints: [joint(qkv)?, joint(o)?, joint(gate_up)?, joint(down)?],
             scale: lora.alpha / lora.rank as f32,
             distil: 0.0,
-            bare: false,
             work: Workspace::new(gpu, config, tokens, lora.rank)?,
         };
         let cost = |index: usize| {
@@ -157,34 +158,46 @@ impl<'a> Trainer<'a> {
             engine,
             network,
             lora,
+            teacher: None,
             costs,
         })
     }
 
-    /// Lets the full model, as it was before training, be a teacher (arXiv 1503.02531): the loss is cross-entropy with
-    /// targets of which `share` are its probabilities. Every text then takes one more pass forward.
-    pub fn distil(mut self, share: f32) -> Result<Self> {
+    /// Lets the full model be a teacher (arXiv 1503.02531), with low-rank updates like those that are trained or as it
+    /// was before: the loss is cross-entropy with targets of which `share` are its probabilities. Every text then takes
+    /// one more pass forward.
+    pub fn distil(mut self, share: f32, adapter: Option<&LoraAdapter>) -> Result<Self> {
+        if share == 0.0 {
+            return Ok(self);
+        }
+        let gpu = &self.engine.gpu;
         let work = &mut self.network.work;
         let size = 4 * (work.tokens * self.engine.model.config.vocab) as u64;
-        work.teacher = match share > 0.0 {
-            true => Some(Buffer::zeroed(&self.engine.gpu, "teacher", size)?),
-            false => None,
-        };
+        work.teacher = Some(Buffer::zeroed(gpu, "teacher", size)?);
         self.network.distil = share;
+        // Updates of zeros change nothing.
+        let mut values = self.network.parameters.other_values(gpu)?;
+        if let Some(adapter) = adapter {
+            self.network.parameters.swap(&mut values);
+            self.write_adapter(adapter);
+            self.network.parameters.swap(&mut values);
+        }
+        self.teacher = Some(values);
         Ok(self)
     }
 
     /// Asks the teacher, if there is one and anything is learned, about a text whose ids are on the GPU.
     fn ask_teacher(&mut self, first: usize, pass: Pass) -> Result<()> {
-        if self.network.work.teacher.is_none() {
+        let Some(mut teacher) = self.teacher.take() else {
             return Ok(());
-        }
+        };
         let everything = LayerMask::full(self.engine.model.config.layers);
-        self.network.bare = true;
+        self.network.parameters.swap(&mut teacher);
         let asked = self
             .forward(pass, &Path::Fixed(everything))
             .and_then(|_| self.engine.run_paced(self.network.teach(first, pass)?));
-        self.network.bare = false;
+        self.network.parameters.swap(&mut teacher);
+        self.teacher = Some(teacher);
         asked
     }
 

@@ -201,39 +201,33 @@ pub(super) fn slopes() {
     });
 }
 
-/// A student that is its teacher has nothing to learn from it; once it differs, its teacher's way leads back.
+/// A student that is its teacher has nothing to learn from it; one that differs has.
 pub(super) fn distilled() {
     with_engine(|engine| {
         let text = text(engine);
         let path = Path::Fixed(LayerMask::full(LAYERS));
-        let norm = |share: f32, size: f32| {
+        let trained = adapter(engine, &lora_options(), 0.2);
+        // `B` of zeros changes nothing, but has gradients.
+        let config = &engine.model.config;
+        let idle = LoraAdapter::new("tiny", config, 4, 8.0, &Target::ALL, |layer, target| {
+            let mut lora = trained.lora(layer, target).expect("adapted").clone();
+            lora.b.fill(0.0);
+            lora
+        });
+        let norm = |share: f32, teacher: Option<&LoraAdapter>, student: &LoraAdapter| {
             let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1)
-                .and_then(|trainer| trainer.distil(share))
+                .and_then(|trainer| trainer.distil(share, teacher))
                 .expect("fits");
-            // `B` of zeros changes nothing, but has gradients.
-            let mut adapter = adapter(engine, &lora_options(), 0.2);
-            if size == 0.0 {
-                let first = adapter;
-                adapter = LoraAdapter::new(
-                    "tiny",
-                    &engine.model.config,
-                    4,
-                    8.0,
-                    &Target::ALL,
-                    |layer, target| {
-                        let mut lora = first.lora(layer, target).expect("adapted").clone();
-                        lora.b.fill(0.0);
-                        lora
-                    },
-                );
-            }
-            trainer.begin_with(None, Some(&adapter)).expect("fits");
+            trainer.begin_with(None, Some(student)).expect("fits");
             trainer.text(&text, &path, None, Some(1.0)).expect("runs");
             trainer.update(1, [0.0; 3], 1.0).expect("finite")
         };
-        let [nothing, something, hard] = [norm(1.0, 0.0), norm(1.0, 0.2), norm(0.0, 0.0)];
-        assert!(nothing < 1e-4 * hard, "{nothing} of {hard}");
-        assert!(something > 1e-2 * hard, "{something} of {hard}");
+        let hard = norm(0.0, None, &idle);
+        for (teacher, same, other) in [(None, &idle, &trained), (Some(&trained), &trained, &idle)] {
+            let [nothing, something] = [same, other].map(|student| norm(1.0, teacher, student));
+            assert!(nothing < 1e-4 * hard, "{nothing} of {hard}");
+            assert!(something > 1e-2 * hard, "{something} of {hard}");
+        }
     });
 }
 
@@ -260,6 +254,7 @@ fn run_options() -> RunOptions {
             .to_vec(),
         mask: None,
         distil: 0.0,
+        teacher: None,
         clip: 1.0,
     }
 }

@@ -13,7 +13,7 @@ use crate::train::schedule::{Gates, RunOptions};
 use crate::train::{by_task, calibration};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
@@ -113,6 +113,9 @@ struct LoraArguments {
     /// The matrices that they adapt.
     #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',', default_values_t = Target::ALL)]
     targets: Vec<Target>,
+    /// With `--distil`: the full model teaches with the adapter of this folder, as large as the one that is trained.
+    #[arg(long, value_name = "DIR", requires = "distil")]
+    teacher: Option<PathBuf>,
 }
 
 /// Train routers end to end through the model, which stays as it is.
@@ -183,17 +186,23 @@ impl RunArguments {
             }),
             mask: None,
             distil: self.distil,
+            teacher: None,
             clip: 1.0,
         }
     }
 
-    fn run(&self, options: &RunOptions) -> anyhow::Result<ExitCode> {
+    fn run(&self, mut options: RunOptions, teacher: Option<&Path>) -> anyhow::Result<ExitCode> {
+        options.teacher = teacher.map(LoraAdapter::digest).transpose()?;
+        let options = &options;
         options.check()?;
         let train = read(&self.data, self.skip_bad)?;
         let held_out = read(&self.calibration, self.skip_bad)?;
         let mut engine = load(&self.model)?;
         let interrupted = interrupt()?;
         let (router, adapter) = self.beginning(&engine, options)?;
+        let teacher = teacher
+            .map(|folder| like_trained(&engine, folder, options))
+            .transpose()?;
         let train = tasks(&engine, &train, self.tokens, usize::MAX)?;
         let held_out = tasks(&engine, &held_out, self.tokens, self.look_at)?;
         let command = command_line(std::env::args().skip(1));
@@ -236,6 +245,7 @@ impl RunArguments {
         let beginning = Beginning {
             router: router.as_ref(),
             adapter: adapter.as_ref(),
+            teacher: teacher.as_ref(),
         };
         let trainer = run(
             &engine,
@@ -309,22 +319,41 @@ impl RunArguments {
             );
             router = file.router;
         }
-        let adapter = if has_adapter {
-            Some(LoraAdapter::load(folder, &engine.model.config)?)
-        } else {
-            None
+        let adapter = match has_adapter {
+            true => Some(like_trained(engine, folder, options)?),
+            false => None,
         };
-        if let Some(adapter) = &adapter {
-            anyhow::ensure!(
-                adapter.rank() == options.rank && adapter.alpha() == options.alpha,
-                "the adapter of {} has rank {} and alpha {}; give `--rank` and `--alpha` alike",
-                folder.display(),
-                adapter.rank(),
-                adapter.alpha()
-            );
-        }
         Ok((router, adapter))
     }
+}
+
+/// The adapter of a folder, which must be like the one that is trained.
+fn like_trained(
+    engine: &Engine,
+    folder: &Path,
+    options: &RunOptions,
+) -> anyhow::Result<LoraAdapter> {
+    let adapter = LoraAdapter::load(folder, &engine.model.config)?;
+    let targets = &options.lora()?.targets;
+    anyhow::ensure!(
+        adapter.rank() == options.rank
+            && adapter.alpha() == options.alpha
+            && adapter
+                .targets()
+                .iter()
+                .all(|target| targets.contains(target)),
+        "the adapter of {} has rank {}, alpha {} and {}; give `--rank`, `--alpha` and `--targets` alike",
+        folder.display(),
+        adapter.rank(),
+        adapter.alpha(),
+        adapter
+            .targets()
+            .iter()
+            .map(|target| target.name())
+            .collect::<Vec<_>>()
+            .join(",")
+    );
+    Ok(adapter)
 }
 
 /// What thresholds skip on the prompts of held-out texts.
@@ -384,17 +413,19 @@ fn tasks(
 
 impl Routers {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        self.run.run(&self.run.options(Some(&self.routers), None))
+        self.run
+            .run(self.run.options(Some(&self.routers), None), None)
     }
 }
 
 impl Joint {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let options = self.run.options(Some(&self.routers), Some(&self.lora));
-        self.run.run(&RunOptions {
+        let options = RunOptions {
             routers_until: self.routers_until,
             ..options
-        })
+        };
+        self.run.run(options, self.lora.teacher.as_deref())
     }
 }
 
@@ -405,6 +436,7 @@ impl Lora {
             "none" => String::new(),
             mask => mask.to_owned(),
         });
-        self.run.run(&RunOptions { mask, ..options })
+        let options = RunOptions { mask, ..options };
+        self.run.run(options, self.lora.teacher.as_deref())
     }
 }

@@ -104,16 +104,22 @@ impl Trainer<'_> {
             }
         }
         if let Some(adapter) = adapter {
-            for (index, layer) in network.layers.iter().enumerate() {
-                for (joint, parts) in network.joints.iter().zip(layer.lora) {
-                    let Some([a, b]) = parts else { continue };
-                    let packed = joint.layout.pack(|target| adapter.lora(index, target));
-                    network.parameters.value(a).write(gpu, &packed[0]);
-                    network.parameters.value(b).write(gpu, &packed[1]);
-                }
-            }
+            self.write_adapter(adapter);
         }
         Ok(())
+    }
+
+    /// Takes the values of an adapter of the same rank, of the matrices that are trained.
+    pub(super) fn write_adapter(&self, adapter: &LoraAdapter) {
+        let (gpu, network) = (&self.engine.gpu, &self.network);
+        for (index, layer) in network.layers.iter().enumerate() {
+            for (joint, parts) in network.joints.iter().zip(layer.lora) {
+                let Some([a, b]) = parts else { continue };
+                let packed = joint.layout.pack(|target| adapter.lora(index, target));
+                network.parameters.value(a).write(gpu, &packed[0]);
+                network.parameters.value(b).write(gpu, &packed[1]);
+            }
+        }
     }
 
     /// Forgets the gradients of the texts since the last update.
