@@ -1,7 +1,7 @@
-// loss_t = log(sum_v exp(logits[t, v])) - logits[t, target_t]: the cross-entropy of each token, in nats.
+// loss_t = log(sum_v exp(logits[t, v])) - sum_v q_tv logits[t, v]: the cross-entropy of each token with its targets q, in nats.
 //
+//   q        of `targets`: token ids, or those and another model's probabilities
 //   logits   [tokens, V]  f32
-//   targets  [tokens]     token ids; a token whose target is no id has no loss
 //   losses   [tokens]     f32
 //
 // A workgroup owns one token; sums are f32, taken after the largest logit was subtracted.
@@ -11,27 +11,27 @@ struct Params {
 }
 #import params
 
-@group(0) @binding(0) var<storage, read> logits: array<f32>;
-@group(0) @binding(1) var<storage, read> targets: array<u32>;
+#import targets
+@group(0) @binding(2) var<storage, read> logits: array<f32>;
 @group(0) @binding(20) var<storage, read_write> losses: array<f32>;
 #import reduce
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let first = workgroup.x * params.vocab;
+    let token = workgroup.x;
+    let first = token * params.vocab;
     var most = logits[first];
     for (var i = lane; i < params.vocab; i += LANES) {
         most = max(most, logits[first + i]);
     }
     most = reduce_max(most, lane);
-    var sum = 0.0;
+    var sums = vec4<f32>(0.0); // of exponentials, of wanted logits
     for (var i = lane; i < params.vocab; i += LANES) {
-        sum += exp(logits[first + i] - most);
+        let logit = logits[first + i] - most;
+        sums += vec4<f32>(exp(logit), target_share(token, i) * logit, 0.0, 0.0);
     }
-    sum = reduce_sum(vec4<f32>(sum), lane).x;
+    sums = reduce_sum(sums, lane);
     if (lane == 0u) {
-        let target_id = targets[workgroup.x];
-        let loss = log(sum) + most - logits[first + min(target_id, params.vocab - 1u)];
-        losses[workgroup.x] = select(0.0, loss, target_id < params.vocab);
+        losses[token] = target_mass(token) * log(sums.x) - sums.y;
     }
 }

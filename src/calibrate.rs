@@ -6,6 +6,7 @@
 use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::gpu::Buffer;
 use crate::mask::{LayerMask, Sublayer};
 use crate::trace::ModelSummary;
 use std::collections::HashMap;
@@ -65,18 +66,27 @@ pub type Progress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 /// Mean cross-entropy of the answers' tokens under a mask, in nats: first over the tokens of an answer,
 /// then over the answers.
 pub fn loss(engine: &Engine, examples: &[Tokens], mask: &LayerMask) -> Result<f64> {
+    let losses = |example: &Tokens| engine.losses(&example.ids, example.answer, mask);
+    mean(examples.iter().map(losses))
+}
+
+/// The mean over examples of the mean over each one's tokens.
+fn mean(examples: impl ExactSizeIterator<Item = Result<Vec<f32>>>) -> Result<f64> {
+    let count = examples.len() as f64;
     let mut sum = 0.0;
-    for example in examples {
-        let losses = engine.losses(&example.ids, example.answer, mask)?;
+    for losses in examples {
+        let losses = losses?;
         sum += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
     }
-    Ok(sum / examples.len() as f64)
+    Ok(sum / count)
 }
 
 /// Measures [`loss`] of some examples, each mask once, and counts how often.
 pub struct LossMeter<'a, 'p> {
     engine: &'a Engine,
     examples: &'a [Tokens],
+    /// The streams of each example through the full model, where that is what masks are held against.
+    full: Vec<Buffer>,
     done: u64,
     total: u64,
     progress: &'a mut Progress<'p>,
@@ -94,11 +104,21 @@ impl<'a, 'p> LossMeter<'a, 'p> {
         Self {
             engine,
             examples,
+            full: Vec::new(),
             done: 0,
             total: total as u64,
             progress,
             known: HashMap::new(),
         }
+    }
+
+    /// Takes what the full model says of the answers' tokens for what they are to be. The loss then rises by the divergence
+    /// from the full model, whatever the answers are: a few tell masks apart that would take many by their own words.
+    pub fn against_full_model(mut self) -> Result<Self> {
+        let full = LayerMask::full(self.engine.model.config.layers);
+        let streams = |example: &Tokens| self.engine.streams(&example.ids, &full);
+        self.full = self.examples.iter().map(streams).collect::<Result<_>>()?;
+        Ok(self)
     }
 
     /// The loss under a mask.
@@ -107,7 +127,13 @@ impl<'a, 'p> LossMeter<'a, 'p> {
         if let Some(loss) = self.known.get(&name) {
             return Ok(*loss);
         }
-        let loss = loss(self.engine, self.examples, mask)?;
+        let loss = match self.full.is_empty() {
+            true => loss(self.engine, self.examples, mask)?,
+            false => mean(self.examples.iter().zip(&self.full).map(|(example, full)| {
+                let Tokens { ids, answer } = example;
+                self.engine.losses_from(full, ids, *answer, mask)
+            }))?,
+        };
         self.known.insert(name, loss);
         self.done += 1;
         match (self.progress)(self.done.min(self.total), self.total) {

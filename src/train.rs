@@ -44,6 +44,15 @@ pub fn by_task(examples: &[Example]) -> BTreeMap<String, Vec<&Example>> {
     tasks
 }
 
+/// What a search holds a mask against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Against {
+    /// The answers of the examples.
+    Answers,
+    /// What the model says of those answers when it skips nothing.
+    Model,
+}
+
 /// Masks for one task, one for each budget: units skipped, the cheapest per byte first, measured on its examples. With
 /// the loss of the full model, and of each mask.
 pub fn target_masks(
@@ -51,12 +60,16 @@ pub fn target_masks(
     examples: &[Tokens],
     units: &[Unit],
     budgets: &[Budget],
+    against: Against,
     progress: &mut Progress<'_>,
 ) -> Result<(f64, Vec<(LayerMask, f64)>)> {
     let tries = |budget: &Budget| budget.units * budget.candidates;
     // Searches share their first steps, which are measured once.
     let total = 1 + units.len() + budgets.iter().map(tries).max().unwrap_or(0);
     let mut meter = LossMeter::new(engine, examples, total, progress);
+    if against == Against::Model {
+        meter = meter.against_full_model()?;
+    }
     let measure = &mut |mask: &LayerMask| meter.loss(mask);
     let (base, influences) = influences(engine.model.config.layers, units, measure)?;
     let mut search = |budget: &Budget| {

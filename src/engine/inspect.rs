@@ -33,7 +33,11 @@ impl Engine {
             each(layer + 1, &prefill.x.read_back(gpu, count)?)?;
         }
         let normed = Buffer::zeroed(gpu, "normed", 4 * count as u64)?;
-        self.run_paced(vec![self.model.final_norm_step(gpu, &prefill, &normed)?])?;
+        self.run_paced(vec![self.model.final_norm_step(
+            gpu,
+            [&prefill.x, &normed],
+            ids.len(),
+        )?])?;
         each(config.layers + 1, &normed.read_back(gpu, count)?)
     }
 
@@ -88,25 +92,49 @@ impl Engine {
     /// The cross-entropy in nats of each token of `ids` from index `first` (at least 1) on, given those
     /// before it.
     pub fn losses(&self, ids: &[u32], first: usize, mask: &LayerMask) -> Result<Vec<f32>> {
+        self.losses_with(ids, first, mask, None)
+    }
+
+    /// [`losses`](Self::losses), but the cross-entropy with what the model says of the [`streams`](Self::streams) of the
+    /// same ids: more than its own by the Kullback-Leibler divergence from it.
+    pub fn losses_from(
+        &self,
+        streams: &Buffer,
+        ids: &[u32],
+        first: usize,
+        mask: &LayerMask,
+    ) -> Result<Vec<f32>> {
+        self.losses_with(ids, first, mask, Some(streams))
+    }
+
+    /// What leaves the last layer under a mask, `[T - 1, H]` of `T` ids: the last has nothing to foretell.
+    pub fn streams(&self, ids: &[u32], mask: &LayerMask) -> Result<Buffer> {
+        let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
+        Ok(self.prefilled(&ids[..ids.len() - 1], mask, &mut cache)?.x)
+    }
+
+    fn losses_with(
+        &self,
+        ids: &[u32],
+        first: usize,
+        mask: &LayerMask,
+        teacher: Option<&Buffer>,
+    ) -> Result<Vec<f32>> {
         assert!(
             first >= 1,
             "the first token of a text has nothing before it"
         );
-        let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
-        let prefill = self.prefilled(&ids[..ids.len() - 1], mask, &mut cache)?;
+        let (gpu, streams) = (&self.gpu, self.streams(ids, mask)?);
         // Bindings start at multiples of 256 bytes, which every second row does.
         let begin = (first - 1) / 2 * 2;
-        let targets = &ids[begin + 1..];
-        let losses = Buffer::zeroed(&self.gpu, "losses", 4 * targets.len() as u64)?;
-        let target_buffer = Buffer::from_slice(&self.gpu, "targets", targets)?;
-        self.run_paced(self.model.loss_steps(
-            &self.gpu,
-            &prefill,
-            begin,
-            &target_buffer,
-            &losses,
-        )?)?;
-        let mut losses = losses.read_back(&self.gpu, targets.len())?;
+        let (tokens, targets) = (begin..ids.len() - 1, &ids[begin + 1..]);
+        let losses = Buffer::zeroed(gpu, "losses", 4 * targets.len() as u64)?;
+        let both = [&Buffer::from_slice(gpu, "targets", targets)?, &losses];
+        self.run_paced(
+            self.model
+                .loss_steps(gpu, &streams, teacher, tokens, both)?,
+        )?;
+        let mut losses = losses.read_back(gpu, targets.len())?;
         losses.drain(..first - 1 - begin);
         Ok(losses)
     }

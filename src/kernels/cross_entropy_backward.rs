@@ -1,6 +1,7 @@
 //! The gradient of the loss with respect to the logits. See `shaders/cross_entropy_backward.wgsl`.
 
-use super::{assert_holds, op, reduce, workgroups};
+use super::cross_entropy::{Teacher, target_buffers, with_targets};
+use super::{assert_holds, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 
@@ -14,23 +15,8 @@ crate::params! {
     }
 }
 
-/// Another model, from which to learn too.
-#[derive(Clone, Copy, Debug)]
-pub struct Teacher<'a> {
-    /// Its probabilities, `[tokens, vocab]`.
-    pub probabilities: &'a Buffer,
-    /// Of the targets: the rest are the token ids.
-    pub share: f32,
-}
-
 pub(super) fn variant(class: &Class, share: Option<f32>) -> Variant {
-    let variant = Variant::new("cross_entropy_backward").import("reduce", reduce(class));
-    match share {
-        None => variant.import("targets", "targets/hard"),
-        Some(share) => variant
-            .import("targets", "targets/soft")
-            .set("SHARE", share),
-    }
+    with_targets("cross_entropy_backward", class, share)
 }
 
 /// A step that turns `logits [tokens, vocab]` into their gradient, `scale` times that of each token's loss.
@@ -42,17 +28,8 @@ pub fn step(
     scale: f32,
 ) -> Result<Step> {
     assert_holds("cross_entropy_backward logits", logits, tokens * vocab);
-    assert_holds("cross_entropy_backward targets", targets, tokens);
-    let mut buffers = vec![("targets", targets), ("logits", logits)];
-    if let Some(teacher) = teacher {
-        let probabilities = teacher.probabilities;
-        assert_holds(
-            "cross_entropy_backward teacher",
-            probabilities,
-            tokens * vocab,
-        );
-        buffers.push(("teacher", probabilities));
-    }
+    let mut buffers = target_buffers(targets, teacher, [tokens, vocab]);
+    buffers.push(("logits", logits));
     let share = teacher.map(|teacher| teacher.share);
     let op = op::<Params>(gpu, variant(&gpu.class, share), &buffers)?;
     let params = Params {

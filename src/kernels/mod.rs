@@ -149,10 +149,12 @@ pub fn all_variants() -> Vec<Variant> {
             variants.push(attention_backward::variant(&class, kv, 9, 3, 64));
             variants.push(attention_keys_backward::variant(&class, kv, 9, 3, 64));
         }
+        for share in [None, Some(0.5)] {
+            variants.push(cross_entropy::variant(&class, share));
+            variants.push(cross_entropy_backward::variant(&class, share));
+        }
         variants.extend([
             adamw::variant(),
-            cross_entropy_backward::variant(&class, None),
-            cross_entropy_backward::variant(&class, Some(0.5)),
             softmax::variant(&class),
             dot::variant(&class),
             gate::variant(&class),
@@ -169,11 +171,10 @@ pub fn all_variants() -> Vec<Variant> {
         variants.extend(share.into_iter().skip(1));
         variants.push(rms_norm::variant(&class, 1e-5));
         variants.push(router_score::variant(&class, Some(1e-5)));
-        let alone = ["argmax", "cross_entropy"];
         variants.push(sample::variant());
         variants.push(copy::variant());
         variants.push(fma::variant());
-        variants.extend(alone.map(|kernel| Variant::new(kernel).import("reduce", reduce)));
+        variants.push(Variant::new("argmax").import("reduce", reduce));
     }
     variants
 }

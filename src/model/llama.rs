@@ -19,11 +19,9 @@ use crate::adapter::joint::Product;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Step};
 use crate::kernels::attention::Attention;
-use crate::kernels::matvec::Norm;
 use crate::kernels::router_score::Routers;
-use crate::kernels::{self, Epilogue, Rope, Updates};
+use crate::kernels::{self, Epilogue, Rope};
 use crate::mask::{LayerMask, Sublayer};
-use crate::trace::Sampling;
 use crate::weights::pack::{Linear, Order};
 
 /// One layer's weights.
@@ -46,7 +44,7 @@ pub struct Llama {
     pub(crate) layers: Vec<Layer>,
     pub(crate) norm: Buffer,
     /// `None` where the embedding is also the head.
-    lm_head: Option<Linear>,
+    pub(super) lm_head: Option<Linear>,
     /// `[C, D / 2]` pairs of cos and sin.
     pub(crate) rotations: Buffer,
     /// An adapter that is applied at run time.
@@ -114,10 +112,6 @@ impl Llama {
         })
     }
 
-    pub(crate) fn head(&self) -> &Linear {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
-    }
-
     /// Bytes of weights of one sublayer.
     pub fn sublayer_bytes(&self, layer: usize, sublayer: Sublayer) -> u64 {
         let layer = &self.layers[layer];
@@ -125,11 +119,6 @@ impl Llama {
             Sublayer::Attn => layer.qkv_proj.bytes() + layer.o_proj.bytes(),
             Sublayer::Mlp => layer.gate_up_proj.bytes() + layer.down_proj.bytes(),
         }
-    }
-
-    /// Bytes of weights of the head.
-    pub fn head_bytes(&self) -> u64 {
-        self.head().bytes()
     }
 
     /// Buffers for a prefill of `ids` that begins at `position`.
@@ -269,96 +258,6 @@ impl Llama {
             }
         }
         Ok(steps)
-    }
-
-    /// The step that applies the last norm to a whole prompt: `y [T, H]`.
-    pub fn final_norm_step(&self, gpu: &Gpu, prefill: &Prefill, y: &Buffer) -> Result<Step> {
-        let shape = [prefill.tokens, self.config.hidden];
-        kernels::rms_norm::step(
-            gpu,
-            "norm",
-            [&prefill.x, &self.norm, y],
-            shape,
-            self.config.rms_norm_epsilon,
-        )
-    }
-
-    /// The steps from the residual stream of one token to its logits.
-    pub fn head_steps(&self, gpu: &Gpu, decode: &Decode) -> Result<Vec<Step>> {
-        let norm = Norm {
-            gamma: &self.norm,
-            epsilon: self.config.rms_norm_epsilon,
-        };
-        kernels::matvec::steps(
-            gpu,
-            "head",
-            self.head(),
-            &decode.x,
-            Some(norm),
-            Updates::default(),
-            Epilogue::Store { y: &decode.logits },
-        )
-    }
-
-    /// The steps that write the loss of each of `targets`, which follow the tokens of a prefill from
-    /// `first` on.
-    pub fn loss_steps(
-        &self,
-        gpu: &Gpu,
-        prefill: &Prefill,
-        first: usize,
-        targets: &Buffer,
-        losses: &Buffer,
-    ) -> Result<Vec<Step>> {
-        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
-        let normed = Buffer::zeroed(gpu, "normed", 4 * (prefill.tokens * hidden) as u64)?;
-        let mut steps = vec![self.final_norm_step(gpu, prefill, &normed)?];
-        // Logits of a few tokens at a time: bindings start at multiples of 256 bytes, 64 numbers.
-        let chunk = (gpu.binding_bytes() as usize / (4 * vocab) / 64 * 64).clamp(64, 256);
-        let logits = Buffer::zeroed(
-            gpu,
-            "logits",
-            4 * (chunk.min(prefill.tokens - first) * vocab) as u64,
-        )?;
-        for start in (0..prefill.tokens - first).step_by(chunk) {
-            let tokens = chunk.min(prefill.tokens - first - start);
-            let x = Chunk {
-                first: first + start,
-                tokens,
-            }
-            .rows(&normed, hidden);
-            let part = |buffer: &Buffer| buffer.slice(4 * start as u64, 4 * tokens as u64);
-            steps.extend(kernels::matmul::steps(
-                gpu,
-                "head",
-                self.head(),
-                &x,
-                [tokens, 0],
-                None,
-                Epilogue::Store { y: &logits },
-            )?);
-            steps.push(kernels::cross_entropy::step(
-                gpu,
-                [&logits, &part(targets), &part(losses)],
-                [tokens, vocab],
-            )?);
-        }
-        Ok(steps)
-    }
-
-    /// The step that chooses a token from the logits.
-    pub fn sample_step(&self, gpu: &Gpu, decode: &Decode, sampling: &Sampling) -> Result<Step> {
-        let Decode {
-            logits,
-            state,
-            weights,
-            ..
-        } = decode;
-        if sampling.temperature > 0.0 {
-            kernels::sample::step(gpu, [logits, weights, state], self.config.vocab, sampling)
-        } else {
-            kernels::argmax::step(gpu, logits, state, self.config.vocab)
-        }
     }
 
     /// The steps of one decoded token up to its logits, under a mask.

@@ -6,6 +6,7 @@
 //! | [`tokenizer`] | text to token ids and back |
 //! | [`chat_template`] | a conversation to the text of a prompt |
 //! | [`llama`] | weights on the GPU; the steps of a prefill and of a decoded token |
+//! | `head` | its last norm, logits, tokens and losses |
 //! | `product` | the matrix products of a layer, with what an adapter adds to them |
 //! | [`buffers`] | what a decoded token and a prefill keep on the GPU |
 //! | [`kv_cache`] | keys and values of the layers that run |
@@ -14,6 +15,7 @@
 pub mod buffers;
 pub mod chat_template;
 pub mod config;
+mod head;
 pub mod kv_cache;
 pub mod llama;
 mod product;

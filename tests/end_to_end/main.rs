@@ -69,6 +69,10 @@ fn main() {
             "trained_routers_give_each_prompt_its_mask",
             training::trained,
         ),
+        (
+            "a_mask_is_held_against_the_full_model",
+            training::against_the_full_model,
+        ),
         ("the_commands_train_and_serve", training::commands),
         (
             "training_reads_a_text_as_the_engine_does",

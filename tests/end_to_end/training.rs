@@ -5,6 +5,7 @@ use first_wgpu::calibrate::{self, Budget, Unit};
 use first_wgpu::data::Tokens;
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
+use first_wgpu::reference::{cross_entropy::cross_entropy, softmax::softmax};
 use first_wgpu::router::Granularity;
 use first_wgpu::train;
 use std::ops::ControlFlow;
@@ -41,8 +42,15 @@ pub(super) fn trained() {
             loss: f64::INFINITY,
             candidates: units.len(),
         };
-        let (base, masks) = train::target_masks(engine, &tokens, &units, &[budget], &mut progress)
-            .expect("searches");
+        let (base, masks) = train::target_masks(
+            engine,
+            &tokens,
+            &units,
+            &[budget],
+            train::Against::Answers,
+            &mut progress,
+        )
+        .expect("searches");
         let full = LayerMask::full(LAYERS);
         let measured = |mask: &LayerMask| calibrate::loss(engine, &tokens, mask).expect("measures");
         assert_eq!(base, measured(&full));
@@ -55,6 +63,85 @@ pub(super) fn trained() {
         let mask = cheapest.skipped_from(&full);
         let loss = measured(&mask);
         assert_eq!(masks, [(mask, loss)]);
+    });
+}
+
+/// What a mask costs without regard to the answers is the cross-entropy with what the full model says, token by token;
+/// nothing costs less than skipping nothing.
+pub(super) fn against_the_full_model() {
+    with_engine(|engine| {
+        let ids = engine.prompt_ids(PROMPT, true).expect("valid");
+        let vocab = engine.model.config.vocab;
+        let full = LayerMask::full(LAYERS);
+        let streams = engine.streams(&ids, &full).expect("runs");
+        let of = |first: usize, mask: &LayerMask| {
+            let losses = engine.losses_from(&streams, &ids, first, mask);
+            losses.expect("runs")
+        };
+        let logits = |first: usize, mask: &LayerMask| {
+            let mut logits = Vec::new();
+            let (before, forced) = (&ids[..first], &ids[first..ids.len() - 1]);
+            let mut keep = |_: usize, token: &[f32]| {
+                logits.extend_from_slice(token);
+                Ok(())
+            };
+            let done = engine.forced_logits(before, mask, forced, &mut keep);
+            done.expect("runs");
+            logits
+        };
+        // Behind an odd and an even number of tokens.
+        for first in [6, 7] {
+            let said = softmax(&logits(first, &full), vocab);
+            let least = of(first, &full);
+            for skipped in ["1.attn,2.mlp", "0.mlp,3"] {
+                let mask = LayerMask::parse(skipped, LAYERS).expect("valid");
+                let found = of(first, &mask);
+                let taught = (1.0, said.as_slice());
+                let expected = cross_entropy(&logits(first, &mask), &ids[first..], taught);
+                assert_eq!(found.len(), expected.len());
+                for (found, expected) in found.iter().zip(&expected) {
+                    let error = (found - expected).abs();
+                    assert!(error < 1e-5 * (1.0 + expected), "{found}, not {expected}");
+                }
+                let [found, least] = [&found, &least].map(|losses| losses.iter().sum::<f32>());
+                assert!(
+                    found > 2.0 * least,
+                    "{found} without {skipped}, {least} with it"
+                );
+            }
+        }
+        let example = Tokens {
+            answer: 6,
+            ids: ids.clone(),
+        };
+        let mut progress = |_: u64, _: u64| ControlFlow::Continue(());
+        let units = [Unit {
+            layer: 1,
+            sublayer: Some(Sublayer::Attn),
+        }];
+        let budget = Budget {
+            units: 1,
+            rate: 1.0,
+            loss: f64::INFINITY,
+            candidates: 1,
+        };
+        let against = train::Against::Model;
+        let (base, masks) = train::target_masks(
+            engine,
+            &[example],
+            &units,
+            &[budget],
+            against,
+            &mut progress,
+        )
+        .expect("searches");
+        let mean = |losses: &[f32]| {
+            let sum: f64 = losses.iter().map(|loss| f64::from(*loss)).sum();
+            sum / losses.len() as f64
+        };
+        let mask = units[0].skipped_from(&full);
+        assert_eq!(base, mean(&of(6, &full)));
+        assert_eq!(masks, [(mask.clone(), mean(&of(6, &mask)))]);
     });
 }
 

@@ -1,6 +1,7 @@
 use super::{assert_close_to, for_cases, numbers, read, run, tolerance, upload};
 use first_wgpu::gpu::{Buffer, Gpu};
-use first_wgpu::kernels::cross_entropy_backward::{Teacher, step};
+use first_wgpu::kernels::cross_entropy::Teacher;
+use first_wgpu::kernels::cross_entropy_backward::step;
 use first_wgpu::reference::cross_entropy_backward::cross_entropy_backward as reference;
 use first_wgpu::reference::softmax::softmax;
 use proptest::prelude::*;

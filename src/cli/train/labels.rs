@@ -10,7 +10,7 @@ use crate::mask::{LayerMask, Sublayer};
 use crate::router::file::RouterFile;
 use crate::router::{Decision, Granularity, Router};
 use crate::train::{
-    by_task, calibration, features, fit_routers, majority, routed_mask, target_masks,
+    Against, by_task, calibration, features, fit_routers, majority, routed_mask, target_masks,
 };
 use anyhow::Context;
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ pub(crate) struct Labels {
     out: PathBuf,
     /// Search none: each task gets what these routers, with the adapter of their folder if it has one, skip for most of
     /// its prompts.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["adapter", "units", "skip", "rates", "tolerate", "search", "candidates"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["adapter", "units", "skip", "rates", "tolerate", "against", "search", "candidates"])]
     settle: Option<PathBuf>,
     /// The low-rank updates that the routers will serve with; they go into the folder too.
     #[arg(long, value_name = "DIR")]
@@ -76,6 +76,9 @@ pub(crate) struct Labels {
     /// The most that skipping may raise a task's loss, in nats a token.
     #[arg(long, value_name = "X", default_value_t = f64::INFINITY)]
     tolerate: f64,
+    /// What the search holds a mask against.
+    #[arg(long, value_enum, default_value_t = Against::Answers)]
+    against: Against,
     /// Examples of a task to search on.
     #[arg(long, value_name = "N", default_value_t = 8)]
     search: usize,
@@ -330,7 +333,8 @@ impl Labels {
         let bar = count_bar("searching");
         bar.println(format!("searching a mask for {task}"));
         let mut progress = |done, total| follow(&bar, interrupted, done, total);
-        let (base, masks) = target_masks(engine, &tokens, units, budgets, &mut progress)?;
+        let (base, masks) =
+            target_masks(engine, &tokens, units, budgets, self.against, &mut progress)?;
         bar.finish_and_clear();
         for (mask, loss) in &masks {
             println!(

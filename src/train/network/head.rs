@@ -4,7 +4,7 @@ use super::super::workspace::LOGITS;
 use super::{Network, Pass};
 use crate::error::Result;
 use crate::gpu::{Buffer, Step};
-use crate::kernels::cross_entropy_backward::Teacher;
+use crate::kernels::cross_entropy::Teacher;
 use crate::kernels::{self, Epilogue};
 
 impl Network<'_> {
@@ -82,7 +82,7 @@ impl Network<'_> {
             let shape = [tokens, vocab];
             steps.extend(self.logits(start, tokens, &work.logits)?);
             let loss = [&work.logits, &targets, &losses];
-            steps.push(kernels::cross_entropy::step(gpu, loss, shape)?);
+            steps.push(kernels::cross_entropy::step(gpu, loss, None, shape)?);
             let Some(weight) = weight else { continue };
             let teacher = teacher.as_ref().map(|probabilities| Teacher {
                 probabilities,

@@ -1,0 +1,128 @@
+//! From the residual stream to logits, and from those to a token or to losses.
+
+use super::buffers::{Chunk, Decode};
+use super::llama::Llama;
+use crate::error::{Error, Result};
+use crate::gpu::{Buffer, Gpu, Step};
+use crate::kernels::cross_entropy::Teacher;
+use crate::kernels::matvec::Norm;
+use crate::kernels::{self, Epilogue, Updates};
+use crate::trace::Sampling;
+use crate::weights::pack::Linear;
+use std::ops::Range;
+
+impl Llama {
+    pub(crate) fn head(&self) -> &Linear {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
+    }
+
+    /// Bytes of weights of the head.
+    pub fn head_bytes(&self) -> u64 {
+        self.head().bytes()
+    }
+
+    /// The step that applies the last norm to streams `x` of `tokens` tokens: `y [T, H]`.
+    pub fn final_norm_step(&self, gpu: &Gpu, [x, y]: [&Buffer; 2], tokens: usize) -> Result<Step> {
+        let shape = [tokens, self.config.hidden];
+        kernels::rms_norm::step(
+            gpu,
+            "norm",
+            [x, &self.norm, y],
+            shape,
+            self.config.rms_norm_epsilon,
+        )
+    }
+
+    /// The steps from the residual stream of one token to its logits.
+    pub fn head_steps(&self, gpu: &Gpu, decode: &Decode) -> Result<Vec<Step>> {
+        let norm = Norm {
+            gamma: &self.norm,
+            epsilon: self.config.rms_norm_epsilon,
+        };
+        kernels::matvec::steps(
+            gpu,
+            "head",
+            self.head(),
+            &decode.x,
+            Some(norm),
+            Updates::default(),
+            Epilogue::Store { y: &decode.logits },
+        )
+    }
+
+    /// The steps that write the loss of each of `targets`, which follow `tokens` of streams `[T, H]`; with a teacher's
+    /// streams, the cross-entropy with what those say instead.
+    pub fn loss_steps(
+        &self,
+        gpu: &Gpu,
+        streams: &Buffer,
+        teacher: Option<&Buffer>,
+        tokens: Range<usize>,
+        [targets, losses]: [&Buffer; 2],
+    ) -> Result<Vec<Step>> {
+        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
+        let (first, count) = (tokens.start, tokens.len());
+        // Logits of a few tokens at a time: bindings start at multiples of 256 bytes, 64 numbers.
+        let chunk = (gpu.binding_bytes() as usize / (4 * vocab) / 64 * 64).clamp(64, 256);
+        let mut steps = Vec::new();
+        let mut normed = |x: &Buffer| {
+            let y = Buffer::zeroed(gpu, "normed", 4 * (tokens.end * hidden) as u64)?;
+            steps.push(self.final_norm_step(gpu, [x, &y], tokens.end)?);
+            Ok(y)
+        };
+        let logits = || Buffer::zeroed(gpu, "logits", 4 * (chunk.min(count) * vocab) as u64);
+        let own = (normed(streams)?, logits()?);
+        let teacher = teacher
+            .map(|streams| Ok::<_, Error>((normed(streams)?, logits()?)))
+            .transpose()?;
+        for start in (0..count).step_by(chunk) {
+            let tokens = chunk.min(count - start);
+            let mut head = |(normed, logits): &(Buffer, Buffer)| {
+                let chunk = Chunk {
+                    first: first + start,
+                    tokens,
+                };
+                steps.extend(kernels::matmul::steps(
+                    gpu,
+                    "head",
+                    self.head(),
+                    &chunk.rows(normed, hidden),
+                    [tokens, 0],
+                    None,
+                    Epilogue::Store { y: logits },
+                )?);
+                Ok::<_, Error>(())
+            };
+            head(&own)?;
+            let shape = [tokens, vocab];
+            let mut taught = None;
+            if let Some(teacher) = &teacher {
+                head(teacher)?;
+                steps.push(kernels::softmax::step(gpu, &teacher.1, shape)?);
+                taught = Some(Teacher {
+                    probabilities: &teacher.1,
+                    share: 1.0,
+                });
+            }
+            let part = |buffer: &Buffer| buffer.slice(4 * start as u64, 4 * tokens as u64);
+            let buffers = [&own.1, &part(targets), &part(losses)];
+            steps.push(kernels::cross_entropy::step(gpu, buffers, taught, shape)?);
+        }
+        Ok(steps)
+    }
+
+    /// The step that chooses a token from the logits.
+    pub fn sample_step(&self, gpu: &Gpu, decode: &Decode, sampling: &Sampling) -> Result<Step> {
+        let Decode {
+            logits,
+            state,
+            weights,
+            ..
+        } = decode;
+        if sampling.temperature > 0.0 {
+            kernels::sample::step(gpu, [logits, weights, state], self.config.vocab, sampling)
+        } else {
+            kernels::argmax::step(gpu, logits, state, self.config.vocab)
+        }
+    }
+}
