@@ -5,8 +5,8 @@
 
 use crate::data::Tokens;
 use crate::engine::Engine;
+use crate::engine::inspect::{Against, FullWay};
 use crate::error::{Error, Result};
-use crate::gpu::Buffer;
 use crate::mask::{LayerMask, Sublayer};
 use crate::trace::ModelSummary;
 use std::collections::HashMap;
@@ -81,12 +81,14 @@ fn mean(examples: impl ExactSizeIterator<Item = Result<Vec<f32>>>) -> Result<f64
     Ok(sum / count)
 }
 
-/// Measures [`loss`] of some examples, each mask once, and counts how often.
+/// Measures [`loss`] of some examples, or how far they are from the full model, each mask once, and counts how often. A few
+/// examples tell masks apart by the divergence that would take many by their own words.
 pub struct LossMeter<'a, 'p> {
     engine: &'a Engine,
     examples: &'a [Tokens],
-    /// The streams of each example through the full model, where that is what masks are held against.
-    full: Vec<Buffer>,
+    /// Each example through the full model.
+    ways: Vec<FullWay>,
+    against: Against,
     done: u64,
     total: u64,
     progress: &'a mut Progress<'p>,
@@ -98,27 +100,21 @@ impl<'a, 'p> LossMeter<'a, 'p> {
     pub fn new(
         engine: &'a Engine,
         examples: &'a [Tokens],
+        against: Against,
         total: usize,
         progress: &'a mut Progress<'p>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        let way = |example: &Tokens| engine.full_way(&example.ids);
+        Ok(Self {
             engine,
             examples,
-            full: Vec::new(),
+            ways: examples.iter().map(way).collect::<Result<_>>()?,
+            against,
             done: 0,
             total: total as u64,
             progress,
             known: HashMap::new(),
-        }
-    }
-
-    /// Takes what the full model says of the answers' tokens for what they are to be. The loss then rises by the divergence
-    /// from the full model, whatever the answers are: a few tell masks apart that would take many by their own words.
-    pub fn against_full_model(mut self) -> Result<Self> {
-        let full = LayerMask::full(self.engine.model.config.layers);
-        let streams = |example: &Tokens| self.engine.streams(&example.ids, &full);
-        self.full = self.examples.iter().map(streams).collect::<Result<_>>()?;
-        Ok(self)
+        })
     }
 
     /// The loss under a mask.
@@ -127,13 +123,12 @@ impl<'a, 'p> LossMeter<'a, 'p> {
         if let Some(loss) = self.known.get(&name) {
             return Ok(*loss);
         }
-        let loss = match self.full.is_empty() {
-            true => loss(self.engine, self.examples, mask)?,
-            false => mean(self.examples.iter().zip(&self.full).map(|(example, full)| {
-                let Tokens { ids, answer } = example;
-                self.engine.losses_from(full, ids, *answer, mask)
-            }))?,
+        let (engine, against) = (self.engine, self.against);
+        let losses = |(example, way): (&Tokens, &FullWay)| {
+            let Tokens { ids, answer } = example;
+            engine.losses_beside(way, against, ids, *answer, mask)
         };
+        let loss = mean(self.examples.iter().zip(&self.ways).map(losses))?;
         self.known.insert(name, loss);
         self.done += 1;
         match (self.progress)(self.done.min(self.total), self.total) {

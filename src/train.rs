@@ -19,6 +19,7 @@ mod workspace;
 
 use crate::calibrate::{Budget, LossMeter, Progress, Unit, greedy, influences};
 use crate::data::{Example, Tokens};
+use crate::engine::inspect::Against;
 use crate::engine::{Engine, Policy, Request};
 use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Sublayer};
@@ -44,15 +45,6 @@ pub fn by_task(examples: &[Example]) -> BTreeMap<String, Vec<&Example>> {
     tasks
 }
 
-/// What a search holds a mask against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Against {
-    /// The answers of the examples.
-    Answers,
-    /// What the model says of those answers when it skips nothing.
-    Model,
-}
-
 /// Masks for one task, one for each budget: units skipped, the cheapest per byte first, measured on its examples. With
 /// the loss of the full model, and of each mask.
 pub fn target_masks(
@@ -66,10 +58,7 @@ pub fn target_masks(
     let tries = |budget: &Budget| budget.units * budget.candidates;
     // Searches share their first steps, which are measured once.
     let total = 1 + units.len() + budgets.iter().map(tries).max().unwrap_or(0);
-    let mut meter = LossMeter::new(engine, examples, total, progress);
-    if against == Against::Model {
-        meter = meter.against_full_model()?;
-    }
+    let mut meter = LossMeter::new(engine, examples, against, total, progress)?;
     let measure = &mut |mask: &LayerMask| meter.loss(mask);
     let (base, influences) = influences(engine.model.config.layers, units, measure)?;
     let mut search = |budget: &Budget| {

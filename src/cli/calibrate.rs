@@ -3,6 +3,7 @@
 use super::options::{ModelOptions, base_model, count_bar, follow, load};
 use crate::calibrate::{Budget, LossMeter, Unit, block_influence, greedy, influences};
 use crate::data;
+use crate::engine::inspect::Against;
 use crate::mask::LayerMask;
 use crate::router::file::{Kind, RouterConfig, RouterFile, VERSION};
 use anyhow::Context;
@@ -64,7 +65,7 @@ impl Calibrate {
         let bar = count_bar("measuring and searching");
         let total = 1 + units.len() + self.skip * self.candidates;
         let mut progress = |done, total| follow(&bar, &interrupted, done, total);
-        let mut meter = LossMeter::new(&engine, &examples, total, &mut progress);
+        let mut meter = LossMeter::new(&engine, &examples, Against::Answers, total, &mut progress)?;
         let measure = &mut |mask: &LayerMask| meter.loss(mask);
         let (base, influences) = influences(layers, &units, measure)?;
         bar.suspend(|| {

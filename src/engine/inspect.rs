@@ -7,9 +7,41 @@ use crate::gpu::{Buffer, Plan, Step};
 use crate::mask::{LayerMask, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Hears of a layer, its sublayer, and the residual stream as it enters and as it leaves it.
 pub type SublayerListener<'a> = dyn FnMut(usize, Sublayer, [&[f32]; 2]) + 'a;
+
+/// What the loss of a token is taken against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Against {
+    /// The token that follows.
+    Answers,
+    /// What the model says when it skips nothing: the loss is then more than the full model's by the Kullback-Leibler
+    /// divergence from it, whatever follows.
+    Model,
+}
+
+/// Layers between the streams that a [`FullWay`] keeps: memory against time.
+const KEPT: usize = 3;
+
+/// A text's way through all layers, for many masks that begin alike.
+pub struct FullWay {
+    /// By layer, the streams that enter it, `[T - 1, H]` of `T` ids (the last has nothing to foretell); behind the last
+    /// layer what leaves it.
+    streams: BTreeMap<usize, Buffer>,
+}
+
+impl FullWay {
+    /// The last layer that is known to be entered under a mask as it is here, and what enters it.
+    fn shared(&self, mask: &LayerMask) -> Option<(usize, &Buffer)> {
+        let whole = |layer: &usize| Sublayer::BOTH.iter().all(|part| mask.runs(*layer, *part));
+        let first = (0..mask.layers()).take_while(whole).count();
+        let (layer, x) = self.streams.range(..=first).next_back()?;
+        Some((*layer, x))
+    }
+}
 
 impl Engine {
     /// Prefills `ids` under `mask` and hands over the residual stream `[T, H]`: first after the embedding
@@ -95,22 +127,35 @@ impl Engine {
         self.losses_with(ids, first, mask, None)
     }
 
-    /// [`losses`](Self::losses), but the cross-entropy with what the model says of the [`streams`](Self::streams) of the
-    /// same ids: more than its own by the Kullback-Leibler divergence from it.
-    pub fn losses_from(
+    /// [`losses`](Self::losses) of a text whose way through all layers is known: what comes before the first that is
+    /// skipped does not run again, and the loss may be taken against what the full model says.
+    pub fn losses_beside(
         &self,
-        streams: &Buffer,
+        way: &FullWay,
+        against: Against,
         ids: &[u32],
         first: usize,
         mask: &LayerMask,
     ) -> Result<Vec<f32>> {
-        self.losses_with(ids, first, mask, Some(streams))
+        self.losses_with(ids, first, mask, Some((way, against)))
     }
 
-    /// What leaves the last layer under a mask, `[T - 1, H]` of `T` ids: the last has nothing to foretell.
-    pub fn streams(&self, ids: &[u32], mask: &LayerMask) -> Result<Buffer> {
+    /// The way of a text through all layers.
+    pub fn full_way(&self, ids: &[u32]) -> Result<FullWay> {
+        let (gpu, layers) = (&self.gpu, self.model.config.layers);
+        let full = LayerMask::full(layers);
+        let prefill = self.model.prefill_buffers(gpu, &ids[..ids.len() - 1], 0)?;
         let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
-        Ok(self.prefilled(&ids[..ids.len() - 1], mask, &mut cache)?.x)
+        self.run_paced(self.model.embed_steps(gpu, &prefill)?)?;
+        let mut streams = BTreeMap::new();
+        for first in (0..layers).step_by(KEPT) {
+            let next = layers.min(first + KEPT);
+            self.run_layers(&prefill, &mut cache, first..next, &full)?;
+            let x = Buffer::zeroed(gpu, "full model's x", prefill.x.size_bytes())?;
+            prefill.x.copy_to(gpu, &x);
+            streams.insert(next, x);
+        }
+        Ok(FullWay { streams })
     }
 
     fn losses_with(
@@ -118,22 +163,40 @@ impl Engine {
         ids: &[u32],
         first: usize,
         mask: &LayerMask,
-        teacher: Option<&Buffer>,
+        beside: Option<(&FullWay, Against)>,
     ) -> Result<Vec<f32>> {
         assert!(
             first >= 1,
             "the first token of a text has nothing before it"
         );
-        let (gpu, streams) = (&self.gpu, self.streams(ids, mask)?);
+        let (gpu, layers) = (&self.gpu, self.model.config.layers);
+        let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
+        let prefill = self.model.prefill_buffers(gpu, &ids[..ids.len() - 1], 0)?;
+        let shared = beside.and_then(|(way, _)| way.shared(mask));
+        let begun = match shared {
+            Some((layer, x)) => {
+                x.copy_to(gpu, &prefill.x);
+                layer
+            }
+            None => {
+                self.run_paced(self.model.embed_steps(gpu, &prefill)?)?;
+                0
+            }
+        };
+        self.run_layers(&prefill, &mut cache, begun..layers, mask)?;
+        let teacher = match beside {
+            Some((way, Against::Model)) => way.streams.get(&layers),
+            Some((_, Against::Answers)) | None => None,
+        };
         // Bindings start at multiples of 256 bytes, which every second row does.
         let begin = (first - 1) / 2 * 2;
         let (tokens, targets) = (begin..ids.len() - 1, &ids[begin + 1..]);
         let losses = Buffer::zeroed(gpu, "losses", 4 * targets.len() as u64)?;
         let both = [&Buffer::from_slice(gpu, "targets", targets)?, &losses];
-        self.run_paced(
-            self.model
-                .loss_steps(gpu, &streams, teacher, tokens, both)?,
-        )?;
+        let steps = self
+            .model
+            .loss_steps(gpu, &prefill.x, teacher, tokens, both)?;
+        self.run_paced(steps)?;
         let mut losses = losses.read_back(gpu, targets.len())?;
         losses.drain(..first - 1 - begin);
         Ok(losses)
@@ -141,12 +204,23 @@ impl Engine {
 
     fn prefilled(&self, ids: &[u32], mask: &LayerMask, cache: &mut KvCache) -> Result<Prefill> {
         let prefill = self.model.prefill_buffers(&self.gpu, ids, 0)?;
-        let mut steps = self.model.embed_steps(&self.gpu, &prefill)?;
-        for layer in 0..self.model.config.layers {
-            steps.extend(self.layer_steps(&prefill, cache, layer, mask)?);
-        }
-        self.run_paced(steps)?;
+        self.run_paced(self.model.embed_steps(&self.gpu, &prefill)?)?;
+        self.run_layers(&prefill, cache, 0..self.model.config.layers, mask)?;
         Ok(prefill)
+    }
+
+    fn run_layers(
+        &self,
+        prefill: &Prefill,
+        cache: &mut KvCache,
+        layers: Range<usize>,
+        mask: &LayerMask,
+    ) -> Result<()> {
+        let mut steps = Vec::new();
+        for layer in layers {
+            steps.extend(self.layer_steps(prefill, cache, layer, mask)?);
+        }
+        self.run_paced(steps)
     }
 
     fn layer_steps(

@@ -3,6 +3,7 @@
 use super::{LAYERS, PROMPT, with_engine};
 use first_wgpu::calibrate::{self, Budget, Unit};
 use first_wgpu::data::Tokens;
+use first_wgpu::engine::inspect::Against;
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::reference::{cross_entropy::cross_entropy, softmax::softmax};
@@ -47,7 +48,7 @@ pub(super) fn trained() {
             &tokens,
             &units,
             &[budget],
-            train::Against::Answers,
+            Against::Answers,
             &mut progress,
         )
         .expect("searches");
@@ -73,9 +74,9 @@ pub(super) fn against_the_full_model() {
         let ids = engine.prompt_ids(PROMPT, true).expect("valid");
         let vocab = engine.model.config.vocab;
         let full = LayerMask::full(LAYERS);
-        let streams = engine.streams(&ids, &full).expect("runs");
+        let way = engine.full_way(&ids).expect("runs");
         let of = |first: usize, mask: &LayerMask| {
-            let losses = engine.losses_from(&streams, &ids, first, mask);
+            let losses = engine.losses_beside(&way, Against::Model, &ids, first, mask);
             losses.expect("runs")
         };
         let logits = |first: usize, mask: &LayerMask| {
@@ -93,8 +94,14 @@ pub(super) fn against_the_full_model() {
         for first in [6, 7] {
             let said = softmax(&logits(first, &full), vocab);
             let least = of(first, &full);
-            for skipped in ["1.attn,2.mlp", "0.mlp,3"] {
+            // The last goes on where the full model enters layer 3.
+            for skipped in ["1.attn,2.mlp", "0.mlp,3", "3.mlp"] {
                 let mask = LayerMask::parse(skipped, LAYERS).expect("valid");
+                let [alone, beside] = [
+                    engine.losses(&ids, first, &mask),
+                    engine.losses_beside(&way, Against::Answers, &ids, first, &mask),
+                ];
+                assert_eq!(alone.expect("runs"), beside.expect("runs"));
                 let found = of(first, &mask);
                 let taught = (1.0, said.as_slice());
                 let expected = cross_entropy(&logits(first, &mask), &ids[first..], taught);
@@ -125,7 +132,7 @@ pub(super) fn against_the_full_model() {
             loss: f64::INFINITY,
             candidates: 1,
         };
-        let against = train::Against::Model;
+        let against = Against::Model;
         let (base, masks) = train::target_masks(
             engine,
             &[example],

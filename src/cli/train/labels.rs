@@ -6,11 +6,12 @@ use crate::adapter::LoraAdapter;
 use crate::calibrate::{Budget, Unit};
 use crate::data::Example;
 use crate::engine::Engine;
+use crate::engine::inspect::Against;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::file::RouterFile;
 use crate::router::{Decision, Granularity, Router};
 use crate::train::{
-    Against, by_task, calibration, features, fit_routers, majority, routed_mask, target_masks,
+    by_task, calibration, features, fit_routers, majority, routed_mask, target_masks,
 };
 use anyhow::Context;
 use std::collections::BTreeMap;
