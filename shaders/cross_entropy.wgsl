@@ -1,6 +1,6 @@
 // loss_t = log(sum_v exp(logits[t, v])) - sum_v q_tv logits[t, v]: the cross-entropy of each token with its targets q, in nats.
 //
-//   q        of `targets`: token ids, or those and another model's probabilities
+//   q        [tokens, V]  of `targets`: token ids, or those and another model's probabilities; without a target, no loss
 //   logits   [tokens, V]  f32
 //   losses   [tokens]     f32
 //
@@ -28,7 +28,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var sums = vec4<f32>(0.0); // of exponentials, of wanted logits
     for (var i = lane; i < params.vocab; i += LANES) {
         let logit = logits[first + i] - most;
-        sums += vec4<f32>(exp(logit), target_share(token, i) * logit, 0.0, 0.0);
+        let share = target_share(token, i);
+        sums += vec4<f32>(exp(logit), select(0.0, share * logit, share > 0.0), 0.0, 0.0);
     }
     sums = reduce_sum(sums, lane);
     if (lane == 0u) {

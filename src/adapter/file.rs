@@ -2,10 +2,8 @@
 
 use super::{Lora, LoraAdapter, Target, permute};
 use crate::error::{Error, Result};
-use crate::eval::journal::digest;
-use crate::file::write_whole;
+use crate::file::{digest, sha256, write_whole};
 use crate::model::config::Config;
-use crate::pull::sha256;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;

@@ -18,16 +18,15 @@ pub type SublayerListener<'a> = dyn FnMut(usize, Sublayer, [&[f32]; 2]) + 'a;
 pub enum Against {
     /// The token that follows.
     Answers,
-    /// What the model says when it skips nothing: the loss is then more than the full model's by the Kullback-Leibler
-    /// divergence from it, whatever follows.
+    /// What the model says when it skips nothing: the loss is more than the full model's own by the Kullback-Leibler
+    /// divergence between them.
     Model,
 }
 
-/// Layers between the streams that a [`FullWay`] keeps: memory against time.
-const KEPT: usize = 3;
-
 /// A text's way through all layers, for many masks that begin alike.
 pub struct FullWay {
+    /// Of the text.
+    ids: Vec<u32>,
     /// By layer, the streams that enter it, `[T - 1, H]` of `T` ids (the last has nothing to foretell); behind the last
     /// layer what leaves it.
     streams: BTreeMap<usize, Buffer>,
@@ -124,7 +123,9 @@ impl Engine {
     /// The cross-entropy in nats of each token of `ids` from index `first` (at least 1) on, given those
     /// before it.
     pub fn losses(&self, ids: &[u32], first: usize, mask: &LayerMask) -> Result<Vec<f32>> {
-        self.losses_with(ids, first, mask, None)
+        let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
+        let prefill = self.prefilled(&ids[..ids.len() - 1], mask, &mut cache)?;
+        self.losses_of(ids, first, &prefill.x, None)
     }
 
     /// [`losses`](Self::losses) of a text whose way through all layers is known: what comes before the first that is
@@ -133,71 +134,77 @@ impl Engine {
         &self,
         way: &FullWay,
         against: Against,
-        ids: &[u32],
         first: usize,
         mask: &LayerMask,
     ) -> Result<Vec<f32>> {
-        self.losses_with(ids, first, mask, Some((way, against)))
+        let (ids, layers) = (&way.ids, self.model.config.layers);
+        let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
+        let prefill = self.room_for(ids)?;
+        let begun = match way.shared(mask) {
+            Some((layer, x)) => {
+                x.copy_to(&self.gpu, &prefill.x);
+                layer
+            }
+            None => {
+                self.run_paced(self.model.embed_steps(&self.gpu, &prefill)?)?;
+                0
+            }
+        };
+        self.run_layers(&prefill, &mut cache, begun..layers, mask)?;
+        let teacher = match against {
+            Against::Model => way.streams.get(&layers),
+            Against::Answers => None,
+        };
+        self.losses_of(ids, first, &prefill.x, teacher)
     }
 
-    /// The way of a text through all layers.
-    pub fn full_way(&self, ids: &[u32]) -> Result<FullWay> {
+    /// The way of a text through all layers. Streams are kept `spacing` layers apart, and the last.
+    pub fn full_way(&self, ids: &[u32], spacing: usize) -> Result<FullWay> {
         let (gpu, layers) = (&self.gpu, self.model.config.layers);
         let full = LayerMask::full(layers);
-        let prefill = self.model.prefill_buffers(gpu, &ids[..ids.len() - 1], 0)?;
         let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
+        let prefill = self.room_for(ids)?;
         self.run_paced(self.model.embed_steps(gpu, &prefill)?)?;
         let mut streams = BTreeMap::new();
-        for first in (0..layers).step_by(KEPT) {
-            let next = layers.min(first + KEPT);
+        for first in (0..layers).step_by(spacing) {
+            let next = layers.min(first + spacing);
             self.run_layers(&prefill, &mut cache, first..next, &full)?;
             let x = Buffer::zeroed(gpu, "full model's x", prefill.x.size_bytes())?;
             prefill.x.copy_to(gpu, &x);
             streams.insert(next, x);
         }
-        Ok(FullWay { streams })
+        let ids = ids.to_vec();
+        Ok(FullWay { ids, streams })
     }
 
-    fn losses_with(
+    /// Buffers for all of a text but its last token, which has nothing to foretell.
+    fn room_for(&self, ids: &[u32]) -> Result<Prefill> {
+        self.model
+            .prefill_buffers(&self.gpu, &ids[..ids.len() - 1], 0)
+    }
+
+    /// The losses of a text from what leaves the last layer, against its tokens or what a teacher's streams say.
+    fn losses_of(
         &self,
         ids: &[u32],
         first: usize,
-        mask: &LayerMask,
-        beside: Option<(&FullWay, Against)>,
+        streams: &Buffer,
+        teacher: Option<&Buffer>,
     ) -> Result<Vec<f32>> {
         assert!(
             first >= 1,
             "the first token of a text has nothing before it"
         );
-        let (gpu, layers) = (&self.gpu, self.model.config.layers);
-        let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
-        let prefill = self.model.prefill_buffers(gpu, &ids[..ids.len() - 1], 0)?;
-        let shared = beside.and_then(|(way, _)| way.shared(mask));
-        let begun = match shared {
-            Some((layer, x)) => {
-                x.copy_to(gpu, &prefill.x);
-                layer
-            }
-            None => {
-                self.run_paced(self.model.embed_steps(gpu, &prefill)?)?;
-                0
-            }
-        };
-        self.run_layers(&prefill, &mut cache, begun..layers, mask)?;
-        let teacher = match beside {
-            Some((way, Against::Model)) => way.streams.get(&layers),
-            Some((_, Against::Answers)) | None => None,
-        };
         // Bindings start at multiples of 256 bytes, which every second row does.
         let begin = (first - 1) / 2 * 2;
         let (tokens, targets) = (begin..ids.len() - 1, &ids[begin + 1..]);
-        let losses = Buffer::zeroed(gpu, "losses", 4 * targets.len() as u64)?;
-        let both = [&Buffer::from_slice(gpu, "targets", targets)?, &losses];
+        let losses = Buffer::zeroed(&self.gpu, "losses", 4 * targets.len() as u64)?;
+        let both = [&Buffer::from_slice(&self.gpu, "targets", targets)?, &losses];
         let steps = self
             .model
-            .loss_steps(gpu, &prefill.x, teacher, tokens, both)?;
+            .loss_steps(&self.gpu, streams, teacher, tokens, both)?;
         self.run_paced(steps)?;
-        let mut losses = losses.read_back(gpu, targets.len())?;
+        let mut losses = losses.read_back(&self.gpu, targets.len())?;
         losses.drain(..first - 1 - begin);
         Ok(losses)
     }

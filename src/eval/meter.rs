@@ -1,11 +1,12 @@
 //! An engine whose results are noted, so that nothing is measured twice.
 
-use super::journal::{Journal, Key, Value, digest};
+use super::journal::{Journal, Key, Value};
 use super::metrics::Metric;
 use super::{Adapter, Candidate, Item, Masks, Measured};
 use crate::data::Tokens;
 use crate::engine::{Engine, Policy, Request};
 use crate::error::{Error, Result};
+use crate::file::digest;
 use crate::mask::LayerMask;
 use crate::router::{Decision, Router};
 use crate::trace::{Detail, Sampling};

@@ -65,47 +65,38 @@ impl Llama {
         // Logits of a few tokens at a time: bindings start at multiples of 256 bytes, 64 numbers.
         let chunk = (gpu.binding_bytes() as usize / (4 * vocab) / 64 * 64).clamp(64, 256);
         let mut steps = Vec::new();
-        let mut normed = |x: &Buffer| {
-            let y = Buffer::zeroed(gpu, "normed", 4 * (tokens.end * hidden) as u64)?;
-            steps.push(self.final_norm_step(gpu, [x, &y], tokens.end)?);
-            Ok(y)
+        let mut rows = |x: &Buffer| {
+            let normed = Buffer::zeroed(gpu, "normed", 4 * (tokens.end * hidden) as u64)?;
+            steps.push(self.final_norm_step(gpu, [x, &normed], tokens.end)?);
+            let logits = 4 * (chunk.min(count) * vocab) as u64;
+            Ok::<_, Error>([normed, Buffer::zeroed(gpu, "logits", logits)?])
         };
-        let logits = || Buffer::zeroed(gpu, "logits", 4 * (chunk.min(count) * vocab) as u64);
-        let own = (normed(streams)?, logits()?);
-        let teacher = teacher
-            .map(|streams| Ok::<_, Error>((normed(streams)?, logits()?)))
-            .transpose()?;
+        let own = rows(streams)?;
+        let teacher = teacher.map(rows).transpose()?;
         for start in (0..count).step_by(chunk) {
-            let tokens = chunk.min(count - start);
-            let mut head = |(normed, logits): &(Buffer, Buffer)| {
-                let chunk = Chunk {
-                    first: first + start,
-                    tokens,
-                };
-                steps.extend(kernels::matmul::steps(
-                    gpu,
-                    "head",
-                    self.head(),
-                    &chunk.rows(normed, hidden),
-                    [tokens, 0],
-                    None,
-                    Epilogue::Store { y: logits },
-                )?);
-                Ok::<_, Error>(())
+            let chunk = Chunk {
+                first: first + start,
+                tokens: chunk.min(count - start),
             };
-            head(&own)?;
-            let shape = [tokens, vocab];
+            let shape = [chunk.tokens, vocab];
+            let head = |[normed, logits]: &[Buffer; 2]| {
+                let x = chunk.rows(normed, hidden);
+                let (shape, y) = ([chunk.tokens, 0], Epilogue::Store { y: logits });
+                kernels::matmul::steps(gpu, "head", self.head(), &x, shape, None, y)
+            };
             let mut taught = None;
             if let Some(teacher) = &teacher {
-                head(teacher)?;
-                steps.push(kernels::softmax::step(gpu, &teacher.1, shape)?);
+                let [_, probabilities] = teacher;
+                steps.extend(head(teacher)?);
+                steps.push(kernels::softmax::step(gpu, probabilities, shape)?);
                 taught = Some(Teacher {
-                    probabilities: &teacher.1,
+                    probabilities,
                     share: 1.0,
                 });
             }
-            let part = |buffer: &Buffer| buffer.slice(4 * start as u64, 4 * tokens as u64);
-            let buffers = [&own.1, &part(targets), &part(losses)];
+            steps.extend(head(&own)?);
+            let part = |buffer: &Buffer| buffer.slice(4 * start as u64, 4 * chunk.tokens as u64);
+            let buffers = [&own[1], &part(targets), &part(losses)];
             steps.push(kernels::cross_entropy::step(gpu, buffers, taught, shape)?);
         }
         Ok(steps)

@@ -157,12 +157,17 @@ impl Parameters {
     }
 
     /// Room for other values of the same parameters, all zero.
-    pub fn other_values(&self, gpu: &Gpu) -> Result<Buffer> {
+    pub(super) fn other_values(&self, gpu: &Gpu) -> Result<Buffer> {
         Buffer::zeroed(gpu, "other parameters", 4 * self.count() as u64)
     }
 
     /// Takes other values, and gives those it had in their place.
-    pub fn swap(&mut self, values: &mut Buffer) {
+    pub(super) fn swap(&mut self, values: &mut Buffer) {
+        assert_eq!(
+            values.size_bytes(),
+            self.values.size_bytes(),
+            "other values"
+        );
         std::mem::swap(&mut self.values, values);
     }
 

@@ -148,6 +148,9 @@ pub enum Event<'a> {
 }
 
 /// Runs to the end, or until the listener breaks it off: then the last step is kept too, and the run can go on.
+///
+/// # Panics
+/// If there is a teacher's adapter without its digest in the options, or the other way round.
 pub fn run<'a>(
     engine: &'a Engine,
     options: &RunOptions,
@@ -157,6 +160,11 @@ pub fn run<'a>(
     listener: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Trainer<'a>> {
     options.check()?;
+    assert_eq!(
+        options.teacher.is_some(),
+        beginning.teacher.is_some(),
+        "a teacher's adapter and its digest"
+    );
     let layers = engine.model.config.layers;
     let Keeping {
         folder,
@@ -178,7 +186,7 @@ pub fn run<'a>(
         Some(_) => {
             return Err(Error::input(
                 format!(
-                    "{} holds a checkpoint of a run with other options",
+                    "{} holds a checkpoint of a run with other options, or another teacher",
                     folder.display()
                 ),
                 "go on with the same options, or give another folder",

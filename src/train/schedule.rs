@@ -58,7 +58,7 @@ pub struct RunOptions {
     pub mask: Option<String>,
     /// Share of the full model's probabilities in what the answers' tokens are to be.
     pub distil: f32,
-    /// The adapter that the full model teaches with, by the digest of its file.
+    /// The adapter that the full model teaches with, by the digest of its files.
     pub teacher: Option<String>,
     /// Largest norm of the gradients of a step.
     pub clip: f32,
@@ -97,8 +97,10 @@ impl RunOptions {
         if !(0.0..=1.0).contains(&self.distil) {
             return wrong("the teacher's share must be from 0 to 1");
         }
-        if self.teacher.is_some() && self.distil == 0.0 {
-            return wrong("a teacher needs a share of what is learned, `--distil SHARE`");
+        if self.teacher.is_some() && (self.distil == 0.0 || self.lora_rate == 0.0) {
+            return wrong(
+                "a teacher's adapter needs a share of what is learned, and low-rank updates that learn",
+            );
         }
         if self.lora_rate == 0.0 && self.routers_until == 0.0 {
             return wrong("neither routers nor low-rank updates would learn");
@@ -222,6 +224,15 @@ mod tests {
             ..options()
         };
         assert!(idle.check().is_err());
+        for (distil, lora_rate) in [(0.0, 1e-3), (0.5, 0.0)] {
+            let unheard = RunOptions {
+                teacher: Some("a digest".to_owned()),
+                distil,
+                lora_rate,
+                ..options()
+            };
+            assert!(unheard.check().is_err());
+        }
         let unknown = RunOptions {
             targets: vec!["lm_head".to_owned()],
             ..options()

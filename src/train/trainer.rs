@@ -68,7 +68,7 @@ pub struct Trainer<'a> {
     network: Network<'a>,
     lora: LoraOptions,
     /// The teacher's values of the parameters, where there is one.
-    teacher: Option<Buffer>,
+    teacher_values: Option<Buffer>,
     /// Weight bytes of each sublayer, `[layers * 2]`.
     costs: Vec<f32>,
 }
@@ -158,22 +158,26 @@ impl<'a> Trainer<'a> {
             engine,
             network,
             lora,
-            teacher: None,
+            teacher_values: None,
             costs,
         })
     }
 
     /// Lets the full model be a teacher (arXiv 1503.02531), with low-rank updates like those that are trained or as it
-    /// was before: the loss is cross-entropy with targets of which `share` are its probabilities. Every text then takes
-    /// one more pass forward.
+    /// was before: what is learned is cross-entropy with targets of which `share` are its probabilities, none if 0. Every
+    /// text then takes one more pass forward. The loss that is told stays that of the answers.
     pub fn distil(mut self, share: f32, adapter: Option<&LoraAdapter>) -> Result<Self> {
+        if let Some(adapter) = adapter {
+            let trained = |target| self.lora.targets.contains(target);
+            self.check(adapter, adapter.targets().iter().all(trained))?;
+        }
         if share == 0.0 {
             return Ok(self);
         }
         let gpu = &self.engine.gpu;
         let work = &mut self.network.work;
         let size = 4 * (work.tokens * self.engine.model.config.vocab) as u64;
-        work.teacher = Some(Buffer::zeroed(gpu, "teacher", size)?);
+        work.teacher_probabilities = Some(Buffer::zeroed(gpu, "teacher", size)?);
         self.network.distil = share;
         // Updates of zeros change nothing.
         let mut values = self.network.parameters.other_values(gpu)?;
@@ -182,13 +186,13 @@ impl<'a> Trainer<'a> {
             self.write_adapter(adapter);
             self.network.parameters.swap(&mut values);
         }
-        self.teacher = Some(values);
+        self.teacher_values = Some(values);
         Ok(self)
     }
 
     /// Asks the teacher, if there is one and anything is learned, about a text whose ids are on the GPU.
     fn ask_teacher(&mut self, first: usize, pass: Pass) -> Result<()> {
-        let Some(mut teacher) = self.teacher.take() else {
+        let Some(mut teacher) = self.teacher_values.take() else {
             return Ok(());
         };
         let everything = LayerMask::full(self.engine.model.config.layers);
@@ -197,7 +201,7 @@ impl<'a> Trainer<'a> {
             .forward(pass, &Path::Fixed(everything))
             .and_then(|_| self.engine.run_paced(self.network.teach(first, pass)?));
         self.network.parameters.swap(&mut teacher);
-        self.teacher = Some(teacher);
+        self.teacher_values = Some(teacher);
         asked
     }
 

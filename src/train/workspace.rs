@@ -20,7 +20,7 @@ pub(super) struct Workspace {
     pub(super) losses: Buffer,
     pub(super) logits: Buffer,
     /// The teacher's probabilities of a whole text, `[tokens, V]`, where there is one.
-    pub(super) teacher: Option<Buffer>,
+    pub(super) teacher_probabilities: Option<Buffer>,
     /// Zeros: token and position of the first token.
     pub(super) state: Buffer,
     /// The gate of what always runs, `[1]`.
@@ -74,7 +74,7 @@ impl Workspace {
             targets: numbers("targets", tokens)?,
             losses: numbers("losses", tokens)?,
             logits: numbers("logits", LOGITS * config.vocab)?,
-            teacher: None,
+            teacher_probabilities: None,
             state: numbers("state", 4)?,
             one: Buffer::from_slice(gpu, "one", &[1f32])?,
             gates: numbers("gates", 2 * config.layers * STRIDE)?,

@@ -3,7 +3,6 @@
 
 use super::{LAYERS, PROMPT, load, random_router, with_engine};
 use first_wgpu::adapter::{Lora, LoraAdapter, Target};
-use first_wgpu::calibrate;
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::Engine;
 use first_wgpu::kernels::gate::Gating;
@@ -92,8 +91,8 @@ pub(super) fn forward() {
         let text = text(engine);
         for mask in ["", "1,2.attn,3.mlp"] {
             let mask = LayerMask::parse(mask, LAYERS).expect("a valid mask");
-            let expected =
-                calibrate::loss(engine, std::slice::from_ref(&text), &mask).expect("measures");
+            let losses = engine.losses(&text.ids, text.answer, &mask).expect("runs");
+            let expected = super::mean(&losses);
             let options = lora_options();
             let mut trainer = Trainer::new(engine, options, TOKENS, 2.0, 1).expect("fits");
             let path = Path::Fixed(mask.clone());
@@ -201,11 +200,14 @@ pub(super) fn slopes() {
     });
 }
 
-/// A student that is its teacher has nothing to learn from it; one that differs has.
+/// A student that is its teacher has nothing to learn from it; one that differs, or that skips, has.
 pub(super) fn distilled() {
     with_engine(|engine| {
         let text = text(engine);
-        let path = Path::Fixed(LayerMask::full(LAYERS));
+        let [full, skipping] = ["", "0,2.mlp"].map(|mask| {
+            let mask = LayerMask::parse(mask, LAYERS).expect("a valid mask");
+            Path::Fixed(mask)
+        });
         let trained = adapter(engine, &lora_options(), 0.2);
         // `B` of zeros changes nothing, but has gradients.
         let config = &engine.model.config;
@@ -214,19 +216,25 @@ pub(super) fn distilled() {
             lora.b.fill(0.0);
             lora
         });
-        let norm = |share: f32, teacher: Option<&LoraAdapter>, student: &LoraAdapter| {
-            let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1)
-                .and_then(|trainer| trainer.distil(share, teacher))
-                .expect("fits");
-            trainer.begin_with(None, Some(student)).expect("fits");
-            trainer.text(&text, &path, None, Some(1.0)).expect("runs");
-            trainer.update(1, [0.0; 3], 1.0).expect("finite")
-        };
-        let hard = norm(0.0, None, &idle);
+        let norm =
+            |share: f32, teacher: Option<&LoraAdapter>, student: &LoraAdapter, path: &Path| {
+                let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1)
+                    .and_then(|trainer| trainer.distil(share, teacher))
+                    .expect("fits");
+                trainer.begin_with(None, Some(student)).expect("fits");
+                trainer.text(&text, path, None, Some(1.0)).expect("runs");
+                trainer.update(1, [0.0; 3], 1.0).expect("finite")
+            };
+        let hard = norm(0.0, None, &idle, &full);
         for (teacher, same, other) in [(None, &idle, &trained), (Some(&trained), &trained, &idle)] {
-            let [nothing, something] = [same, other].map(|student| norm(1.0, teacher, student));
-            assert!(nothing < 1e-4 * hard, "{nothing} of {hard}");
-            assert!(something > 1e-2 * hard, "{something} of {hard}");
+            let nothing = norm(1.0, teacher, same, &full);
+            assert!(nothing < 1e-6 * hard, "{nothing} of {hard}");
+            for something in [
+                norm(1.0, teacher, other, &full),
+                norm(1.0, teacher, same, &skipping),
+            ] {
+                assert!(something > 100.0 * nothing, "{something}, {nothing}");
+            }
         }
     });
 }
@@ -259,7 +267,8 @@ fn run_options() -> RunOptions {
     }
 }
 
-/// A run lowers its loss; broken off and gone on with, it ends in the same bits and with the same log.
+/// A run lowers its loss; broken off and gone on with, it ends in the same bits and with the same log. With a teacher, of
+/// whom it is told when it goes on.
 pub(super) fn resumed() {
     with_engine(|engine| {
         let text = text(engine);
@@ -271,30 +280,39 @@ pub(super) fn resumed() {
             ("a".to_owned(), vec![text.clone(), other.clone()]),
             ("b".to_owned(), vec![other]),
         ]);
-        let go = |folder: &std::path::Path, stop: u32| {
+        let options = RunOptions {
+            distil: 0.5,
+            teacher: Some("one".to_owned()),
+            ..run_options()
+        };
+        let teacher = adapter(engine, &options.lora().expect("valid"), 0.2);
+        let run = |folder: &std::path::Path, options: &RunOptions, stop: u32| {
             let keeping = Keeping {
                 folder,
                 command: "test",
                 checkpoint: 100,
                 evaluate: 3,
             };
+            let beginning = Beginning {
+                teacher: Some(&teacher),
+                ..Beginning::default()
+            };
             let mut losses = Vec::new();
-            let outcome = run(
-                engine,
-                &run_options(),
-                [&tasks, &tasks],
-                Beginning::default(),
-                keeping,
-                &mut |event| {
-                    if let Event::Step(line) = event {
-                        losses.push(line.loss);
-                        if line.step == stop {
-                            return ControlFlow::Break(());
-                        }
+            let mut listener = |event: Event<'_>| {
+                if let Event::Step(line) = event {
+                    losses.push(line.loss);
+                    if line.step == stop {
+                        return ControlFlow::Break(());
                     }
-                    ControlFlow::Continue(())
-                },
-            );
+                }
+                ControlFlow::Continue(())
+            };
+            let texts = [&tasks, &tasks];
+            let outcome = run(engine, options, texts, beginning, keeping, &mut listener);
+            (outcome.map(|_| ()), losses)
+        };
+        let go = |folder: &std::path::Path, stop: u32| {
+            let (outcome, losses) = run(folder, &options, stop);
             assert_eq!(
                 outcome.is_err(),
                 stop > 0,
@@ -326,6 +344,13 @@ pub(super) fn resumed() {
         };
         assert_eq!(untimed(&whole), untimed(&parts));
         assert_eq!(untimed(&whole).len(), 1 + 6 + 2);
+        let another = RunOptions {
+            teacher: Some("another".to_owned()),
+            ..options
+        };
+        let (refused, _) = run(parts.path(), &another, 0);
+        let error = refused.expect_err("the teacher is another").to_string();
+        assert!(error.contains("another teacher"), "{error}");
     });
 }
 

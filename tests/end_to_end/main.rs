@@ -110,6 +110,11 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), tests.iter().map(trial).collect()).exit();
 }
 
+fn mean(losses: &[f32]) -> f64 {
+    let sum: f64 = losses.iter().map(|loss| f64::from(*loss)).sum();
+    sum / losses.len() as f64
+}
+
 /// The tiny model on a device of its own, with an adapter's folder applied in one of the ways.
 fn load(tiny: &TinyOptions, adapter: Option<(PathBuf, AdapterMode)>) -> Engine {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -338,8 +338,12 @@ impl Labels {
             target_masks(engine, &tokens, units, budgets, self.against, &mut progress)?;
         bar.finish_and_clear();
         for (mask, loss) in &masks {
+            let cost = match self.against {
+                Against::Answers => format!("loss {base:.3} -> {loss:.3}"),
+                Against::Model => format!("{:.3} nats a token from the full model", loss - base),
+            };
             println!(
-                "{task}: skipping {mask}, loss {base:.3} -> {loss:.3} on {} answers, {:.1} % of the layers' weights",
+                "{task}: skipping {mask}, {cost} on {} answers, {:.1} % of the layers' weights",
                 tokens.len(),
                 100.0 * engine.summary.skip_rate(mask)
             );

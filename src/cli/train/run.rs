@@ -113,7 +113,7 @@ struct LoraArguments {
     /// The matrices that they adapt.
     #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',', default_values_t = Target::ALL)]
     targets: Vec<Target>,
-    /// With `--distil`: the full model teaches with the adapter of this folder, as large as the one that is trained.
+    /// With `--distil`: the full model teaches with the adapter of this folder, of the same rank and alpha.
     #[arg(long, value_name = "DIR", requires = "distil")]
     teacher: Option<PathBuf>,
 }
@@ -200,9 +200,9 @@ impl RunArguments {
         let mut engine = load(&self.model)?;
         let interrupted = interrupt()?;
         let (router, adapter) = self.beginning(&engine, options)?;
-        let teacher = teacher
-            .map(|folder| like_trained(&engine, folder, options))
-            .transpose()?;
+        let config = &engine.model.config;
+        let teacher = teacher.map(|folder| LoraAdapter::load(folder, config));
+        let teacher = teacher.transpose()?;
         let train = tasks(&engine, &train, self.tokens, usize::MAX)?;
         let held_out = tasks(&engine, &held_out, self.tokens, self.look_at)?;
         let command = command_line(std::env::args().skip(1));
@@ -320,40 +320,11 @@ impl RunArguments {
             router = file.router;
         }
         let adapter = match has_adapter {
-            true => Some(like_trained(engine, folder, options)?),
+            true => Some(LoraAdapter::load(folder, &engine.model.config)?),
             false => None,
         };
         Ok((router, adapter))
     }
-}
-
-/// The adapter of a folder, which must be like the one that is trained.
-fn like_trained(
-    engine: &Engine,
-    folder: &Path,
-    options: &RunOptions,
-) -> anyhow::Result<LoraAdapter> {
-    let adapter = LoraAdapter::load(folder, &engine.model.config)?;
-    let targets = &options.lora()?.targets;
-    anyhow::ensure!(
-        adapter.rank() == options.rank
-            && adapter.alpha() == options.alpha
-            && adapter
-                .targets()
-                .iter()
-                .all(|target| targets.contains(target)),
-        "the adapter of {} has rank {}, alpha {} and {}; give `--rank`, `--alpha` and `--targets` alike",
-        folder.display(),
-        adapter.rank(),
-        adapter.alpha(),
-        adapter
-            .targets()
-            .iter()
-            .map(|target| target.name())
-            .collect::<Vec<_>>()
-            .join(",")
-    );
-    Ok(adapter)
 }
 
 /// What thresholds skip on the prompts of held-out texts.

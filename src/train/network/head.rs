@@ -46,7 +46,7 @@ impl Network<'_> {
             .step_by(LOGITS)
             .enumerate()
             .map(move |(index, start)| {
-                let teacher = self.work.teacher.as_ref();
+                let teacher = self.work.teacher_probabilities.as_ref();
                 let teacher = teacher.map(|teacher| teacher.slice(index as u64 * size, size));
                 (start, LOGITS.min(pass.tokens - start), teacher)
             })

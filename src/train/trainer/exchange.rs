@@ -104,9 +104,33 @@ impl Trainer<'_> {
             }
         }
         if let Some(adapter) = adapter {
+            // Both matrices of a part that is missing would be zeros, which have no gradient.
+            self.check(adapter, adapter.targets() == self.lora.targets)?;
             self.write_adapter(adapter);
         }
         Ok(())
+    }
+
+    /// An error unless an adapter is of the rank and alpha that are trained, and of the right matrices.
+    pub(super) fn check(&self, adapter: &LoraAdapter, targets: bool) -> Result<()> {
+        let LoraOptions { rank, alpha, .. } = self.lora;
+        if targets && adapter.rank() == rank && adapter.alpha() == alpha {
+            return Ok(());
+        }
+        let names: Vec<_> = adapter
+            .targets()
+            .iter()
+            .map(|target| target.name())
+            .collect();
+        Err(Error::mismatch(
+            format!(
+                "the adapter has rank {}, alpha {} and the matrices {}",
+                adapter.rank(),
+                adapter.alpha(),
+                names.join(",")
+            ),
+            "give `--rank`, `--alpha` and `--targets` alike",
+        ))
     }
 
     /// Takes the values of an adapter of the same rank, of the matrices that are trained.
