@@ -5,7 +5,7 @@
 
 use crate::data::Tokens;
 use crate::engine::Engine;
-use crate::engine::inspect::{Against, FullWay};
+use crate::engine::inspect::{Against, Way};
 use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Sublayer};
 use crate::trace::ModelSummary;
@@ -63,7 +63,22 @@ pub struct Influence {
 /// Hears of work done, of how much, and may stop it.
 pub type Progress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 
-/// Bytes of streams that a meter keeps, at most, but for the last of each example.
+/// What measures a mask's loss.
+pub trait Measure {
+    /// The loss under a mask.
+    fn loss(&mut self, mask: &LayerMask) -> Result<f64>;
+
+    /// Says that masks measured from now on skip what this one skips and more, so that their way may be shared.
+    fn go_on_from(&mut self, _mask: &LayerMask) {}
+}
+
+impl<F: FnMut(&LayerMask) -> Result<f64>> Measure for F {
+    fn loss(&mut self, mask: &LayerMask) -> Result<f64> {
+        self(mask)
+    }
+}
+
+/// Bytes of streams that a meter keeps of a mask, at most, but for the last of each example.
 const KEPT_BYTES: usize = 256 << 20;
 
 /// Measures the mean loss of some examples' answers under masks, in nats: first over the tokens of an answer, then over
@@ -73,13 +88,17 @@ const KEPT_BYTES: usize = 256 << 20;
 /// is never below 0, while a mask may happen to like the words of a few answers.
 pub struct LossMeter<'a, 'p> {
     engine: &'a Engine,
-    /// Each example through the full model, and the first token of its answer.
-    ways: Vec<(FullWay, usize)>,
+    examples: &'a [Tokens],
+    /// Of each example.
+    full: Vec<Way>,
+    /// The mask that those measured go on from, and once one was measured the way of each example under it.
+    trunk: (LayerMask, Option<Vec<Way>>),
+    spacing: usize,
     against: Against,
     done: u64,
     total: u64,
     progress: &'a mut Progress<'p>,
-    known: HashMap<String, f64>,
+    known: HashMap<LayerMask, f64>,
 }
 
 impl<'a, 'p> LossMeter<'a, 'p> {
@@ -95,10 +114,13 @@ impl<'a, 'p> LossMeter<'a, 'p> {
         let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
         let all = 4 * tokens * config.hidden * config.layers;
         let spacing = all.div_ceil(KEPT_BYTES).max(3);
-        let way = |example: &Tokens| Ok((engine.full_way(&example.ids, spacing)?, example.answer));
+        let way = |example: &Tokens| engine.full_way(&example.ids, spacing);
         Ok(Self {
             engine,
-            ways: examples.iter().map(way).collect::<Result<_>>()?,
+            examples,
+            full: examples.iter().map(way).collect::<Result<_>>()?,
+            trunk: (LayerMask::full(config.layers), None),
+            spacing,
             against,
             done: 0,
             total: total as u64,
@@ -106,45 +128,52 @@ impl<'a, 'p> LossMeter<'a, 'p> {
             known: HashMap::new(),
         })
     }
+}
 
-    /// The loss under a mask.
-    pub fn loss(&mut self, mask: &LayerMask) -> Result<f64> {
-        let name = mask.to_string();
-        if let Some(loss) = self.known.get(&name) {
+impl Measure for LossMeter<'_, '_> {
+    fn loss(&mut self, mask: &LayerMask) -> Result<f64> {
+        if let Some(loss) = self.known.get(mask) {
             return Ok(*loss);
         }
+        let (trunk, ways) = &mut self.trunk;
+        if ways.is_none() && !trunk.is_full() {
+            let way = |full| self.engine.way_beside(full, trunk, self.spacing);
+            *ways = Some(self.full.iter().map(way).collect::<Result<_>>()?);
+        }
+        let trunk = ways.as_ref().unwrap_or(&self.full);
         let mut sum = 0.0;
-        for (way, answer) in &self.ways {
-            let losses = self
-                .engine
-                .losses_beside(way, self.against, *answer, mask)?;
+        for ((way, full), example) in trunk.iter().zip(&self.full).zip(self.examples) {
+            let teacher = (self.against == Against::Model).then_some(full);
+            let answer = example.answer;
+            let losses = self.engine.losses_beside(way, teacher, answer, mask)?;
             sum += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
         }
-        let loss = sum / self.ways.len() as f64;
-        self.known.insert(name, loss);
+        let loss = sum / self.full.len() as f64;
+        self.known.insert(mask.clone(), loss);
         self.done += 1;
         match (self.progress)(self.done.min(self.total), self.total) {
             ControlFlow::Break(()) => Err(Error::Cancelled),
             ControlFlow::Continue(()) => Ok(loss),
         }
     }
-}
 
-/// What measures a mask's loss.
-pub type Measure<'a> = dyn FnMut(&LayerMask) -> Result<f64> + 'a;
+    fn go_on_from(&mut self, mask: &LayerMask) {
+        self.trunk = (mask.clone(), None);
+    }
+}
 
 /// The loss of the full model of so many layers, and the influence of each unit.
 pub fn influences(
     layers: usize,
     units: &[Unit],
-    measure: &mut Measure<'_>,
+    measure: &mut dyn Measure,
 ) -> Result<(f64, Vec<Influence>)> {
     let full = LayerMask::full(layers);
-    let base = measure(&full)?;
+    let base = measure.loss(&full)?;
     let influence = |unit: &Unit| {
         Ok(Influence {
             unit: *unit,
-            loss_change: measure(&unit.skipped_from(&full))? - base,
+            loss_change: measure.loss(&unit.skipped_from(&full))? - base,
         })
     };
     let influences = units.iter().map(influence).collect::<Result<_>>()?;
@@ -190,7 +219,7 @@ pub struct Budget {
     pub rate: f64,
     /// The most that the loss may rise, in nats.
     pub loss: f64,
-    /// How many of the units that are left, those that cost least alone, each step tries.
+    /// How many of the units that are left each step tries: those that cost least when they were last tried.
     pub candidates: usize,
 }
 
@@ -201,42 +230,88 @@ pub fn greedy(
     summary: &ModelSummary,
     (base, influences): (f64, &[Influence]),
     budget: Budget,
-    measure: &mut Measure<'_>,
+    measure: &mut dyn Measure,
 ) -> Result<Vec<(LayerMask, f64)>> {
     let full = LayerMask::full(summary.layers);
     let rate = |mask: &LayerMask| summary.skip_rate(mask);
-    let alone = |influence: &Influence| rate(&influence.unit.skipped_from(&full));
-    let cost = |influence: &Influence| influence.loss_change / alone(influence);
-    let mut left = influences.to_vec();
-    left.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
-    let smallest = left.iter().map(alone).fold(1.0, f64::min);
+    // Units that are left: what share of the weights each is, and what it cost per share when it was last tried.
+    let unit = |influence: &Influence| {
+        let share = rate(&influence.unit.skipped_from(&full));
+        (influence.unit, share, influence.loss_change / share)
+    };
+    let mut left: Vec<(Unit, f64, f64)> = influences.iter().map(unit).collect();
+    let smallest = left.iter().map(|(_, share, _)| *share).fold(1.0, f64::min);
     let mut path = vec![(full.clone(), base)];
     while path.len() <= budget.units {
         let (mask, before) = &path[path.len() - 1];
+        measure.go_on_from(mask);
+        left.sort_by(|(.., a), (.., b)| a.total_cmp(b));
         let most = budget.rate - rate(mask) + 0.5 * smallest;
-        let mut best: Option<(usize, LayerMask, f64, f64)> = None;
-        let fitting = left
-            .iter()
-            .enumerate()
-            .filter(|(_, unit)| alone(unit) <= most);
-        for (index, influence) in fitting.take(budget.candidates) {
-            let next = influence.unit.skipped_from(mask);
-            let loss = measure(&next)?;
+        let mut best: Option<(usize, LayerMask, f64)> = None;
+        let fitting = (0..left.len()).filter(|index| left[*index].1 <= most);
+        for index in fitting.take(budget.candidates).collect::<Vec<_>>() {
+            let (unit, share, _) = left[index];
+            let next = unit.skipped_from(mask);
+            let loss = measure.loss(&next)?;
+            left[index].2 = (loss - before) / share;
             if loss.is_nan() || loss > base + budget.loss {
                 continue;
             }
-            let cost = (loss - before) / (rate(&next) - rate(mask));
-            if best.as_ref().is_none_or(|(.., least)| cost < *least) {
-                best = Some((index, next, loss, cost));
+            if best
+                .as_ref()
+                .is_none_or(|(best, ..)| left[index].2 < left[*best].2)
+            {
+                best = Some((index, next, loss));
             }
         }
-        let Some((index, next, loss, _)) = best else {
+        let Some((index, next, loss)) = best else {
             break;
         };
         left.remove(index);
         path.push((next, loss));
     }
     Ok(path)
+}
+
+/// The most that a path goes beyond what all skip on the mean: what is known of its loss are a few answers.
+pub const MOST_SPREAD: f64 = 1.5;
+
+/// How far to go on each of several paths of masks, so that on their mean they skip a share of the weights at the least
+/// mean loss: again and again on to that mask of a path that costs the least loss per byte, up to [`MOST_SPREAD`] times
+/// that share. Returns an index into each path, at whose beginning is the full model.
+pub fn spread(summary: &ModelSummary, paths: &[Vec<(LayerMask, f64)>], rate: f64) -> Vec<usize> {
+    let point = |(mask, loss): &(LayerMask, f64)| (summary.skip_rate(mask), *loss);
+    let paths: Vec<Vec<(f64, f64)>> = paths
+        .iter()
+        .map(|path| path.iter().map(point).collect())
+        .collect();
+    let steps = |path: &Vec<(f64, f64)>| {
+        let steps = path.windows(2).map(|two| two[1].0 - two[0].0);
+        steps.fold(1.0, f64::min)
+    };
+    let half = 0.5 * paths.iter().map(steps).fold(1.0, f64::min);
+    let mut at = vec![0; paths.len()];
+    loop {
+        let skipped: f64 = paths.iter().zip(&at).map(|(path, at)| path[*at].0).sum();
+        let most = rate * paths.len() as f64 - skipped + half;
+        let mut best: Option<(usize, usize, f64)> = None;
+        for (index, path) in paths.iter().enumerate() {
+            let (before, loss) = path[at[index]];
+            for (next, (share, next_loss)) in path.iter().enumerate().skip(at[index] + 1) {
+                if *share > MOST_SPREAD * rate + half || share - before > most {
+                    break;
+                }
+                let cost = (next_loss - loss) / (share - before);
+                if best.is_none_or(|(.., least)| cost < least) {
+                    best = Some((index, next, cost));
+                }
+            }
+        }
+        let Some((index, next, _)) = best else {
+            return at;
+        };
+        at[index] = next;
+    }
 }
 
 #[cfg(test)]
@@ -297,5 +372,66 @@ mod tests {
         assert_eq!(path(Budget { rate: 0.2, ..FAR })[1..], ["0.mlp"]);
         // The best per byte costs 0.2: too much, but the first attention fits.
         assert_eq!(path(Budget { loss: 0.15, ..FAR })[1..], ["0.attn"]);
+    }
+
+    /// Of those that cost least alone, a unit may cost much behind others: then the next is tried in its place.
+    #[test]
+    fn a_search_tries_what_cost_least_when_last_tried() {
+        // Attentions cost their layer alone, but those beside one that is skipped cost ten more.
+        let mut measure = |mask: &LayerMask| {
+            let skipped = |layer: usize| !mask.runs(layer, Sublayer::Attn);
+            let of = |layer: usize| match skipped(layer) {
+                true if layer > 0 && skipped(layer - 1) => 10 + layer,
+                true => layer,
+                false => 0,
+            };
+            Ok((0..6).map(of).sum::<usize>() as f64)
+        };
+        let units: Vec<Unit> = Unit::all(6, true).into_iter().step_by(2).collect();
+        let influences = influences(6, &units, &mut measure).expect("measures");
+        let budget = Budget {
+            units: 3,
+            candidates: 2,
+            ..FAR
+        };
+        let given = (influences.0, influences.1.as_slice());
+        let path = greedy(&ModelSummary::alike(6), given, budget, &mut measure).expect("searches");
+        let masks: Vec<String> = path[1..].iter().map(|(mask, _)| mask.to_string()).collect();
+        assert_eq!(masks, ["0.attn", "0.attn,2.attn", "0.attn,2.attn,4.attn"]);
+    }
+
+    /// Paths of whole layers, of which each skipped costs so much.
+    fn paths(costs: &[&[f64]]) -> Vec<Vec<(LayerMask, f64)>> {
+        let path = |costs: &&[f64]| {
+            let (mut mask, mut loss) = (LayerMask::full(8), 2.0);
+            let mut path = vec![(mask.clone(), loss)];
+            for (layer, cost) in costs.iter().enumerate() {
+                mask = Unit {
+                    layer,
+                    sublayer: None,
+                }
+                .skipped_from(&mask);
+                loss += cost;
+                path.push((mask.clone(), loss));
+            }
+            path
+        };
+        costs.iter().map(path).collect()
+    }
+
+    #[test]
+    fn those_that_lose_less_skip_more() {
+        let summary = ModelSummary::alike(8);
+        let at = |costs: &[&[f64]], rate: f64| spread(&summary, &paths(costs), rate);
+        let (dear, cheap) = ([0.3; 6].as_slice(), [0.1; 6].as_slice());
+        // Up to half as much again, and together what was asked for.
+        assert_eq!(at(&[dear, cheap], 0.25), [1, 3]);
+        let rising = [0.3, 0.4, 0.5, 0.6].as_slice();
+        assert_eq!(at(&[cheap, rising, rising], 0.25), [3, 2, 1]);
+        assert_eq!(at(&[dear, cheap], 0.5), [2, 6]);
+        // A dear step may lead to cheap ones.
+        assert_eq!(at(&[&[0.4, 0.0, 0.0], &[0.2; 3]], 0.25), [3, 1]);
+        assert_eq!(at(&[dear], 0.25), [2]);
+        assert_eq!(at(&[dear, cheap], 0.01), [0, 0]);
     }
 }

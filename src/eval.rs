@@ -291,7 +291,7 @@ fn greedy(
         total: ((units + 1 + CANDIDATES * skipped) * items.len()) as u64,
         progress,
     };
-    budget.greedy(&mut |mask| {
+    budget.greedy(&mut |mask: &LayerMask| {
         let mut sum = 0.0;
         for item in items {
             sum += meter.loss(item, mask)?;

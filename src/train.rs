@@ -1,6 +1,6 @@
 //! Training routers from target masks: what the method's first phase needs when only forward passes are at hand.
 //!
-//! For each task a greedy search finds the mask that costs its answers least per byte that it skips ([`target_masks`]), or
+//! For each task a greedy search finds the mask that costs its answers least per byte that it skips ([`target_path`]), or
 //! routers that were trained through the model are asked what they skip for most of its prompts ([`majority`]). The routers
 //! then learn to tell the tasks apart: one logistic regression per router, on the mean of the normalised
 //! stream that enters its layer *on the path that the target mask makes* ([`features`]), so that a later
@@ -45,28 +45,20 @@ pub fn by_task(examples: &[Example]) -> BTreeMap<String, Vec<&Example>> {
     tasks
 }
 
-/// Masks for one task, one for each budget: units skipped, the cheapest per byte first, measured on its examples. With
-/// the loss of the full model, and of each mask.
-pub fn target_masks(
+/// Masks for one task, each with one unit more than the one before, the cheapest per byte, measured on its examples; with
+/// the loss of each. The full model comes first.
+pub fn target_path(
     engine: &Engine,
     examples: &[Tokens],
     units: &[Unit],
-    budgets: &[Budget],
+    budget: Budget,
     against: Against,
     progress: &mut Progress<'_>,
-) -> Result<(f64, Vec<(LayerMask, f64)>)> {
-    let tries = |budget: &Budget| budget.units * budget.candidates;
-    // Searches share their first steps, which are measured once.
-    let total = 1 + units.len() + budgets.iter().map(tries).max().unwrap_or(0);
+) -> Result<Vec<(LayerMask, f64)>> {
+    let total = 1 + units.len() + budget.units * budget.candidates;
     let mut meter = LossMeter::new(engine, examples, against, total, progress)?;
-    let measure = &mut |mask: &LayerMask| meter.loss(mask);
-    let (base, influences) = influences(engine.model.config.layers, units, measure)?;
-    let mut search = |budget: &Budget| {
-        let mut path = greedy(&engine.summary, (base, &influences), *budget, measure)?;
-        Ok(path.pop().expect("the full model at least"))
-    };
-    let masks = budgets.iter().map(&mut search).collect::<Result<_>>()?;
-    Ok((base, masks))
+    let (base, influences) = influences(engine.model.config.layers, units, &mut meter)?;
+    greedy(&engine.summary, (base, &influences), budget, &mut meter)
 }
 
 /// The mean over a prompt's tokens of `x / rms(x)` as it enters each layer, `[layers][H]`, under a mask.

@@ -66,8 +66,7 @@ impl Calibrate {
         let total = 1 + units.len() + self.skip * self.candidates;
         let mut progress = |done, total| follow(&bar, &interrupted, done, total);
         let mut meter = LossMeter::new(&engine, &examples, Against::Answers, total, &mut progress)?;
-        let measure = &mut |mask: &LayerMask| meter.loss(mask);
-        let (base, influences) = influences(layers, &units, measure)?;
+        let (base, influences) = influences(layers, &units, &mut meter)?;
         bar.suspend(|| {
             println!(
                 "loss of the full model on {} answers: {base:.4} nats per token",
@@ -94,7 +93,7 @@ impl Calibrate {
             loss: f64::INFINITY,
             candidates: self.candidates,
         };
-        let path = greedy(&engine.summary, (base, &influences), budget, measure)?;
+        let path = greedy(&engine.summary, (base, &influences), budget, &mut meter)?;
         bar.finish_and_clear();
         let (mask, loss) = &path[path.len() - 1];
         let rate = engine.summary.skip_rate(mask);

@@ -23,21 +23,29 @@ pub enum Against {
     Model,
 }
 
-/// A text's way through all layers, for many masks that begin alike.
-pub struct FullWay {
+/// A text's way through the layers under a mask, for others that begin alike.
+pub struct Way {
     /// Of the text.
     ids: Vec<u32>,
+    mask: LayerMask,
     /// By layer, the streams that enter it, `[T - 1, H]` of `T` ids (the last has nothing to foretell); behind the last
     /// layer what leaves it.
     streams: BTreeMap<usize, Buffer>,
 }
 
-impl FullWay {
+impl Way {
+    /// How many of the first layers a mask runs as this way does.
+    fn alike(&self, mask: &LayerMask) -> usize {
+        let same = |layer: &usize| {
+            let same = |part| mask.runs(*layer, part) == self.mask.runs(*layer, part);
+            Sublayer::BOTH.into_iter().all(same)
+        };
+        (0..mask.layers()).take_while(same).count()
+    }
+
     /// The last layer that is known to be entered under a mask as it is here, and what enters it.
     fn shared(&self, mask: &LayerMask) -> Option<(usize, &Buffer)> {
-        let whole = |layer: &usize| Sublayer::BOTH.iter().all(|part| mask.runs(*layer, *part));
-        let first = (0..mask.layers()).take_while(whole).count();
-        let (layer, x) = self.streams.range(..=first).next_back()?;
+        let (layer, x) = self.streams.range(..=self.alike(mask)).next_back()?;
         Some((*layer, x))
     }
 }
@@ -128,18 +136,60 @@ impl Engine {
         self.losses_of(ids, first, &prefill.x, None)
     }
 
-    /// [`losses`](Self::losses) of a text whose way through all layers is known: what comes before the first that is
-    /// skipped does not run again, and the loss may be taken against what the full model says.
+    /// [`losses`](Self::losses) of a text whose way under a mask is known: what comes before the first layer that differs
+    /// does not run again. With a teacher, another way of the text, what that says takes the place of the tokens.
     pub fn losses_beside(
         &self,
-        way: &FullWay,
-        against: Against,
+        way: &Way,
+        teacher: Option<&Way>,
         first: usize,
         mask: &LayerMask,
     ) -> Result<Vec<f32>> {
-        let (ids, layers) = (&way.ids, self.model.config.layers);
-        let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
-        let prefill = self.room_for(ids)?;
+        let layers = self.model.config.layers;
+        let (prefill, mut cache, begun) = self.begin_beside(way, mask)?;
+        self.run_layers(&prefill, &mut cache, begun..layers, mask)?;
+        let teacher = teacher.map(|teacher| &teacher.streams[&layers]);
+        self.losses_of(&way.ids, first, &prefill.x, teacher)
+    }
+
+    /// The way of a text through all layers. Streams are kept `spacing` layers apart, and the last.
+    pub fn full_way(&self, ids: &[u32], spacing: usize) -> Result<Way> {
+        let nothing = Way {
+            ids: ids.to_vec(),
+            mask: LayerMask::full(self.model.config.layers),
+            streams: BTreeMap::new(),
+        };
+        self.way_beside(&nothing, &nothing.mask, spacing)
+    }
+
+    /// The way of a text under another mask, from where that differs.
+    pub fn way_beside(&self, way: &Way, mask: &LayerMask, spacing: usize) -> Result<Way> {
+        let (gpu, layers) = (&self.gpu, self.model.config.layers);
+        let (prefill, mut cache, begun) = self.begin_beside(way, mask)?;
+        let known = way.streams.range(..=begun);
+        let mut streams: BTreeMap<usize, Buffer> =
+            known.map(|(layer, x)| (*layer, x.clone())).collect();
+        for first in (begun..layers).step_by(spacing) {
+            let next = layers.min(first + spacing);
+            self.run_layers(&prefill, &mut cache, first..next, mask)?;
+            let x = Buffer::zeroed(gpu, "known x", prefill.x.size_bytes())?;
+            prefill.x.copy_to(gpu, &x);
+            streams.insert(next, x);
+        }
+        Ok(Way {
+            ids: way.ids.clone(),
+            mask: mask.clone(),
+            streams,
+        })
+    }
+
+    /// Buffers for a text under a mask, and the layer that their stream enters next: the last that is known from another
+    /// way, or the first.
+    fn begin_beside(&self, way: &Way, mask: &LayerMask) -> Result<(Prefill, KvCache, usize)> {
+        let cache = KvCache::new(&self.model.config, self.kv, way.ids.len());
+        // The last token has nothing to foretell.
+        let ids = &way.ids[..way.ids.len() - 1];
+        let prefill = self.model.prefill_buffers(&self.gpu, ids, 0)?;
         let begun = match way.shared(mask) {
             Some((layer, x)) => {
                 x.copy_to(&self.gpu, &prefill.x);
@@ -150,37 +200,7 @@ impl Engine {
                 0
             }
         };
-        self.run_layers(&prefill, &mut cache, begun..layers, mask)?;
-        let teacher = match against {
-            Against::Model => way.streams.get(&layers),
-            Against::Answers => None,
-        };
-        self.losses_of(ids, first, &prefill.x, teacher)
-    }
-
-    /// The way of a text through all layers. Streams are kept `spacing` layers apart, and the last.
-    pub fn full_way(&self, ids: &[u32], spacing: usize) -> Result<FullWay> {
-        let (gpu, layers) = (&self.gpu, self.model.config.layers);
-        let full = LayerMask::full(layers);
-        let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
-        let prefill = self.room_for(ids)?;
-        self.run_paced(self.model.embed_steps(gpu, &prefill)?)?;
-        let mut streams = BTreeMap::new();
-        for first in (0..layers).step_by(spacing) {
-            let next = layers.min(first + spacing);
-            self.run_layers(&prefill, &mut cache, first..next, &full)?;
-            let x = Buffer::zeroed(gpu, "full model's x", prefill.x.size_bytes())?;
-            prefill.x.copy_to(gpu, &x);
-            streams.insert(next, x);
-        }
-        let ids = ids.to_vec();
-        Ok(FullWay { ids, streams })
-    }
-
-    /// Buffers for all of a text but its last token, which has nothing to foretell.
-    fn room_for(&self, ids: &[u32]) -> Result<Prefill> {
-        self.model
-            .prefill_buffers(&self.gpu, &ids[..ids.len() - 1], 0)
+        Ok((prefill, cache, begun))
     }
 
     /// The losses of a text from what leaves the last layer, against its tokens or what a teacher's streams say.

@@ -142,7 +142,7 @@ impl<'a> Budget<'a> {
 
     /// Skips one unit after another, each time the one that costs the least loss per byte on top of those
     /// before, until the rate is met as nearly as the smallest unit allows.
-    pub fn greedy(&self, measure: &mut Measure<'_>) -> Result<LayerMask> {
+    pub fn greedy(&self, measure: &mut dyn Measure) -> Result<LayerMask> {
         let layers = self.summary.layers;
         let units = Unit::all(layers, self.granularity == Granularity::Sublayer);
         let (base, influences) = influences(layers, &units, measure)?;

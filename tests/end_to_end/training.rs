@@ -36,37 +36,41 @@ pub(super) fn trained() {
             ids: ids[0].clone(),
         }];
         let units = Unit::all(LAYERS, true);
-        let mut progress = |_: u64, _: u64| ControlFlow::Continue(());
+        let progress = |_: u64, _: u64| ControlFlow::Continue(());
         let budget = Budget {
             units: 1,
             rate: 1.0,
             loss: f64::INFINITY,
             candidates: units.len(),
         };
-        let (base, masks) = train::target_masks(
-            engine,
-            &tokens,
-            &units,
-            &[budget],
-            Against::Answers,
-            &mut progress,
-        )
-        .expect("searches");
-        let full = LayerMask::full(LAYERS);
+        let path = |budget| {
+            let against = Against::Answers;
+            train::target_path(engine, &tokens, &units, budget, against, &mut { progress })
+                .expect("searches")
+        };
         let measured = |mask: &LayerMask| {
             let losses = engine.losses(&tokens[0].ids, tokens[0].answer, mask);
             mean(&losses.expect("runs"))
         };
-        assert_eq!(base, measured(&full));
+        let full = LayerMask::full(LAYERS);
         let cost = |unit: &Unit| {
             let mask = unit.skipped_from(&full);
-            (measured(&mask) - base) / engine.summary.skip_rate(&mask)
+            (measured(&mask) - measured(&full)) / engine.summary.skip_rate(&mask)
         };
         let least = |a: &&Unit, b: &&Unit| cost(a).total_cmp(&cost(b));
         let cheapest = units.iter().min_by(least).expect("some");
-        let mask = cheapest.skipped_from(&full);
-        let loss = measured(&mask);
-        assert_eq!(masks, [(mask, loss)]);
+        let first = [full.clone(), cheapest.skipped_from(&full)].map(|mask| {
+            let loss = measured(&mask);
+            (mask, loss)
+        });
+        assert_eq!(path(budget), first);
+        // Further on, where every mask is measured from where it leaves the one before, to the same bits.
+        let path = path(Budget { units: 4, ..budget });
+        assert_eq!(path[..2], first);
+        assert_eq!(path.len(), 5);
+        for (mask, loss) in path {
+            assert_eq!(loss, measured(&mask), "{mask}");
+        }
     });
 }
 
@@ -79,7 +83,7 @@ pub(super) fn against_the_full_model() {
         let full = LayerMask::full(LAYERS);
         let way = engine.full_way(&ids, 3).expect("runs");
         let of = |first: usize, mask: &LayerMask| {
-            let losses = engine.losses_beside(&way, Against::Model, first, mask);
+            let losses = engine.losses_beside(&way, Some(&way), first, mask);
             losses.expect("runs")
         };
         let logits = |first: usize, mask: &LayerMask| {
@@ -100,11 +104,14 @@ pub(super) fn against_the_full_model() {
             // The last goes on where the full model enters layer 3.
             for skipped in ["1.attn,2.mlp", "0.mlp,3", "3.mlp"] {
                 let mask = LayerMask::parse(skipped, LAYERS).expect("valid");
-                let [alone, beside] = [
-                    engine.losses(&ids, first, &mask),
-                    engine.losses_beside(&way, Against::Answers, first, &mask),
-                ];
-                assert_eq!(alone.expect("runs"), beside.expect("runs"));
+                // From where it leaves the full model, and from where it leaves a mask that skips something else.
+                let other = LayerMask::parse("1.attn,3.attn", LAYERS).expect("valid");
+                let other = engine.way_beside(&way, &other, 1).expect("runs");
+                let alone = engine.losses(&ids, first, &mask).expect("runs");
+                for way in [&way, &other] {
+                    let beside = engine.losses_beside(way, None, first, &mask);
+                    assert_eq!(alone, beside.expect("runs"));
+                }
                 let found = of(first, &mask);
                 let taught = (1.0, said.as_slice());
                 let expected = cross_entropy(&logits(first, &mask), &ids[first..], taught);
@@ -136,18 +143,14 @@ pub(super) fn against_the_full_model() {
             candidates: 1,
         };
         let against = Against::Model;
-        let (base, masks) = train::target_masks(
-            engine,
-            &[example],
-            &units,
-            &[budget],
-            against,
-            &mut progress,
-        )
-        .expect("searches");
+        let path = train::target_path(engine, &[example], &units, budget, against, &mut progress)
+            .expect("searches");
         let mask = units[0].skipped_from(&full);
-        assert_eq!(base, mean(&of(6, &full)));
-        assert_eq!(masks, [(mask.clone(), mean(&of(6, &mask)))]);
+        let expected = [full, mask].map(|mask| {
+            let loss = mean(&of(6, &mask));
+            (mask, loss)
+        });
+        assert_eq!(path, expected);
     });
 }
 
@@ -178,7 +181,9 @@ pub(super) fn commands() {
     };
     let data = "-m tiny.gguf --data train.jsonl --calibration others.jsonl";
     let run = "--look-at 1 --steps 2 --batch 1 --evaluate 2 --tokens 64";
-    first(&format!("train labels {data} --out labels"));
+    first(&format!(
+        "train labels {data} --against answers --out labels"
+    ));
     first(&format!(
         "train routers {data} {run} --begin labels --out routers"
     ));
@@ -190,7 +195,7 @@ pub(super) fn commands() {
     ));
     first(&format!("train labels {data} --settle joint --out settled"));
     first(&format!(
-        "train labels {data} --rates 0.1,0.3 --against model --adapter lora --out searched"
+        "train labels {data} --rates 0.1,0.3 --adapter lora --out searched"
     ));
     first(&format!(
         "train lora {data} {run} --skip-layers none --out alone"

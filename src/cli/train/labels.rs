@@ -3,7 +3,7 @@
 use super::super::options::{ModelOptions, base_model, count_bar, follow, load, rate};
 use super::{THRESHOLDS, command_line, read, router_file};
 use crate::adapter::LoraAdapter;
-use crate::calibrate::{Budget, Unit};
+use crate::calibrate::{Budget, MOST_SPREAD, Unit, spread};
 use crate::data::Example;
 use crate::engine::Engine;
 use crate::engine::inspect::Against;
@@ -11,7 +11,7 @@ use crate::mask::{LayerMask, Sublayer};
 use crate::router::file::RouterFile;
 use crate::router::{Decision, Granularity, Router};
 use crate::train::{
-    by_task, calibration, features, fit_routers, majority, routed_mask, target_masks,
+    by_task, calibration, features, fit_routers, majority, routed_mask, target_path,
 };
 use anyhow::Context;
 use std::collections::BTreeMap;
@@ -65,7 +65,8 @@ pub(crate) struct Labels {
     /// How many of them each task skips, at most; the cheapest per byte, so that among sublayers MLPs are often first.
     #[arg(long, value_name = "N", default_value_t = 5)]
     skip: usize,
-    /// These shares of the layers' weights instead, `4%,8%`: for each a folder of its own in DIR.
+    /// These shares of the layers' weights instead, `4%,8%`, on the mean over the tasks: those skip more that it costs less,
+    /// up to half as much again. For each share a folder of its own in DIR.
     #[arg(
         long,
         value_name = "RATE",
@@ -78,7 +79,7 @@ pub(crate) struct Labels {
     #[arg(long, value_name = "X", default_value_t = f64::INFINITY)]
     tolerate: f64,
     /// What the search holds a mask against.
-    #[arg(long, value_enum, default_value_t = Against::Answers)]
+    #[arg(long, value_enum, default_value_t = Against::Model)]
     against: Against,
     /// Examples of a task to search on.
     #[arg(long, value_name = "N", default_value_t = 8)]
@@ -120,8 +121,9 @@ impl Labels {
             .into_iter()
             .filter(|unit| self.units != What::Attentions || unit.sublayer == Some(Sublayer::Attn))
             .collect();
-        let budgets = self.budgets(&engine, &units)?;
-        for out in budgets.iter().map(|(out, _)| out) {
+        let budget = self.budget(&engine, &units)?;
+        let outs = self.outs();
+        for out in &outs {
             anyhow::ensure!(
                 adapter.is_some() || !LoraAdapter::is_in(out),
                 "{} holds an adapter that these routers would not belong to; give it as `--adapter`, or another `--out`",
@@ -133,48 +135,51 @@ impl Labels {
         if let Some(router) = &settle {
             engine.set_router(router)?;
         }
-        // Of each budget, a mask for each task.
-        let mut found = vec![Masks::new(); budgets.len()];
+        let mut paths = Vec::new();
         for (task, examples) in &tasks {
-            let masks = match &settle {
+            paths.push(match &settle {
                 Some(router) => {
                     let decision = router.decision();
-                    vec![self.majority(&mut engine, task, examples, &decision, &interrupted)?]
+                    self.majority(&mut engine, task, examples, &decision, &interrupted)?
                 }
-                None => {
-                    let budgets: Vec<Budget> = budgets.iter().map(|(_, budget)| *budget).collect();
-                    self.search(&engine, task, examples, &units, &budgets, &interrupted)?
-                }
-            };
-            for (found, mask) in found.iter_mut().zip(masks) {
-                found.insert(task, mask);
-            }
+                None => self.search(&engine, task, examples, &units, budget, &interrupted)?,
+            });
         }
         let granularity = match (&settle, self.units) {
             (Some(router), _) => router.granularity,
             (None, What::Layers) => Granularity::Layer,
             (None, What::Sublayers | What::Attentions) => Granularity::Sublayer,
         };
-        for ((out, _), masks) in budgets.iter().zip(&found) {
-            let router = self.fit(&engine, &tasks, masks, granularity, &interrupted)?;
+        for (index, out) in outs.iter().enumerate() {
+            let masks = self.chosen(&engine, &tasks, &paths, self.rates.get(index));
+            let router = self.fit(&engine, &tasks, &masks, granularity, &interrupted)?;
             if let Some(adapter) = &adapter {
                 adapter.save(out, &engine.model.config)?;
             }
-            self.write(&mut engine, router, &held_out, masks, out, &interrupted)?;
+            self.write(&mut engine, router, &held_out, &masks, out, &interrupted)?;
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The folders to write, and how far a search goes for each.
-    fn budgets(&self, engine: &Engine, units: &[Unit]) -> anyhow::Result<Vec<(PathBuf, Budget)>> {
-        let budget = |units: usize, rate: f64| Budget {
-            units,
-            rate,
+    /// The folders to write.
+    fn outs(&self) -> Vec<PathBuf> {
+        if self.rates.is_empty() {
+            return vec![self.out.clone()];
+        }
+        let out = |rate: &f32| self.out.join(rate.to_string());
+        self.rates.iter().map(out).collect()
+    }
+
+    /// How far to search.
+    fn budget(&self, engine: &Engine, units: &[Unit]) -> anyhow::Result<Budget> {
+        let mut budget = Budget {
+            units: self.skip,
+            rate: 1.0,
             loss: self.tolerate,
             candidates: self.candidates,
         };
         if self.settle.is_some() {
-            return Ok(vec![(self.out.clone(), budget(0, 1.0))]);
+            return Ok(budget);
         }
         if self.rates.is_empty() {
             anyhow::ensure!(
@@ -183,28 +188,57 @@ impl Labels {
                 self.skip,
                 units.len()
             );
-            return Ok(vec![(self.out.clone(), budget(self.skip, 1.0))]);
+            return Ok(budget);
         }
         let full = LayerMask::full(engine.model.config.layers);
         let nothing = units
             .iter()
             .fold(full, |mask, unit| unit.skipped_from(&mask));
         let most = engine.summary.skip_rate(&nothing);
-        let of = |rate: &f32| {
+        for rate in self.rates.iter().map(|rate| f64::from(*rate)) {
             anyhow::ensure!(
-                *rate > 0.0 && f64::from(*rate) < most,
+                rate > 0.0 && rate < most,
                 "{:.1} % cannot be skipped, all that may be is {:.1} % of the layers' weights; lower `--rates`, or choose other `--units`",
                 100.0 * rate,
                 100.0 * most
             );
-            let units = (f64::from(*rate) / most * units.len() as f64).ceil() as usize;
-            // Twice as many as there would be if all were alike: what is small is often skipped first.
-            Ok((
-                self.out.join(rate.to_string()),
-                budget(2 * units, (*rate).into()),
-            ))
+        }
+        let highest = self.rates.iter().copied().fold(0.0, f32::max);
+        budget.rate = most.min(MOST_SPREAD * f64::from(highest));
+        // Twice as many as there would be if all were alike: what is small is often skipped first.
+        let units = units.len();
+        budget.units = units.min((2.0 * budget.rate / most * units as f64).ceil() as usize);
+        Ok(budget)
+    }
+
+    /// Of the masks of each task's path, the one to use: the last, or those that together skip a rate.
+    fn chosen<'a>(
+        &self,
+        engine: &Engine,
+        tasks: &'a ByTask<'_>,
+        paths: &[Vec<(LayerMask, f64)>],
+        rate: Option<&f32>,
+    ) -> Masks<'a> {
+        let at = match rate {
+            Some(rate) => spread(&engine.summary, paths, f64::from(*rate)),
+            None => paths.iter().map(|path| path.len() - 1).collect(),
         };
-        self.rates.iter().map(of).collect()
+        let mut masks = Masks::new();
+        for ((task, path), at) in tasks.keys().zip(paths).zip(at) {
+            let (base, (mask, loss)) = (path[0].1, &path[at]);
+            let share = 100.0 * engine.summary.skip_rate(mask);
+            if self.settle.is_none() {
+                let cost = match self.against {
+                    Against::Answers => format!("loss {base:.3} -> {loss:.3}"),
+                    Against::Model => {
+                        format!("{:.3} nats a token from the full model", loss - base)
+                    }
+                };
+                println!("{task}: skipping {mask}, {cost}, {share:.1} % of the layers' weights");
+            }
+            masks.insert(task, mask.clone());
+        }
+        masks
     }
 
     /// Checks, calibrates and writes routers that were fitted to the tasks' masks.
@@ -296,7 +330,7 @@ impl Labels {
         examples: &[&Example],
         decision: &Decision,
         interrupted: &Arc<AtomicBool>,
-    ) -> anyhow::Result<LayerMask> {
+    ) -> anyhow::Result<Vec<(LayerMask, f64)>> {
         let bar = count_bar("routing");
         let mut masks = Vec::new();
         for example in few(examples, self.fit) {
@@ -315,40 +349,32 @@ impl Labels {
             masks.len(),
             100.0 * engine.summary.skip_rate(&mask)
         );
-        Ok(mask)
+        Ok(vec![(mask, 0.0)])
     }
 
-    /// A mask of one task for each budget, searched for.
+    /// Masks of one task, searched for, with the loss of each.
     fn search(
         &self,
         engine: &Engine,
         task: &str,
         examples: &[&Example],
         units: &[Unit],
-        budgets: &[Budget],
+        budget: Budget,
         interrupted: &Arc<AtomicBool>,
-    ) -> anyhow::Result<Vec<LayerMask>> {
+    ) -> anyhow::Result<Vec<(LayerMask, f64)>> {
         let tokens = few(examples, self.search)
             .map(|example| example.tokens(engine, self.tokens))
             .collect::<Result<Vec<_>, _>>()?;
         let bar = count_bar("searching");
         bar.println(format!("searching a mask for {task}"));
         let mut progress = |done, total| follow(&bar, interrupted, done, total);
-        let (base, masks) =
-            target_masks(engine, &tokens, units, budgets, self.against, &mut progress)?;
+        let path = target_path(engine, &tokens, units, budget, self.against, &mut progress)?;
         bar.finish_and_clear();
-        for (mask, loss) in &masks {
-            let cost = match self.against {
-                Against::Answers => format!("loss {base:.3} -> {loss:.3}"),
-                Against::Model => format!("{:.3} nats a token from the full model", loss - base),
-            };
-            println!(
-                "{task}: skipping {mask}, {cost} on {} answers, {:.1} % of the layers' weights",
-                tokens.len(),
-                100.0 * engine.summary.skip_rate(mask)
-            );
+        for (mask, loss) in &path {
+            let share = 100.0 * engine.summary.skip_rate(mask);
+            println!("{task}: {share:4.1} %  {loss:.4}  {mask}");
         }
-        Ok(masks.into_iter().map(|(mask, _)| mask).collect())
+        Ok(path)
     }
 
     fn fit(
