@@ -14,6 +14,7 @@ use super::buffers::{Chunk, Decode, Prefill};
 use super::config::Config;
 use super::kv_cache::KvCache;
 use super::product::Lora;
+use super::rope;
 use super::source::Source;
 use crate::adapter::joint::Product;
 use crate::error::Result;
@@ -98,7 +99,7 @@ impl Llama {
             Some(linear(&["lm_head.weight".to_owned()], Order::Plain)?)
         };
         let norm = vector("model.norm.weight")?;
-        let rotations = Buffer::from_slice(gpu, "rotations", &rotations(&config))?;
+        let rotations = Buffer::from_slice(gpu, "rotations", &rope::rotations(&config))?;
         Ok(Self {
             config,
             chunk: 512,
@@ -110,15 +111,6 @@ impl Llama {
             lora: None,
             adapted: true,
         })
-    }
-
-    /// Bytes of weights of one sublayer.
-    pub fn sublayer_bytes(&self, layer: usize, sublayer: Sublayer) -> u64 {
-        let layer = &self.layers[layer];
-        match sublayer {
-            Sublayer::Attn => layer.qkv_proj.bytes() + layer.o_proj.bytes(),
-            Sublayer::Mlp => layer.gate_up_proj.bytes() + layer.down_proj.bytes(),
-        }
     }
 
     /// Buffers for a prefill of `ids` that begins at `position`.
@@ -172,13 +164,8 @@ impl Llama {
 
     /// The steps that embed a prompt.
     pub fn embed_steps(&self, gpu: &Gpu, prefill: &Prefill) -> Result<Vec<Step>> {
-        kernels::embed::steps(
-            gpu,
-            &self.embed_tokens,
-            &prefill.ids,
-            &prefill.x,
-            prefill.tokens,
-        )
+        let Prefill { ids, x, tokens, .. } = prefill;
+        kernels::embed::steps(gpu, &self.embed_tokens, ids, x, *tokens)
     }
 
     /// The steps that score a prompt for the routers of one layer.
@@ -192,14 +179,8 @@ impl Llama {
         let score = |chunk: Chunk| {
             let label = format!("L{layer:02}.router");
             let x = chunk.rows(&prefill.x, self.config.hidden);
-            kernels::router_score::step(
-                gpu,
-                &label,
-                routers,
-                &x,
-                [chunk.tokens, self.config.hidden],
-                chunk.first,
-            )
+            let shape = [chunk.tokens, self.config.hidden];
+            kernels::router_score::step(gpu, &label, routers, &x, shape, chunk.first)
         };
         prefill.chunks().map(score).collect()
     }
@@ -219,43 +200,34 @@ impl Llama {
             let x = chunk.rows(&prefill.x, config.hidden);
             let (tokens, position) = (chunk.tokens, prefill.position + chunk.first);
             let label = |part: &str| format!("L{index:02}.{part}");
-            let gamma = self.gamma(index, sublayer);
             let norm = label(&format!("{}.norm", sublayer.name()));
-            let shape = [tokens, config.hidden];
-            steps.push(kernels::rms_norm::step(
-                gpu,
-                &norm,
-                [&x, gamma, &prefill.normed],
-                shape,
-                config.rms_norm_epsilon,
-            )?);
-            let mut product = |product, input, epilogue| -> Result<()> {
-                let at = [tokens, position];
-                let input = [input, &prefill.h];
-                steps.extend(self.matmul_steps(gpu, index, product, input, at, epilogue)?);
-                Ok(())
+            let normed = [&x, self.gamma(index, sublayer), &prefill.normed];
+            let (shape, epsilon) = ([tokens, config.hidden], config.rms_norm_epsilon);
+            steps.push(kernels::rms_norm::step(gpu, &norm, normed, shape, epsilon)?);
+            let product = |product, input, epilogue| {
+                let (at, input) = ([tokens, position], [input, &prefill.h]);
+                self.matmul_steps(gpu, index, product, input, at, epilogue)
             };
-            let residual = Epilogue::Residual { y: &x };
-            match sublayer {
+            let taken = match sublayer {
                 Sublayer::Attn => {
                     let rope = self.rope(cache, index, &prefill.zero, &prefill.queries);
-                    product(Product::Qkv, &prefill.normed, rope)?;
-                    let attention =
-                        self.attention(cache, index, &prefill.queries, &prefill.attended);
+                    steps.extend(product(Product::Qkv, &prefill.normed, rope)?);
+                    let y = &prefill.attended;
+                    let attention = self.attention(cache, index, &prefill.queries, y);
                     let name = label("attn.attention");
                     let step = kernels::attention::step(gpu, &name, attention, tokens, position)?;
                     steps.push(step);
-                    let at = [tokens, position];
-                    let input = [&prefill.attended, &prefill.h];
-                    let o_proj = self.matmul_steps(gpu, index, Product::O, input, at, residual)?;
-                    steps.extend(o_proj);
+                    y
                 }
                 Sublayer::Mlp => {
                     let y = &prefill.activation;
-                    product(Product::GateUp, &prefill.normed, Epilogue::SiluMul { y })?;
-                    product(Product::Down, &prefill.activation, residual)?;
+                    let swiglu = Epilogue::SiluMul { y };
+                    steps.extend(product(Product::GateUp, &prefill.normed, swiglu)?);
+                    y
                 }
-            }
+            };
+            let residual = Epilogue::Residual { y: &x };
+            steps.extend(product(Product::inner(sublayer), taken, residual)?);
         }
         Ok(steps)
     }
@@ -317,25 +289,4 @@ impl Llama {
         steps.extend(self.head_steps(gpu, decode)?);
         Ok(steps)
     }
-}
-
-/// Cos and sin of each position's angle for each pair of dimensions (arXiv 2104.09864), with the
-/// per-frequency factors that Llama 3.1 files carry.
-fn rotations(config: &Config) -> Vec<[f32; 2]> {
-    let pairs = config.head_dim / 2;
-    let frequency = |pair: usize| {
-        let factor = config
-            .rope_factors
-            .as_ref()
-            .map_or(1.0, |factors| f64::from(factors[pair]));
-        f64::from(config.rope_base).powf(-(pair as f64) / pairs as f64) / factor
-    };
-    let frequencies: Vec<f64> = (0..pairs).map(frequency).collect();
-    let turn = |position: usize, frequency: f64| {
-        let (sin, cos) = (position as f64 * frequency).sin_cos();
-        [cos as f32, sin as f32]
-    };
-    (0..config.context)
-        .flat_map(|position| frequencies.iter().map(move |f| turn(position, *f)))
-        .collect()
 }

@@ -8,6 +8,7 @@
 //! | [`llama`] | weights on the GPU; the steps of a prefill and of a decoded token |
 //! | `head` | its last norm, logits, tokens and losses |
 //! | `product` | the matrix products of a layer, with what an adapter adds to them |
+//! | `rope` | the angles of rotary position embeddings |
 //! | [`buffers`] | what a decoded token and a prefill keep on the GPU |
 //! | [`kv_cache`] | keys and values of the layers that run |
 //! | [`tiny`] | a generated model of a few hundred kilobytes, for tests and demonstrations |
@@ -19,6 +20,7 @@ mod head;
 pub mod kv_cache;
 pub mod llama;
 mod product;
+mod rope;
 pub mod source;
 pub mod synthetic;
 pub mod tiny;

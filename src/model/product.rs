@@ -117,6 +117,13 @@ impl Llama {
         }
     }
 
+    /// Bytes of weights of one sublayer.
+    pub fn sublayer_bytes(&self, layer: usize, sublayer: Sublayer) -> u64 {
+        let products = [Product::outer(sublayer), Product::inner(sublayer)];
+        let bytes = |product| self.linear(layer, product).bytes();
+        products.map(bytes).iter().sum()
+    }
+
     /// The weight of the norm that a sublayer begins with.
     pub(crate) fn gamma(&self, layer: usize, sublayer: Sublayer) -> &Buffer {
         let layer = &self.layers[layer];
