@@ -11,7 +11,7 @@ pub mod tune;
 use crate::engine::{Engine, Event, Policy, Request};
 use crate::error::Result;
 use crate::mask::{LayerMask, Sublayer};
-use crate::router::policy::splitmix;
+use crate::random::Random;
 use crate::trace::{AdapterSummary, Detail, ModelSummary, Run, Sampling};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
@@ -231,11 +231,9 @@ fn request(ids: &[u32], candidate: &Candidate, max_tokens: usize, detail: Detail
 
 /// The same random ids in every run; what they say does not change how long they take.
 fn random_ids(engine: &Engine, count: usize) -> Vec<u32> {
-    let mut state = 1;
-    let vocab = engine.model.config.vocab as u64;
-    (0..count)
-        .map(|_| (splitmix(&mut state) % vocab) as u32)
-        .collect()
+    let mut random = Random(1);
+    let vocab = engine.model.config.vocab;
+    (0..count).map(|_| random.below(vocab) as u32).collect()
 }
 
 /// The middle value; the mean of the middle two.

@@ -5,9 +5,10 @@
 
 use crate::data::Tokens;
 use crate::engine::Engine;
-use crate::engine::inspect::{Against, Way};
+use crate::engine::inspect::Way;
 use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Sublayer};
+use crate::router::Granularity;
 use crate::trace::ModelSummary;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -60,6 +61,16 @@ pub struct Influence {
     pub loss_change: f64,
 }
 
+/// What the loss of a token is taken against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Against {
+    /// The token that follows.
+    Answers,
+    /// What the model says when it skips nothing: the loss is more than the full model's own by the Kullback-Leibler
+    /// divergence between them.
+    Model,
+}
+
 /// Hears of work done, of how much, and may stop it.
 pub type Progress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 
@@ -78,26 +89,51 @@ impl<F: FnMut(&LayerMask) -> Result<f64>> Measure for F {
     }
 }
 
-/// Bytes of streams that a meter keeps of a mask, at most, but for the last of each example.
+/// Counts work, says so, and breaks off when told to.
+pub(crate) struct Counter<'a, 'p> {
+    done: u64,
+    total: u64,
+    progress: &'a mut Progress<'p>,
+}
+
+impl<'a, 'p> Counter<'a, 'p> {
+    pub(crate) fn new(total: usize, progress: &'a mut Progress<'p>) -> Self {
+        Self {
+            done: 0,
+            total: total as u64,
+            progress,
+        }
+    }
+
+    /// One more is done.
+    pub(crate) fn one(&mut self) -> Result<()> {
+        self.done += 1;
+        match (self.progress)(self.done.min(self.total), self.total) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Error::Cancelled),
+        }
+    }
+}
+
+/// Bytes of streams that a meter keeps of the full model and as many of one mask, at most, but for the last of each
+/// example.
 const KEPT_BYTES: usize = 256 << 20;
 
 /// Measures the mean loss of some examples' answers under masks, in nats: first over the tokens of an answer, then over
-/// the answers. Each mask is measured once, and how often is counted.
+/// the answers. What was measured is not measured again.
 ///
 /// Against what the full model says, a few examples tell masks apart: the loss then rises by the divergence from it, which
 /// is never below 0, while a mask may happen to like the words of a few answers.
 pub struct LossMeter<'a, 'p> {
     engine: &'a Engine,
     examples: &'a [Tokens],
-    /// Of each example.
+    /// The way of each example through all layers.
     full: Vec<Way>,
     /// The mask that those measured go on from, and once one was measured the way of each example under it.
     trunk: (LayerMask, Option<Vec<Way>>),
     spacing: usize,
     against: Against,
-    done: u64,
-    total: u64,
-    progress: &'a mut Progress<'p>,
+    counter: Counter<'a, 'p>,
     known: HashMap<LayerMask, f64>,
 }
 
@@ -122,9 +158,7 @@ impl<'a, 'p> LossMeter<'a, 'p> {
             trunk: (LayerMask::full(config.layers), None),
             spacing,
             against,
-            done: 0,
-            total: total as u64,
-            progress,
+            counter: Counter::new(total, progress),
             known: HashMap::new(),
         })
     }
@@ -149,12 +183,19 @@ impl Measure for LossMeter<'_, '_> {
             sum += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
         }
         let loss = sum / self.full.len() as f64;
-        self.known.insert(mask.clone(), loss);
-        self.done += 1;
-        match (self.progress)(self.done.min(self.total), self.total) {
-            ControlFlow::Break(()) => Err(Error::Cancelled),
-            ControlFlow::Continue(()) => Ok(loss),
+        if !loss.is_finite() {
+            let skipped = match mask.is_full() {
+                true => "nothing".to_owned(),
+                false => mask.to_string(),
+            };
+            return Err(Error::input(
+                format!("the loss when skipping {skipped} is not a finite number"),
+                "the model file or its adapter may be damaged: fetch it again",
+            ));
         }
+        self.known.insert(mask.clone(), loss);
+        self.counter.one()?;
+        Ok(loss)
     }
 
     fn go_on_from(&mut self, mask: &LayerMask) {
@@ -180,27 +221,45 @@ pub fn influences(
     Ok((base, influences))
 }
 
-/// Block influence of each layer (arXiv 2403.03853): 1 - the mean over tokens of the cosine between what
-/// enters the layer and what leaves it.
-pub fn block_influence(engine: &Engine, examples: &[Tokens]) -> Result<Vec<f64>> {
-    let (layers, hidden) = (engine.model.config.layers, engine.model.config.hidden);
-    let (mut sums, mut tokens) = (vec![0.0; layers], 0);
-    for example in examples {
-        let mut before: Vec<f32> = Vec::new();
-        engine.hidden_states(&example.ids, &LayerMask::full(layers), &mut |index, x| {
-            if (1..=layers).contains(&index) {
-                let rows = before.chunks_exact(hidden).zip(x.chunks_exact(hidden));
-                sums[index - 1] += rows.map(|(a, b)| 1.0 - cosine(a, b)).sum::<f64>();
+/// Block influence, `[layer][attn, mlp]`: 1 - the mean over tokens of the cosine between what enters a sublayer and what
+/// leaves it (arXiv 2406.15786); where layers are skipped whole, of the layer, as the second of its two numbers (arXiv
+/// 2403.03853).
+pub fn block_influence<'a>(
+    engine: &Engine,
+    texts: impl ExactSizeIterator<Item = &'a Tokens>,
+    granularity: Granularity,
+    progress: &mut Progress<'_>,
+) -> Result<Vec<[f64; 2]>> {
+    let hidden = engine.model.config.hidden;
+    let mut sums = vec![[0.0; 2]; engine.model.config.layers];
+    let mut counter = Counter::new(texts.len(), progress);
+    let mut tokens = 0;
+    for text in texts {
+        let mut entered = Vec::new();
+        engine.sublayer_states(&text.ids, &mut |layer, sublayer, [before, after]| {
+            if sublayer == Sublayer::Attn {
+                entered = before.to_vec();
             }
-            before = x.to_vec();
-            Ok(())
+            let from = match granularity {
+                Granularity::Layer => &entered,
+                Granularity::Sublayer => before,
+            };
+            let rows = from.chunks_exact(hidden).zip(after.chunks_exact(hidden));
+            let turned: f64 = rows.map(|(a, b)| 1.0 - cosine(a, b)).sum();
+            match granularity {
+                // What the attention did is part of what the layer did.
+                Granularity::Layer if sublayer == Sublayer::Attn => {}
+                _ => sums[layer][sublayer as usize] += turned,
+            }
         })?;
-        tokens += example.ids.len();
+        tokens += text.ids.len();
+        counter.one()?;
     }
-    Ok(sums.into_iter().map(|sum| sum / tokens as f64).collect())
+    let mean = |sums: [f64; 2]| sums.map(|sum| sum / tokens as f64);
+    Ok(sums.into_iter().map(mean).collect())
 }
 
-pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| {
         a.iter()
             .zip(b)
@@ -254,7 +313,7 @@ pub fn greedy(
             let next = unit.skipped_from(mask);
             let loss = measure.loss(&next)?;
             left[index].2 = (loss - before) / share;
-            if loss.is_nan() || loss > base + budget.loss {
+            if loss > base + budget.loss {
                 continue;
             }
             if best
@@ -273,12 +332,11 @@ pub fn greedy(
     Ok(path)
 }
 
-/// The most that a path goes beyond what all skip on the mean: what is known of its loss are a few answers.
+/// How many times what all skip on the mean a single path may skip: what is known of its loss are a few answers.
 pub const MOST_SPREAD: f64 = 1.5;
 
-/// How far to go on each of several paths of masks, so that on their mean they skip a share of the weights at the least
-/// mean loss: again and again on to that mask of a path that costs the least loss per byte, up to [`MOST_SPREAD`] times
-/// that share. Returns an index into each path, at whose beginning is the full model.
+/// How far to go on each of several paths of masks, so that on their mean they skip a share of the weights at little loss:
+/// again and again on to that mask of a path that costs the least loss per byte, up to [`MOST_SPREAD`] times that share. Returns an index into each path, at whose beginning is the full model.
 pub fn spread(summary: &ModelSummary, paths: &[Vec<(LayerMask, f64)>], rate: f64) -> Vec<usize> {
     let point = |(mask, loss): &(LayerMask, f64)| (summary.skip_rate(mask), *loss);
     let paths: Vec<Vec<(f64, f64)>> = paths

@@ -12,6 +12,8 @@ use crate::reference::argmax::argmax;
 use serde::Deserialize;
 use std::path::Path;
 
+const REFERENCE: &str = "reference.json";
+
 /// The largest normalised mean squared error of logits and hidden states.
 pub const NMSE: f64 = 1e-6;
 
@@ -69,7 +71,7 @@ impl Outcome {
 
 /// Reads the entries of a folder.
 pub fn entries(folder: &Path) -> Result<Vec<Entry>> {
-    let path = folder.join("reference.json");
+    let path = folder.join(REFERENCE);
     let text = std::fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?;
     serde_json::from_str(&text).map_err(|error| {
         Error::file(
@@ -83,6 +85,18 @@ pub fn entries(folder: &Path) -> Result<Vec<Entry>> {
 /// Runs one entry and compares.
 pub fn check(engine: &Engine, folder: &Path, index: usize, entry: &Entry) -> Result<Outcome> {
     let config = &engine.model.config;
+    let length = entry.ids.len() + entry.greedy.len();
+    let known = |id: &u32| (*id as usize) < config.vocab;
+    if entry.ids.is_empty() || length > config.context || !entry.ids.iter().all(known) {
+        return Err(Error::file(
+            &folder.join(REFERENCE),
+            format!(
+                "entry {index} needs 1 to {} ids below {}",
+                config.context, config.vocab
+            ),
+            "give outputs of this model",
+        ));
+    }
     let mask = LayerMask::parse(&entry.mask, config.layers)?;
     let mut outcome = Outcome {
         index,

@@ -106,12 +106,10 @@ pub fn read_with(path: &Path, bad: &mut dyn FnMut(Error) -> Result<()>) -> Resul
     Ok(examples)
 }
 
-/// Up to `count` examples, spread evenly over the file so that every task of a sorted file is among them.
-pub fn spread(examples: &[Example], count: usize) -> Vec<&Example> {
+/// Up to `count` of some examples, spread evenly so that every task of a sorted file is among them.
+pub fn spread<T>(examples: &[T], count: usize) -> impl Iterator<Item = &T> {
     let count = count.min(examples.len());
-    (0..count)
-        .map(|index| &examples[index * examples.len() / count])
-        .collect()
+    (0..count).map(move |index| &examples[index * examples.len() / count])
 }
 
 impl Example {
@@ -123,9 +121,13 @@ impl Example {
         ids.extend(engine.model.config.eos);
         ids.truncate(most.min(engine.model.config.context));
         if ids.len() <= answer {
+            let last = self.messages.last().map_or("", |message| &message.content);
+            let start: String = last.chars().take(60).collect();
             return Err(Error::input(
-                format!("a prompt of {answer} tokens leaves no room for its answer within {most}"),
-                "allow longer examples or take it out",
+                format!(
+                    "a prompt of {answer} tokens leaves no room for its answer within {most}: {start:?}"
+                ),
+                "allow longer examples with `--tokens N`, or take it out",
             ));
         }
         Ok(Tokens { ids, answer })

@@ -126,7 +126,7 @@ pub struct Engine {
     pub template: Option<ChatTemplate>,
     /// Its sizes, for traces.
     pub summary: ModelSummary,
-    /// The file's SHA-256, computed when a router asks.
+    /// The file, for its SHA-256 when a router asks.
     path: PathBuf,
     kv: KvFormat,
     decode: Decode,

@@ -21,17 +21,15 @@ pub mod meter;
 pub mod metrics;
 pub mod report;
 
-use crate::calibrate::{Progress, cosine};
+use crate::calibrate::{Counter, Progress, block_influence};
 use crate::data::Tokens;
-use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::mask::{LayerMask, Sublayer};
+use crate::mask::LayerMask;
 use crate::router::{Decision, Granularity, Router};
 use controls::{Budget, CANDIDATES, Control};
 use meter::Meter;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 /// An answer to measure.
 #[derive(Clone, Debug)]
@@ -124,23 +122,6 @@ pub struct Plan {
     pub answer_tokens: Option<usize>,
 }
 
-/// Counts work, says so, and breaks off when told to.
-struct Counter<'a, 'b> {
-    done: u64,
-    total: u64,
-    progress: &'a mut Progress<'b>,
-}
-
-impl Counter<'_, '_> {
-    fn one(&mut self) -> Result<()> {
-        self.done += 1;
-        match (self.progress)(self.done.min(self.total), self.total) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Cancelled),
-        }
-    }
-}
-
 /// Searches the controls, and measures everything on every item.
 pub fn run(
     meter: &mut Meter<'_>,
@@ -150,11 +131,7 @@ pub fn run(
 ) -> Result<Vec<Row>> {
     let mut candidates = plan.candidates.clone();
     candidates.extend(control_candidates(meter, plan, searching)?);
-    let mut counter = Counter {
-        done: 0,
-        total: (candidates.len() * plan.items.len()) as u64,
-        progress: measuring,
-    };
+    let mut counter = Counter::new(candidates.len() * plan.items.len(), measuring);
     let mut rows: Vec<Option<Row>> = vec![None; candidates.len()];
     // Adapter by adapter, since changing it means loading the model again.
     let mut order: Vec<usize> = (0..candidates.len()).collect();
@@ -187,11 +164,7 @@ fn control_candidates(
     let mut found = Vec::new();
     for &lead in &plan.leads {
         let lead = &plan.candidates[lead];
-        let mut counter = Counter {
-            done: 0,
-            total: plan.items.len() as u64,
-            progress,
-        };
+        let mut counter = Counter::new(plan.items.len(), progress);
         let mut masks = Vec::new();
         for item in &plan.items {
             masks.extend(meter.masks(lead, item)?);
@@ -206,7 +179,7 @@ fn control_candidates(
         let summary = meter.engine().summary.clone();
         let budget = Budget::of(&summary, granularity, &masks);
         for &control in &plan.controls {
-            let masks = control_masks(meter, plan, &budget, control, counter.progress)?;
+            let masks = control_masks(meter, plan, &budget, control, progress)?;
             let adapters = adapters_of(control.name(), meter.adapters());
             found.extend(adapters.map(|adapter| Candidate {
                 policy: match rate {
@@ -250,7 +223,8 @@ fn control_masks(
             Masks::Several(masks.collect::<Result<_>>()?)
         }
         Control::BlockInfluence => {
-            let influence = block_influence(meter.engine(), &all, budget.granularity, progress)?;
+            let texts = all.iter().map(|item| &item.tokens);
+            let influence = block_influence(meter.engine(), texts, budget.granularity, progress)?;
             Masks::Fixed(budget.least_influential(&influence))
         }
         Control::Greedy => Masks::Fixed(greedy(meter, &all, budget, progress)?),
@@ -286,11 +260,8 @@ fn greedy(
     // Every unit alone, then a few tries for each that is skipped.
     let units = budget.summary.layers * budget.granularity.routers_per_layer();
     let skipped = budget.counts.iter().sum::<usize>();
-    let mut counter = Counter {
-        done: 0,
-        total: ((units + 1 + CANDIDATES * skipped) * items.len()) as u64,
-        progress,
-    };
+    let total = (units + 1 + CANDIDATES * skipped) * items.len();
+    let mut counter = Counter::new(total, progress);
     budget.greedy(&mut |mask: &LayerMask| {
         let mut sum = 0.0;
         for item in items {
@@ -299,44 +270,6 @@ fn greedy(
         }
         Ok(sum / items.len() as f64)
     })
-}
-
-/// Block influence, `[layer][attn, mlp]`: 1 - the mean over tokens of the cosine between what enters a sublayer
-/// and what leaves it (arXiv 2406.15786); where layers are skipped whole, of the layer (arXiv 2403.03853).
-fn block_influence(
-    engine: &Engine,
-    items: &[&Item],
-    granularity: Granularity,
-    progress: &mut Progress<'_>,
-) -> Result<Vec<[f64; 2]>> {
-    let hidden = engine.model.config.hidden;
-    let mut sums = vec![[0.0; 2]; engine.model.config.layers];
-    let mut counter = Counter {
-        done: 0,
-        total: items.len() as u64,
-        progress,
-    };
-    for item in items {
-        let mut entered = Vec::new();
-        engine.sublayer_states(&item.tokens.ids, &mut |layer, sublayer, [before, after]| {
-            if sublayer == Sublayer::Attn {
-                entered = before.to_vec();
-            }
-            let from = match granularity {
-                Granularity::Layer => &entered,
-                Granularity::Sublayer => before,
-            };
-            let rows = from.chunks_exact(hidden).zip(after.chunks_exact(hidden));
-            let turned: f64 = rows.map(|(a, b)| 1.0 - cosine(a, b)).sum();
-            match granularity {
-                // What the attention did is part of what the layer did.
-                Granularity::Layer if sublayer == Sublayer::Attn => {}
-                _ => sums[layer][sublayer as usize] += turned,
-            }
-        })?;
-        counter.one()?;
-    }
-    Ok(sums)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! first-wgpu runs language models on any laptop GPU and skips the layers a prompt does not need.
+//! first-wgpu runs language models on any GPU and skips the layers a prompt does not need.
 //!
 //! It implements FiRST (*Finetuning Router-Selective Transformers*, arXiv 2410.12513): a small router
 //! at every transformer layer scores the prompt while it is prefilled, and a layer that scores low is
@@ -23,7 +23,7 @@
 //! | [`adapter`] | LoRA adapters in PEFT's files | `mask`, `model` |
 //! | [`router`] | router files, decisions, controls | `mask` |
 //! | [`engine`] | a prompt through a model under a policy | all of these |
-//! | [`mod@train`] | routers from target masks | `engine` |
+//! | [`mod@train`] | routers and low-rank updates, from target masks or through the model | `engine` |
 //! | [`check`], [`calibrate`], [`eval`], [`mod@bench`], [`data`], [`pull`], [`shipped`] | what the commands do | `engine` |
 //! | [`cli`] | parse, call, print | everything |
 //!
@@ -49,6 +49,7 @@ pub mod kernels;
 pub mod mask;
 pub mod model;
 pub mod pull;
+mod random;
 pub mod reference;
 pub mod router;
 pub mod shipped;

@@ -11,15 +11,13 @@ pub mod log;
 pub mod logistic;
 mod network;
 pub mod parameters;
-mod random;
 pub mod run;
 pub mod schedule;
 pub mod trainer;
 mod workspace;
 
-use crate::calibrate::{Budget, LossMeter, Progress, Unit, greedy, influences};
+use crate::calibrate::{Against, Budget, LossMeter, Progress, Unit, greedy, influences};
 use crate::data::{Example, Tokens};
-use crate::engine::inspect::Against;
 use crate::engine::{Engine, Policy, Request};
 use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Sublayer};

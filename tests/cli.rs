@@ -120,7 +120,22 @@ fn wrong_usage_exits_with_2() {
         &["run", "--temperature", "hot", "x"][..],
         &["run", "--top-p", "2", "x"],
         &["run", "--skip-layers", "1", "--no-skip", "x"],
+        &["run", "--skip", "nan%", "x"],
+        &["run", "--skip", "125%", "x"],
+        &["bench", "--skip-layers", "1"],
+        &["info", "--kv", "f16"],
         &["calibrate"],
+        &["calibrate", "--data", "x", "--out", "y", "--examples", "0"],
+        &[
+            "train",
+            "routers",
+            "--data",
+            "x",
+            "--out",
+            "y",
+            "--base-model",
+            "z",
+        ],
         &["fly"],
     ] {
         let output = first(arguments, b"");

@@ -4,7 +4,7 @@ mod kernels;
 mod scaling;
 
 use super::options::{
-    AdapterOptions, ModelOptions, PolicyOptions, count_bar, follow, load_with, policy_named,
+    AdapterOptions, ModelOptions, RouterOptions, count_bar, follow, load_with, policy_named,
     synthesise,
 };
 use crate::bench::{
@@ -60,7 +60,7 @@ pub(super) struct Bench {
     #[command(flatten)]
     adapter: AdapterOptions,
     #[command(flatten)]
-    policy: PolicyOptions,
+    routers: RouterOptions,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -97,7 +97,15 @@ impl Bench {
             })
         });
         let baseline = baseline.transpose()?;
-        self.policy.check()?;
+        self.routers.check()?;
+        anyhow::ensure!(
+            !self.routers.is_given() || self.masks.iter().any(|mask| mask == "routed"),
+            "`--router` alone is not timed; compare it with `--mask none --mask routed`"
+        );
+        anyhow::ensure!(
+            baseline.is_none() || matches!(self.output, Output::Md),
+            "`--baseline` is printed with `-o md` alone; leave out `-o`"
+        );
         let mut engine = match &self.synthetic {
             Some(model) => synthesise(model, &self.model)?,
             None => load_with(&self.model, &self.adapter)?,
@@ -118,7 +126,7 @@ impl Bench {
             let mask = if adapted { name } else { "none" };
             Ok(Candidate {
                 name: name.clone(),
-                policy: policy_named(mask, &self.policy, &mut engine)?,
+                policy: policy_named(mask, &self.routers, &mut engine)?,
                 adapted,
             })
         });
@@ -204,12 +212,13 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
     };
     for measured in &report.masks {
         let millis = |share| {
-            quantile(&measured.token_nanos, share).map_or(f64::NAN, |nanos| nanos as f64 / 1e6)
+            quantile(&measured.token_nanos, share)
+                .map_or("-".to_owned(), |nanos| format!("{:.1}", nanos as f64 / 1e6))
         };
         let own = std::ptr::eq(first, measured);
         let tpot = median(&measured.tpot_nanos);
         println!(
-            "| {} | {} attn, {} mlp | {:.1} % | {} | {} | {} | {:.1} / {:.1} | {} | {} | {} |",
+            "| {} | {} attn, {} mlp | {:.1} % | {} | {} | {} | {} / {} | {} | {} | {} |",
             measured.name,
             measured.attn_skipped,
             measured.mlp_skipped,

@@ -1,10 +1,10 @@
 //! `first calibrate`.
 
-use super::options::{ModelOptions, base_model, count_bar, follow, load};
-use crate::calibrate::{Budget, LossMeter, Unit, block_influence, greedy, influences};
+use super::options::{ModelOptions, base_model, count_bar, follow, load, some};
+use crate::calibrate::{Against, Budget, LossMeter, Unit, block_influence, greedy, influences};
 use crate::data;
-use crate::engine::inspect::Against;
 use crate::mask::LayerMask;
+use crate::router::Granularity;
 use crate::router::file::{Kind, RouterConfig, RouterFile, VERSION};
 use anyhow::Context;
 use std::collections::BTreeMap;
@@ -21,19 +21,19 @@ pub(super) struct Calibrate {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// How many layers (or sublayers) to skip: the cheapest per byte, so that among sublayers MLPs are often first.
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = some())]
     skip: usize,
     /// Search over attentions and MLPs separately rather than whole layers.
     #[arg(long)]
     sublayers: bool,
     /// Examples to measure on, spread evenly over each file.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = some())]
     examples: usize,
     /// Longest example in tokens; longer ones are cut.
     #[arg(long, value_name = "N", default_value_t = 512)]
     tokens: usize,
     /// How many of the layers (or sublayers) that cost least per byte alone each step of the search tries.
-    #[arg(long, value_name = "N", default_value_t = 6)]
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = some())]
     candidates: usize,
     #[command(flatten)]
     model: ModelOptions,
@@ -61,8 +61,10 @@ impl Calibrate {
             .map(|example| example.tokens(&engine, self.tokens))
             .collect::<Result<Vec<_>, _>>()?;
         let interrupted = super::run::interrupt()?;
-        let block = block_influence(&engine, &examples)?;
         let bar = count_bar("measuring and searching");
+        let mut turning = |done, total| follow(&bar, &interrupted, done, total);
+        let texts = examples.iter();
+        let block = block_influence(&engine, texts, Granularity::Layer, &mut turning)?;
         let total = 1 + units.len() + self.skip * self.candidates;
         let mut progress = |done, total| follow(&bar, &interrupted, done, total);
         let mut meter = LossMeter::new(&engine, &examples, Against::Answers, total, &mut progress)?;
@@ -83,7 +85,7 @@ impl Calibrate {
                     .to_string();
                 println!(
                     "{name:>12}  {:>+18.4}  {:>15.4}",
-                    influence.loss_change, block[influence.unit.layer]
+                    influence.loss_change, block[influence.unit.layer][1]
                 );
             }
         });

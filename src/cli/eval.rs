@@ -2,6 +2,7 @@
 
 use super::options::{
     AdapterOptions, ModelOptions, base_model, count_bar, follow, load, load_with, mask_named, rate,
+    some,
 };
 use crate::adapter::LoraAdapter;
 use crate::data;
@@ -80,10 +81,10 @@ pub(super) struct Eval {
     )]
     max_tokens: usize,
     /// Examples of each file, spread evenly.
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = some())]
     examples: usize,
     /// Examples of each calibration file.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = some())]
     search: usize,
     /// Longest example in tokens; longer ones are cut.
     #[arg(long, value_name = "N", default_value_t = 320)]
@@ -236,7 +237,9 @@ impl Eval {
                     for rate in &self.skip {
                         let threshold = threshold_for(file.calibration(), *rate)?;
                         let decision = router.decision().with_threshold(threshold);
-                        policies.push((format!("{name}@{}%", 100.0 * rate), routed(decision)));
+                        // As it was given: 15 %, not 15.000001 %.
+                        let percent = (1e6 * f64::from(*rate)).round() / 1e4;
+                        policies.push((format!("{name}@{percent}%"), routed(decision)));
                     }
                     if self.skip.is_empty() {
                         policies.push((name.clone(), routed(router.decision())));
@@ -309,7 +312,7 @@ fn read(files: &[PathBuf], count: usize) -> Result<Vec<data::Example>> {
     let mut chosen = Vec::new();
     for path in files {
         let examples = data::read(path)?;
-        chosen.extend(data::spread(&examples, count).into_iter().cloned());
+        chosen.extend(data::spread(&examples, count).cloned());
     }
     Ok(chosen)
 }

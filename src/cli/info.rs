@@ -1,6 +1,6 @@
 //! `first info`.
 
-use super::options::ModelOptions;
+use super::options::ModelFile;
 use crate::model::config::Config;
 use crate::weights::gguf::Gguf;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 pub(super) struct Info {
     #[command(flatten)]
-    model: ModelOptions,
+    model: ModelFile,
 }
 
 impl Info {

@@ -39,7 +39,7 @@ enum Command {
     Calibrate(calibrate::Calibrate),
     /// Measure what skipping costs on held-out answers, under several policies.
     Eval(Box<eval::Eval>),
-    /// Train routers on your data.
+    /// Train routers and LoRA on your data.
     #[command(subcommand)]
     Train(train::Train),
     /// Compare the engine with exact outputs of a reference implementation.

@@ -13,18 +13,26 @@ use crate::router::{Decision, threshold_for};
 use crate::shipped;
 use crate::trace::Sampling;
 use anyhow::Context;
+use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Which model, on what.
+/// Which model.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct ModelOptions {
+pub(super) struct ModelFile {
     /// A GGUF file; without it, SmolLM2-135M-Instruct, fetched on first use.
     #[arg(short, long, value_name = "FILE")]
     model: Option<PathBuf>,
+}
+
+/// Which model, on what.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ModelOptions {
+    #[command(flatten)]
+    file: ModelFile,
     /// Adapter by index or part of its name (see `first devices`).
     #[arg(long, value_name = "ADAPTER")]
     device: Option<String>,
@@ -46,7 +54,7 @@ impl AdapterOptions {
     }
 }
 
-impl ModelOptions {
+impl ModelFile {
     /// The model file, fetched if it is the default one and not there yet.
     pub(super) fn path(&self) -> Result<PathBuf> {
         match &self.model {
@@ -54,7 +62,9 @@ impl ModelOptions {
             None => fetch(),
         }
     }
+}
 
+impl ModelOptions {
     fn load_options(&self, model: PathBuf) -> LoadOptions {
         LoadOptions {
             device: self.device.clone(),
@@ -106,7 +116,7 @@ pub(super) fn load(options: &ModelOptions) -> Result<Engine> {
 
 /// Loads a model and an adapter with a progress bar.
 pub(super) fn load_with(options: &ModelOptions, adapter: &AdapterOptions) -> Result<Engine> {
-    let mut options = options.load_options(options.path()?);
+    let mut options = options.load_options(options.file.path()?);
     options.adapter = adapter.adapter.clone();
     options.adapter_mode = adapter.adapter_mode;
     let bar = byte_bar("loading");
@@ -232,29 +242,53 @@ fn not_negative(text: &str) -> Result<f32, String> {
     }
 }
 
-/// A rate such as `25%` or `0.25`.
+/// A rate such as `6%` or `0.06`.
 pub(super) fn rate(text: &str) -> Result<f32, String> {
-    match text.strip_suffix('%') {
-        Some(percent) => Ok(percent
-            .parse::<f32>()
-            .map_err(|_| format!("`{text}` is not a rate"))?
-            / 100.0),
-        None => share(text),
+    let (number, whole) = match text.strip_suffix('%') {
+        Some(percent) => (percent, 100.0),
+        None => (text, 1.0),
+    };
+    let value: f64 = number
+        .parse()
+        .map_err(|_| format!("`{text}` is not a rate"))?;
+    match value / whole {
+        rate if (0.0..=1.0).contains(&rate) => Ok(rate as f32),
+        _ => Err("expected a rate from 0 to 1, or from 0 % to 100 %".to_owned()),
     }
 }
 
-/// What decides which layers run.
+/// A number of at least 0, `inf` for no bound.
+pub(super) fn tolerance(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(value) if value >= 0.0 => Ok(value),
+        _ => Err("expected a number of at least 0".to_owned()),
+    }
+}
+
+/// A count that must not be 0.
+pub(super) fn some() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+/// Routers, and how much they skip.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct PolicyOptions {
+pub(super) struct RouterOptions {
     /// A router file, or a fixed mask written by `first calibrate`: the folder.
     #[arg(long, value_name = "DIR")]
     router: Option<PathBuf>,
     /// Run what scores at least X, whatever the router file says.
     #[arg(long, value_name = "X", value_parser = share, conflicts_with = "skip")]
     threshold: Option<f32>,
-    /// Skip about this share of the layers' weights, by the router's calibration: `25%`.
+    /// Skip about this share of the layers' weights, by the router's calibration: `6%`.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     skip: Option<f32>,
+}
+
+/// What decides which layers run.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct PolicyOptions {
+    #[command(flatten)]
+    routers: RouterOptions,
     /// Skip exactly these: `7-9,21,12.attn,5.mlp`.
     #[arg(long, value_name = "LAYERS", conflicts_with_all = ["router", "no_skip"])]
     skip_layers: Option<String>,
@@ -270,12 +304,39 @@ impl PolicyOptions {
         model: &ModelOptions,
         adapter: &mut AdapterOptions,
     ) -> Result<()> {
-        let asked = self.router.is_some() || self.skip_layers.is_some() || self.no_skip;
-        if model.model.is_none() && !asked && adapter.adapter.is_none() {
+        let router = &mut self.routers.router;
+        let asked = router.is_some() || self.skip_layers.is_some() || self.no_skip;
+        if model.file.model.is_none() && !asked && adapter.adapter.is_none() {
             let shipped = shipped::for_default_model()?;
-            (self.router, adapter.adapter) = (shipped.router, shipped.adapter);
+            (*router, adapter.adapter) = (shipped.router, shipped.adapter);
         }
-        self.check()
+        self.routers.check()
+    }
+
+    /// The policy, with its router put on the GPU, and what traces call it.
+    pub(super) fn policy(&self, engine: &mut Engine) -> Result<(Policy, String)> {
+        let layers = engine.model.config.layers;
+        match (&self.skip_layers, self.no_skip) {
+            (Some(text), _) => Ok(fixed(LayerMask::parse(text, layers)?)),
+            (None, true) => Ok(fixed(LayerMask::full(layers))),
+            (None, false) => self.routers.policy(engine),
+        }
+    }
+}
+
+/// A fixed mask as a policy, and what traces call it.
+fn fixed(mask: LayerMask) -> (Policy, String) {
+    let name = match mask.is_full() {
+        true => "none".to_owned(),
+        false => format!("fixed:{mask}"),
+    };
+    (Policy::Fixed(mask), name)
+}
+
+impl RouterOptions {
+    /// Whether there are any.
+    pub(super) fn is_given(&self) -> bool {
+        self.router.is_some()
     }
 
     /// Refuses a rate where nothing can meet it.
@@ -289,22 +350,9 @@ impl PolicyOptions {
         Ok(())
     }
 
-    /// The policy, with its router put on the GPU, and what traces call it.
-    pub(super) fn policy(&self, engine: &mut Engine) -> Result<(Policy, String)> {
-        let layers = engine.model.config.layers;
-        let fixed = |mask: LayerMask| {
-            let name = if mask.is_full() {
-                "none".to_owned()
-            } else {
-                format!("fixed:{mask}")
-            };
-            Ok((Policy::Fixed(mask), name))
-        };
-        if let Some(text) = &self.skip_layers {
-            return fixed(LayerMask::parse(text, layers)?);
-        }
-        let Some(folder) = self.router.as_ref().filter(|_| !self.no_skip) else {
-            return fixed(LayerMask::full(layers));
+    fn policy(&self, engine: &mut Engine) -> Result<(Policy, String)> {
+        let Some(folder) = &self.router else {
+            return Ok(fixed(LayerMask::full(engine.model.config.layers)));
         };
         let file = RouterFile::load(folder)?;
         file.check(&base_model(engine)?)?;
@@ -318,7 +366,7 @@ impl PolicyOptions {
                     "leave out `--threshold` and `--skip`, or give a folder with routers",
                 ));
             }
-            return fixed(mask);
+            return Ok(fixed(mask));
         }
         let router = file
             .router
@@ -362,7 +410,7 @@ pub(super) fn mask_named(name: &str, layers: usize) -> anyhow::Result<LayerMask>
 /// What a policy's name stands for: that of a mask, or `routed`.
 pub(super) fn policy_named(
     name: &str,
-    options: &PolicyOptions,
+    options: &RouterOptions,
     engine: &mut Engine,
 ) -> anyhow::Result<Policy> {
     if name != "routed" {
@@ -384,4 +432,27 @@ pub(super) fn base_model(engine: &Engine) -> Result<BaseModel> {
         layers: engine.model.config.layers,
         hidden: engine.model.config.hidden,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a rate is called is what was typed: folders and policies are named after it.
+    #[test]
+    fn rates_are_exact() {
+        for (text, name) in [
+            ("15%", "0.15"),
+            ("8.3%", "0.083"),
+            ("4.1%", "0.041"),
+            ("0.25", "0.25"),
+        ] {
+            assert_eq!(rate(text).map(|rate| rate.to_string()), Ok(name.to_owned()));
+        }
+        for wrong in ["nan%", "nan", "101%", "-1%", "1.5", "many", ""] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(tolerance("inf"), Ok(f32::INFINITY));
+        assert!(tolerance("nan").is_err() && tolerance("-1").is_err());
+    }
 }

@@ -83,8 +83,14 @@ fn skipped(run: &Run) -> String {
         return format!("all {} run", mask.layers());
     }
     let (attn, mlp) = (mask.skipped(Sublayer::Attn), mask.skipped(Sublayer::Mlp));
+    let some = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
     format!(
-        "skips {mask}: {attn} attentions, {mlp} MLPs, {:.1} % of the layers' weights",
+        "skips {mask}: {}, {}, {:.1} % of the layers' weights",
+        some(attn, "attention"),
+        some(mlp, "MLP"),
         100.0 * run.model.skip_rate(mask)
     )
 }

@@ -1,7 +1,7 @@
 //! `first run` and `first chat`.
 
 use super::options::{
-    AdapterOptions, ModelOptions, PolicyOptions, SamplingOptions, count_bar, load_with,
+    AdapterOptions, ModelOptions, PolicyOptions, SamplingOptions, count_bar, follow, load_with,
 };
 use super::report;
 use crate::engine::{Engine, Event, Policy, Request};
@@ -125,14 +125,13 @@ fn generate(
     request: &Request,
     show: bool,
     interrupted: &AtomicBool,
-) -> anyhow::Result<TraceRun> {
+) -> crate::Result<TraceRun> {
     let mut out = std::io::stdout();
     let bar = count_bar("reading the prompt");
     let run = engine.generate(request, &mut |event| {
         match event {
             Event::Prefill(done, layers) => {
-                bar.set_length(layers as u64);
-                bar.set_position(done as u64);
+                return follow(&bar, interrupted, done as u64, layers as u64);
             }
             _ => bar.finish_and_clear(),
         }
@@ -205,7 +204,16 @@ impl Chat {
                 &policy_name,
             )?;
             interrupted.store(false, Ordering::Relaxed);
-            let run = generate(&mut engine, &request, true, &interrupted)?;
+            let run = match generate(&mut engine, &request, true, &interrupted) {
+                Err(crate::Error::Cancelled) => {
+                    // What was read of it is lost: the next turn reads everything.
+                    eprintln!("broken off");
+                    messages.pop();
+                    first = true;
+                    continue;
+                }
+                done => done?,
+            };
             println!();
             report::print(&run);
             messages.push(Message::new("assistant", &run.answer));

@@ -3,13 +3,15 @@
 mod labels;
 mod run;
 
-use super::options::base_model;
+use super::options::{base_model, count_bar};
 use crate::data::{self, Example};
 use crate::engine::Engine;
 use crate::router::file::{Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
 use crate::router::{CalibrationPoint, PrefillReading, Router};
+use crate::train::by_task;
+use crate::train::run::Tasks;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 /// Thresholds of a calibration.
@@ -55,6 +57,26 @@ fn read(paths: &[PathBuf], skip_bad: bool) -> anyhow::Result<Vec<Example>> {
     Ok(examples)
 }
 
+/// Up to `most` examples of each task as at most `longest` token ids, spread evenly.
+fn tasks(
+    engine: &Engine,
+    examples: &[Example],
+    longest: usize,
+    most: usize,
+) -> anyhow::Result<Tasks> {
+    let bar = count_bar("reading examples");
+    let mut tasks = Tasks::new();
+    for (task, examples) in by_task(examples) {
+        let texts = data::spread(&examples, most).map(|example| {
+            bar.inc(1);
+            example.tokens(engine, longest)
+        });
+        tasks.insert(task, texts.collect::<Result<Vec<_>, _>>()?);
+    }
+    bar.finish_and_clear();
+    Ok(tasks)
+}
+
 /// The file of trained routers.
 fn router_file(
     engine: &Engine,
@@ -83,12 +105,19 @@ fn router_file(
     })
 }
 
-/// The command for others to read: of paths their last part alone, since router files are given away.
+/// The command for others to read: of paths that say where they lie their last part alone, since router files are given
+/// away.
 fn command_line(arguments: impl Iterator<Item = String>) -> String {
-    let shown = |argument: String| {
-        let path = Path::new(&argument);
-        let name = path.file_name().filter(|_| path.exists());
-        name.map_or(argument.clone(), |name| name.to_string_lossy().into_owned())
+    let told = |value: &str| {
+        let path = Path::new(value);
+        let up = path.components().any(|part| part == Component::ParentDir);
+        let placed = path.is_absolute() || up || path.exists();
+        let name = path.file_name().filter(|_| placed);
+        name.map_or(value.to_owned(), |name| name.to_string_lossy().into_owned())
+    };
+    let shown = |argument: String| match argument.split_once('=') {
+        Some((option, value)) if option.starts_with("--") => format!("{option}={}", told(value)),
+        _ => told(&argument),
     };
     arguments.map(shown).collect::<Vec<_>>().join(" ")
 }
@@ -100,8 +129,16 @@ mod tests {
     #[test]
     fn a_command_names_no_folders() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-        let arguments = ["train", "--data", &file.to_string_lossy(), "a/b"].map(str::to_owned);
+        let new = std::env::temp_dir().join("not/yet");
+        let arguments = [
+            "train".to_owned(),
+            format!("--data={}", file.display()),
+            "--out".to_owned(),
+            new.display().to_string(),
+            "../x".to_owned(),
+            "a/b".to_owned(),
+        ];
         let shown = command_line(arguments.into_iter());
-        assert_eq!(shown, "train --data Cargo.toml a/b");
+        assert_eq!(shown, "train --data=Cargo.toml --out yet x a/b");
     }
 }

@@ -13,16 +13,6 @@ use std::ops::Range;
 /// Hears of a layer, its sublayer, and the residual stream as it enters and as it leaves it.
 pub type SublayerListener<'a> = dyn FnMut(usize, Sublayer, [&[f32]; 2]) + 'a;
 
-/// What the loss of a token is taken against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Against {
-    /// The token that follows.
-    Answers,
-    /// What the model says when it skips nothing: the loss is more than the full model's own by the Kullback-Leibler
-    /// divergence between them.
-    Model,
-}
-
 /// A text's way through the layers under a mask, for others that begin alike.
 pub struct Way {
     /// Of the text.

@@ -2,7 +2,7 @@
 //! what is wanted is computed from every draw. All that is compared uses the same draws, so that differences
 //! are paired by answer.
 
-use crate::router::policy::splitmix;
+use crate::random::Random;
 use std::collections::BTreeMap;
 
 /// Draws: enough for two digits of a 95 % interval's ends.
@@ -37,11 +37,10 @@ impl Bootstrap {
         }
         let names = by_task.keys().map(|name| (*name).to_owned()).collect();
         let tasks: Vec<Vec<usize>> = by_task.into_values().collect();
-        let mut state = seed;
+        let mut random = Random(seed);
         let mut draw = |answers: &Vec<usize>| {
-            let count = answers.len() as u64;
-            let mut one = || answers[(splitmix(&mut state) % count) as usize];
-            (0..count).map(|_| one()).collect()
+            let mut one = || answers[random.below(answers.len())];
+            (0..answers.len()).map(|_| one()).collect()
         };
         let rounds = (0..ROUNDS)
             .map(|_| tasks.iter().map(&mut draw).collect())
@@ -106,8 +105,8 @@ mod tests {
     use super::*;
 
     /// Nearly normal with mean 0 and variance 1: the sum of twelve uniform numbers, less six.
-    fn normal(state: &mut u64) -> f64 {
-        let mut uniform = || splitmix(state) as f64 / u64::MAX as f64;
+    fn normal(random: &mut Random) -> f64 {
+        let mut uniform = || random.next() as f64 / u64::MAX as f64;
         (0..12).map(|_| uniform()).sum::<f64>() - 6.0
     }
 
@@ -121,17 +120,17 @@ mod tests {
     #[test]
     fn intervals_cover_the_truth() {
         const TRUTH: f64 = 0.05;
-        let (tasks, mut state) = (tasks(120), 1);
+        let (tasks, mut random) = (tasks(120), Random(1));
         let bootstrap = Bootstrap::new(&tasks, 7);
         let (mut covered, mut unpaired, experiments) = (0, 0.0, 300);
         for _ in 0..experiments {
             // Answers differ much more from one another than two policies do on the same answer.
             let from: Vec<f64> = (0..120)
-                .map(|index| (index % 3) as f64 + normal(&mut state))
+                .map(|index| (index % 3) as f64 + normal(&mut random))
                 .collect();
             let values: Vec<f64> = from
                 .iter()
-                .map(|x| x + TRUTH + 0.1 * normal(&mut state))
+                .map(|x| x + TRUTH + 0.1 * normal(&mut random))
                 .collect();
             let interval = bootstrap.difference(&from, &values);
             assert!(interval.low <= interval.value && interval.value <= interval.high);

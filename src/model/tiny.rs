@@ -6,6 +6,7 @@
 
 use super::tokenizer::byte_to_char;
 use crate::error::Result;
+use crate::random::Random;
 use crate::weights::Format;
 use crate::weights::gguf_writer::GgufWriter;
 use std::path::Path;
@@ -215,27 +216,5 @@ fn weights(writer: &mut GgufWriter, options: &TinyOptions) {
     norm(writer, "output_norm.weight".to_owned(), layers);
     if !options.tied {
         matrix(writer, "output.weight".to_owned(), vocab, h, 2.0);
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): tiny, and the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Nearly normal with mean 0 and variance 1: the sum of four uniform numbers. Only additions, so that
-    /// no machine's mathematics library can change a bit.
-    fn normal(&mut self) -> f32 {
-        let bits = self.next();
-        let sum: u64 = (0..4).map(|part| (bits >> (16 * part)) & 0xffff).sum();
-        // Four uniform numbers below 1 have mean 2 and variance 1/3.
-        (sum as f32 / 65_536.0 - 2.0) * 1.732_050_8
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{CalibrationPoint, Granularity, PrefillReading, Router};
 use crate::error::{Error, Result};
-use crate::file::write_whole;
+use crate::file::{digest, sha256, write_whole};
 use crate::mask::{LayerMask, Sublayer};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ pub const VERSION: u32 = 1;
 
 /// The name of the configuration in its folder.
 const CONFIG: &str = "router_config.json";
+const TENSORS: &str = "router.safetensors";
 
 /// Router files are a few hundred kilobytes; anything near this is something else.
 const MOST_BYTES: u64 = 64 << 20;
@@ -127,6 +128,14 @@ impl RouterFile {
         folder.join(CONFIG).exists()
     }
 
+    /// What tells the router file of a folder from others: a short digest of its files.
+    pub fn digest(folder: &Path) -> Result<String> {
+        let files = [CONFIG, TENSORS].map(|file| folder.join(file));
+        let there = files.iter().filter(|file| file.exists());
+        let digests = there.map(|file| sha256(file)).collect::<Result<String>>()?;
+        Ok(digest(digests.as_bytes()))
+    }
+
     /// Loads a folder and checks that it is whole.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG);
@@ -187,12 +196,8 @@ impl RouterFile {
                     return Err(Error::file(&path, what, remedy));
                 }
                 let protected = LayerMask::parse(protected, layers).map_err(wrong)?;
-                let (weights, biases) = tensors(
-                    &folder.join("router.safetensors"),
-                    *granularity,
-                    layers,
-                    hidden,
-                )?;
+                let (weights, biases) =
+                    tensors(&folder.join(TENSORS), *granularity, layers, hidden)?;
                 Some(Router {
                     granularity: *granularity,
                     weights,
@@ -291,7 +296,7 @@ impl RouterFile {
             });
             let bytes =
                 safetensors::serialize(views, None).expect("names are distinct and shapes fit");
-            write(&folder.join("router.safetensors"), &bytes)?;
+            write(&folder.join(TENSORS), &bytes)?;
         }
         let mut json =
             serde_json::to_vec_pretty(&self.config).expect("a configuration is plain data");

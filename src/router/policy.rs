@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Sublayer};
+use crate::random::Random;
 
 /// What the second turn of a conversation does about the mask of the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -29,9 +30,9 @@ pub fn even(layers: usize, count: usize) -> Result<LayerMask> {
 pub fn random(layers: usize, count: usize, seed: u64) -> Result<LayerMask> {
     let inner = inner(layers, count)?;
     let mut order: Vec<usize> = (1..=inner).collect();
-    let mut state = seed;
+    let mut random = Random(seed);
     for index in 0..count {
-        let other = index + (splitmix(&mut state) % (inner - index) as u64) as usize;
+        let other = index + random.below(inner - index);
         order.swap(index, other);
     }
     let mut mask = LayerMask::full(layers);
@@ -58,15 +59,6 @@ fn skip(mask: &mut LayerMask, layer: usize) {
     Sublayer::BOTH
         .iter()
         .for_each(|sublayer| mask.set(layer, *sublayer, false));
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-pub(crate) fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use super::checkpoint::Checkpoint;
 use super::log::{EvaluationLine, Header, Log, StepLine, VERSION};
-use super::random::Random;
 use super::schedule::RunOptions;
 use super::trainer::{Path as TextPath, Trainer};
 use crate::adapter::LoraAdapter;
 use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::random::Random;
 use crate::router::Router;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -186,10 +186,10 @@ pub fn run<'a>(
         Some(_) => {
             return Err(Error::input(
                 format!(
-                    "{} holds a checkpoint of a run with other options, or another teacher",
+                    "{} holds a checkpoint of a run with other options, another beginning or another teacher",
                     folder.display()
                 ),
-                "go on with the same options, or give another folder",
+                "go on with the same command, or give another folder",
             ));
         }
         None => {

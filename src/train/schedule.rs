@@ -58,6 +58,8 @@ pub struct RunOptions {
     pub mask: Option<String>,
     /// Share of the full model's probabilities in what the answers' tokens are to be.
     pub distil: f32,
+    /// The routers and the adapter that it begins with, by the digests of their files.
+    pub begin: Option<String>,
     /// The adapter that the full model teaches with, by the digest of its files.
     pub teacher: Option<String>,
     /// Largest norm of the gradients of a step.
@@ -91,8 +93,13 @@ impl RunOptions {
         if self.rank == 0 || self.rank > 1024 {
             return wrong("the rank of low-rank updates must be from 1 to 1024");
         }
-        if !(0.0..1.0).contains(&self.skip) || self.temperature.iter().any(|t| *t <= 0.0) {
+        let above = |value: f32| value.is_finite() && value > 0.0;
+        if !(0.0..1.0).contains(&self.skip) || !self.temperature.into_iter().all(above) {
             return wrong("the share to skip must be below 1, temperatures above 0");
+        }
+        let rates = [self.router_rate, self.bias_rate, self.lora_rate];
+        if !above(self.alpha) || !rates.into_iter().all(|rate| rate == 0.0 || above(rate)) {
+            return wrong("alpha must be above 0, and learning rates 0 or above");
         }
         if !(0.0..=1.0).contains(&self.distil) {
             return wrong("the teacher's share must be from 0 to 1");
@@ -118,11 +125,14 @@ impl RunOptions {
                 )
             })
         };
-        let named = self
+        let mut named = self
             .targets
             .iter()
             .map(target)
             .collect::<Result<Vec<_>>>()?;
+        // As adapters have them.
+        named.sort_unstable();
+        named.dedup();
         Ok(LoraOptions {
             rank: self.rank,
             alpha: self.alpha,
@@ -196,6 +206,7 @@ mod tests {
             targets: vec!["q_proj".to_owned()],
             mask: None,
             distil: 0.0,
+            begin: None,
             teacher: None,
             clip: 1.0,
         }
@@ -233,10 +244,29 @@ mod tests {
             };
             assert!(unheard.check().is_err());
         }
+        for (alpha, lora_rate) in [(0.0, 1e-3), (8.0, -1e-3), (8.0, f32::NAN)] {
+            let useless = RunOptions {
+                alpha,
+                lora_rate,
+                ..options()
+            };
+            assert!(useless.check().is_err());
+        }
         let unknown = RunOptions {
             targets: vec!["lm_head".to_owned()],
             ..options()
         };
         assert!(unknown.check().is_err());
+    }
+
+    #[test]
+    fn matrices_are_in_the_order_of_adapters() {
+        let names = ["v_proj", "q_proj", "v_proj"].map(str::to_owned);
+        let options = RunOptions {
+            targets: names.to_vec(),
+            ..options()
+        };
+        let lora = options.lora().expect("valid");
+        assert_eq!(lora.targets, [Target::QProj, Target::VProj]);
     }
 }

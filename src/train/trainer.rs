@@ -4,7 +4,6 @@ mod exchange;
 
 use super::network::{JointLora, LayerParameters, Network, Pass};
 use super::parameters::{Group, Parameters};
-use super::random::Random;
 use super::workspace::Workspace;
 use crate::adapter::joint::{Joint, Product};
 use crate::adapter::{LoraAdapter, Target};
@@ -14,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Step};
 use crate::kernels::gate::{Gating, STRIDE};
 use crate::mask::{LayerMask, Sublayer};
+use crate::random::Random;
 
 /// The low-rank updates that are trained.
 #[derive(Clone, Debug, PartialEq)]

@@ -262,6 +262,7 @@ fn run_options() -> RunOptions {
             .to_vec(),
         mask: None,
         distil: 0.0,
+        begin: None,
         teacher: None,
         clip: 1.0,
     }

@@ -1,9 +1,8 @@
 //! Routers from target masks, and what skipping costs.
 
 use super::{LAYERS, PROMPT, mean, with_engine};
-use first_wgpu::calibrate::{Budget, Unit};
+use first_wgpu::calibrate::{Against, Budget, Unit};
 use first_wgpu::data::Tokens;
-use first_wgpu::engine::inspect::Against;
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::reference::{cross_entropy::cross_entropy, softmax::softmax};
@@ -169,15 +168,24 @@ pub(super) fn commands() {
         let lines: String = (0..2).map(line).collect();
         std::fs::write(path(name), lines).expect("written");
     }
-    let first = |arguments: &str| {
+    let run_first = |arguments: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_first"))
             .args(arguments.split_whitespace())
             .current_dir(folder.path())
             .env("XDG_CACHE_HOME", folder.path())
             .output()
             .expect("starts");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "first {arguments}: {said}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let first = |arguments: &str| {
+        let (code, said) = run_first(arguments);
+        assert_eq!(code, Some(0), "first {arguments}: {said}");
+    };
+    let refused = |arguments: &str, needle: &str| {
+        let (code, said) = run_first(arguments);
+        assert_eq!(code, Some(1), "first {arguments}: {said}");
+        assert!(said.contains(needle), "first {arguments}: {said}");
     };
     let data = "-m tiny.gguf --data train.jsonl --calibration others.jsonl";
     let run = "--look-at 1 --steps 2 --batch 1 --evaluate 2 --tokens 64";
@@ -203,6 +211,26 @@ pub(super) fn commands() {
     first(&format!(
         "train lora {data} {run} --begin searched/0.1 --distil 0.5 --teacher alone --out taught"
     ));
+    refused(
+        &format!(
+            "train lora {data} {run} --begin searched/0.3 --distil 0.5 --teacher alone --out taught"
+        ),
+        "another beginning",
+    );
+    refused(
+        &format!("train labels {data} --tokens 8 --out short"),
+        "`--tokens N`",
+    );
+    refused(
+        &format!("train labels {data} --tolerate 0 --rates 0.1 --out idle"),
+        "no task skips anything",
+    );
+    refused(
+        "bench -m tiny.gguf --router labels",
+        "`--mask none --mask routed`",
+    );
+    std::fs::write(path("reference.json"), r#"[{"text": "", "ids": []}]"#).expect("written");
+    refused("check . -m tiny.gguf", "entry 0 needs");
     // Low-rank updates without routers: these begin anew.
     first(&format!(
         "train joint {data} {run} --begin alone --out after"

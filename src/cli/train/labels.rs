@@ -1,27 +1,24 @@
 //! `first train labels`.
 
-use super::super::options::{ModelOptions, base_model, count_bar, follow, load, rate};
-use super::{THRESHOLDS, command_line, read, router_file};
+use super::super::options::{
+    ModelOptions, base_model, count_bar, follow, load, rate, some, tolerance,
+};
+use super::{THRESHOLDS, command_line, read, router_file, tasks};
 use crate::adapter::LoraAdapter;
-use crate::calibrate::{Budget, MOST_SPREAD, Unit, spread};
-use crate::data::Example;
+use crate::calibrate::{Against, Budget, MOST_SPREAD, Unit, spread};
+use crate::data::Tokens;
 use crate::engine::Engine;
-use crate::engine::inspect::Against;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::file::RouterFile;
 use crate::router::{Decision, Granularity, Router};
-use crate::train::{
-    by_task, calibration, features, fit_routers, majority, routed_mask, target_path,
-};
+use crate::train::run::Tasks;
+use crate::train::{calibration, features, fit_routers, majority, routed_mask, target_path};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// Examples of each task.
-type ByTask<'a> = BTreeMap<String, Vec<&'a Example>>;
 
 /// A mask of each task.
 type Masks<'a> = BTreeMap<&'a str, LayerMask>;
@@ -40,7 +37,8 @@ enum What {
 /// Search a mask for each task, and fit routers that tell the tasks apart.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Labels {
-    /// JSON lines with `prompt` and `completion`, or `messages`, and `task`; may be given several times.
+    /// JSON lines with `prompt` and `completion`, or `messages`, and `task` if there are several; may be given several
+    /// times.
     #[arg(long, value_name = "FILE", required = true)]
     data: Vec<PathBuf>,
     /// Examples to calibrate on, which must be others; without them there is no `--skip RATE`.
@@ -63,10 +61,10 @@ pub(crate) struct Labels {
     #[arg(long, value_enum, default_value_t = What::Sublayers)]
     units: What,
     /// How many of them each task skips, at most; the cheapest per byte, so that among sublayers MLPs are often first.
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = some())]
     skip: usize,
-    /// These shares of the layers' weights instead, `4%,8%`, on the mean over the tasks: those skip more that it costs less,
-    /// up to half as much again. For each share a folder of its own in DIR.
+    /// These shares of the layers' weights instead, `4%,8%`, on the mean over the tasks: a task that loses less by it skips
+    /// more, up to half as much again. For each share a folder of its own in DIR.
     #[arg(
         long,
         value_name = "RATE",
@@ -76,19 +74,19 @@ pub(crate) struct Labels {
     )]
     rates: Vec<f32>,
     /// The most that skipping may raise a task's loss, in nats a token.
-    #[arg(long, value_name = "X", default_value_t = f64::INFINITY)]
-    tolerate: f64,
+    #[arg(long, value_name = "X", default_value_t = f32::INFINITY, value_parser = tolerance)]
+    tolerate: f32,
     /// What the search holds a mask against.
     #[arg(long, value_enum, default_value_t = Against::Model)]
     against: Against,
     /// Examples of a task to search on.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = some())]
     search: usize,
     /// Examples of a task to fit and to calibrate on.
-    #[arg(long, value_name = "N", default_value_t = 24)]
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = some())]
     fit: usize,
     /// How many of the units that cost least per byte alone each step of the search tries.
-    #[arg(long, value_name = "N", default_value_t = 6)]
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = some())]
     candidates: usize,
     /// Weight of the routers' squared weights in their loss.
     #[arg(long, value_name = "X", default_value_t = 0.01)]
@@ -102,10 +100,6 @@ pub(crate) struct Labels {
 
 impl Labels {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        anyhow::ensure!(
-            self.search > 0 && self.fit > 0 && self.candidates > 0,
-            "nothing can be learned from nothing; give at least 1 to `--search`, `--fit` and `--candidates`"
-        );
         let examples = read(&self.data, self.skip_bad)?;
         let held_out = read(&self.calibration, self.skip_bad)?;
         let mut engine = load(&self.model)?;
@@ -130,19 +124,22 @@ impl Labels {
                 out.display()
             );
         }
-        let tasks = by_task(&examples);
-        let held_out = by_task(&held_out);
+        // All that is needed, before anything long begins.
+        let of = |examples, count| tasks(&engine, examples, self.tokens, count);
+        let search = of(&examples, self.search)?;
+        let fit = of(&examples, self.fit)?;
+        let held_out = of(&held_out, self.fit)?;
         if let Some(router) = &settle {
             engine.set_router(router)?;
         }
         let mut paths = Vec::new();
-        for (task, examples) in &tasks {
+        for (task, texts) in &search {
             paths.push(match &settle {
                 Some(router) => {
                     let decision = router.decision();
-                    self.majority(&mut engine, task, examples, &decision, &interrupted)?
+                    self.majority(&mut engine, task, &fit[task], &decision, &interrupted)?
                 }
-                None => self.search(&engine, task, examples, &units, budget, &interrupted)?,
+                None => self.search(&engine, task, texts, &units, budget, &interrupted)?,
             });
         }
         let granularity = match (&settle, self.units) {
@@ -151,8 +148,8 @@ impl Labels {
             (None, What::Sublayers | What::Attentions) => Granularity::Sublayer,
         };
         for (index, out) in outs.iter().enumerate() {
-            let masks = self.chosen(&engine, &tasks, &paths, self.rates.get(index));
-            let router = self.fit(&engine, &tasks, &masks, granularity, &interrupted)?;
+            let masks = self.chosen(&engine, &fit, &paths, self.rates.get(index))?;
+            let router = self.fit(&engine, &fit, &masks, granularity, &interrupted)?;
             if let Some(adapter) = &adapter {
                 adapter.save(out, &engine.model.config)?;
             }
@@ -175,7 +172,7 @@ impl Labels {
         let mut budget = Budget {
             units: self.skip,
             rate: 1.0,
-            loss: self.tolerate,
+            loss: self.tolerate.into(),
             candidates: self.candidates,
         };
         if self.settle.is_some() {
@@ -183,17 +180,16 @@ impl Labels {
         }
         if self.rates.is_empty() {
             anyhow::ensure!(
-                self.skip > 0 && self.skip < units.len(),
-                "{} of {} cannot be skipped; ask for at least one and not for all",
+                self.skip < units.len(),
+                "{} of {} cannot be skipped; ask for fewer",
                 self.skip,
                 units.len()
             );
             return Ok(budget);
         }
         let full = LayerMask::full(engine.model.config.layers);
-        let nothing = units
-            .iter()
-            .fold(full, |mask, unit| unit.skipped_from(&mask));
+        let skip = |mask: LayerMask, unit: &Unit| unit.skipped_from(&mask);
+        let nothing = units.iter().fold(full.clone(), skip);
         let most = engine.summary.skip_rate(&nothing);
         for rate in self.rates.iter().map(|rate| f64::from(*rate)) {
             anyhow::ensure!(
@@ -205,9 +201,9 @@ impl Labels {
         }
         let highest = self.rates.iter().copied().fold(0.0, f32::max);
         budget.rate = most.min(MOST_SPREAD * f64::from(highest));
-        // Twice as many as there would be if all were alike: what is small is often skipped first.
-        let units = units.len();
-        budget.units = units.min((2.0 * budget.rate / most * units as f64).ceil() as usize);
+        let share = |unit: &Unit| engine.summary.skip_rate(&unit.skipped_from(&full));
+        let smallest = units.iter().map(share).fold(1.0, f64::min);
+        budget.units = units.len().min((budget.rate / smallest).ceil() as usize);
         Ok(budget)
     }
 
@@ -215,18 +211,19 @@ impl Labels {
     fn chosen<'a>(
         &self,
         engine: &Engine,
-        tasks: &'a ByTask<'_>,
+        tasks: &'a Tasks,
         paths: &[Vec<(LayerMask, f64)>],
         rate: Option<&f32>,
-    ) -> Masks<'a> {
+    ) -> anyhow::Result<Masks<'a>> {
         let at = match rate {
             Some(rate) => spread(&engine.summary, paths, f64::from(*rate)),
             None => paths.iter().map(|path| path.len() - 1).collect(),
         };
         let mut masks = Masks::new();
+        let mut skipped = 0.0;
         for ((task, path), at) in tasks.keys().zip(paths).zip(at) {
             let (base, (mask, loss)) = (path[0].1, &path[at]);
-            let share = 100.0 * engine.summary.skip_rate(mask);
+            let share = engine.summary.skip_rate(mask);
             if self.settle.is_none() {
                 let cost = match self.against {
                     Against::Answers => format!("loss {base:.3} -> {loss:.3}"),
@@ -234,11 +231,17 @@ impl Labels {
                         format!("{:.3} nats a token from the full model", loss - base)
                     }
                 };
-                println!("{task}: skipping {mask}, {cost}, {share:.1} % of the layers' weights");
+                println!("{}: {}, {cost}", name(task), skipping(mask, share));
             }
+            skipped += share / paths.len() as f64;
             masks.insert(task, mask.clone());
         }
-        masks
+        anyhow::ensure!(
+            skipped > 0.0,
+            "no task skips anything; raise `--skip`, `--rates` or `--tolerate`"
+        );
+        println!("all tasks: {:.1} % of the layers' weights", 100.0 * skipped);
+        Ok(masks)
     }
 
     /// Checks, calibrates and writes routers that were fitted to the tasks' masks.
@@ -246,7 +249,7 @@ impl Labels {
         &self,
         engine: &mut Engine,
         router: Router,
-        held_out: &ByTask<'_>,
+        held_out: &Tasks,
         masks: &Masks<'_>,
         out: &Path,
         interrupted: &Arc<AtomicBool>,
@@ -254,14 +257,12 @@ impl Labels {
         engine.set_router(&router)?;
         let decision = router.decision();
         let bar = count_bar("calibrating");
-        let count = |examples: &Vec<&Example>| self.fit.min(examples.len());
-        let total = held_out.values().map(count).sum::<usize>();
+        let total = held_out.values().map(Vec::len).sum::<usize>();
         let mut prompts = Vec::new();
         let mut right = 0;
-        for (task, examples) in held_out {
-            for example in few(examples, self.fit) {
-                let tokens = example.tokens(engine, self.tokens)?;
-                let prompt = tokens.ids[..tokens.answer].to_vec();
+        for (task, texts) in held_out {
+            for text in texts {
+                let prompt = text.ids[..text.answer].to_vec();
                 let mask = routed_mask(engine, &prompt, &decision)?;
                 right += usize::from(masks.get(task.as_str()) == Some(&mask));
                 prompts.push(prompt);
@@ -296,7 +297,7 @@ impl Labels {
         say("method", format!("logistic regression on {method}"));
         say("examples", format!("{examples}{} to fit a task", self.fit));
         for (task, mask) in masks {
-            say(&format!("mask of {task}"), mask.to_string());
+            say(&format!("mask of {}", name(task)), mask.to_string());
         }
         router_file(engine, router, points, provenance)?
             .save(out)
@@ -327,17 +328,15 @@ impl Labels {
         &self,
         engine: &mut Engine,
         task: &str,
-        examples: &[&Example],
+        texts: &[Tokens],
         decision: &Decision,
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<Vec<(LayerMask, f64)>> {
         let bar = count_bar("routing");
         let mut masks = Vec::new();
-        for example in few(examples, self.fit) {
-            let tokens = example.tokens(engine, self.tokens)?;
-            masks.push(routed_mask(engine, &tokens.ids[..tokens.answer], decision)?);
-            let total = self.fit.min(examples.len()) as u64;
-            if follow(&bar, interrupted, masks.len() as u64, total).is_break() {
+        for text in texts {
+            masks.push(routed_mask(engine, &text.ids[..text.answer], decision)?);
+            if follow(&bar, interrupted, masks.len() as u64, texts.len() as u64).is_break() {
                 return Err(crate::Error::Cancelled.into());
             }
         }
@@ -345,9 +344,10 @@ impl Labels {
         let mask = majority(&masks);
         let same = masks.iter().filter(|other| **other == mask).count();
         println!(
-            "{task}: skipping {mask}, as {same} of {} prompts do exactly, {:.1} % of the layers' weights",
-            masks.len(),
-            100.0 * engine.summary.skip_rate(&mask)
+            "{}: {}, as {same} of {} prompts do exactly",
+            name(task),
+            skipping(&mask, engine.summary.skip_rate(&mask)),
+            masks.len()
         );
         Ok(vec![(mask, 0.0)])
     }
@@ -357,22 +357,19 @@ impl Labels {
         &self,
         engine: &Engine,
         task: &str,
-        examples: &[&Example],
+        texts: &[Tokens],
         units: &[Unit],
         budget: Budget,
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<Vec<(LayerMask, f64)>> {
-        let tokens = few(examples, self.search)
-            .map(|example| example.tokens(engine, self.tokens))
-            .collect::<Result<Vec<_>, _>>()?;
         let bar = count_bar("searching");
-        bar.println(format!("searching a mask for {task}"));
+        bar.println(format!("searching masks for {}", name(task)));
         let mut progress = |done, total| follow(&bar, interrupted, done, total);
-        let path = target_path(engine, &tokens, units, budget, self.against, &mut progress)?;
+        let path = target_path(engine, texts, units, budget, self.against, &mut progress)?;
         bar.finish_and_clear();
         for (mask, loss) in &path {
             let share = 100.0 * engine.summary.skip_rate(mask);
-            println!("{task}: {share:4.1} %  {loss:.4}  {mask}");
+            println!("{}: {share:4.1} %  {loss:.4}  {mask}", name(task));
         }
         Ok(path)
     }
@@ -380,22 +377,18 @@ impl Labels {
     fn fit(
         &self,
         engine: &Engine,
-        tasks: &ByTask<'_>,
+        tasks: &Tasks,
         masks: &Masks<'_>,
         granularity: Granularity,
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<Router> {
         let bar = count_bar("reading prompts");
-        let total = tasks
-            .values()
-            .map(|examples| examples.len().min(self.fit))
-            .sum::<usize>();
+        let total = tasks.values().map(Vec::len).sum::<usize>();
         let mut pairs = Vec::new();
-        for (task, examples) in tasks {
+        for (task, texts) in tasks {
             let mask = &masks[task.as_str()];
-            for example in few(examples, self.fit) {
-                let tokens = example.tokens(engine, self.tokens)?;
-                pairs.push((features(engine, &tokens.ids[..tokens.answer], mask)?, mask));
+            for text in texts {
+                pairs.push((features(engine, &text.ids[..text.answer], mask)?, mask));
                 if follow(&bar, interrupted, pairs.len() as u64, total as u64).is_break() {
                     return Err(crate::Error::Cancelled.into());
                 }
@@ -416,8 +409,20 @@ fn routers(engine: &Engine, folder: &Path) -> anyhow::Result<Router> {
     })
 }
 
-/// Up to `count` of a task's examples, spread evenly.
-fn few<'a>(examples: &'a [&'a Example], count: usize) -> impl Iterator<Item = &'a Example> {
-    let count = count.min(examples.len());
-    (0..count).map(move |index| examples[index * examples.len() / count])
+/// What tables call a task: examples without one share a task of no name.
+fn name(task: &str) -> &str {
+    match task {
+        "" => "all",
+        named => named,
+    }
+}
+
+fn skipping(mask: &LayerMask, share: f64) -> String {
+    match mask.is_full() {
+        true => "skipping nothing".to_owned(),
+        false => format!(
+            "skipping {mask}, {:.1} % of the layers' weights",
+            100.0 * share
+        ),
+    }
 }

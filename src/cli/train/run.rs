@@ -1,21 +1,19 @@
 //! `first train routers`, `joint` and `lora`: runs of training through the model.
 
-use super::super::options::{ModelOptions, base_model, count_bar, load};
+use super::super::options::{ModelOptions, base_model, count_bar, follow, load, rate, some};
 use super::super::run::interrupt;
-use super::{THRESHOLDS, command_line, read, router_file};
+use super::{THRESHOLDS, command_line, read, router_file, tasks};
 use crate::adapter::{LoraAdapter, Target};
-use crate::data::{Example, Tokens};
 use crate::engine::Engine;
 use crate::router::file::RouterFile;
 use crate::router::{CalibrationPoint, Router};
+use crate::train::calibration;
 use crate::train::run::{Beginning, Event, Keeping, Tasks, run};
 use crate::train::schedule::{Gates, RunOptions};
-use crate::train::{by_task, calibration};
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicBool;
 
 /// What every run needs.
 #[derive(Debug, clap::Args)]
@@ -27,7 +25,7 @@ struct RunArguments {
     #[arg(long, value_name = "FILE")]
     calibration: Vec<PathBuf>,
     /// How many of them, of each task.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = some())]
     look_at: usize,
     /// Leave out lines that are no examples, saying which, instead of stopping.
     #[arg(long)]
@@ -59,9 +57,6 @@ struct RunArguments {
     /// Learn from the full model too: share of its probabilities in what each token is to be.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     distil: f32,
-    /// The base model's name, for PEFT; by default that of the model file.
-    #[arg(long, value_name = "NAME")]
-    base_model: Option<String>,
     #[command(flatten)]
     model: ModelOptions,
 }
@@ -70,7 +65,7 @@ struct RunArguments {
 #[derive(Debug, clap::Args)]
 struct RouterArguments {
     /// Share of the layers' weights to skip.
-    #[arg(long, value_name = "RATE", default_value_t = 0.09)]
+    #[arg(long, value_name = "RATE", default_value = "9%", value_parser = rate)]
     skip: f32,
     /// Share of the steps after which all of that is asked for.
     #[arg(long, value_name = "SHARE", default_value_t = 0.33)]
@@ -116,6 +111,9 @@ struct LoraArguments {
     /// With `--distil`: the full model teaches with the adapter of this folder, of the same rank and alpha.
     #[arg(long, value_name = "DIR", requires = "distil")]
     teacher: Option<PathBuf>,
+    /// The base model's name, for PEFT; by default that of the model file.
+    #[arg(long, value_name = "NAME")]
+    base_model: Option<String>,
 }
 
 /// Train routers end to end through the model, which stays as it is.
@@ -186,25 +184,32 @@ impl RunArguments {
             }),
             mask: None,
             distil: self.distil,
+            begin: None,
             teacher: None,
             clip: 1.0,
         }
     }
 
-    fn run(&self, mut options: RunOptions, teacher: Option<&Path>) -> anyhow::Result<ExitCode> {
-        options.teacher = teacher.map(LoraAdapter::digest).transpose()?;
-        let options = &options;
+    fn run(
+        &self,
+        mut options: RunOptions,
+        lora: Option<&LoraArguments>,
+    ) -> anyhow::Result<ExitCode> {
         options.check()?;
+        let teacher = lora.and_then(|lora| lora.teacher.as_deref());
+        options.teacher = teacher.map(LoraAdapter::digest).transpose()?;
         let train = read(&self.data, self.skip_bad)?;
         let held_out = read(&self.calibration, self.skip_bad)?;
         let mut engine = load(&self.model)?;
         let interrupted = interrupt()?;
-        let (router, adapter) = self.beginning(&engine, options)?;
+        let (router, adapter) = self.beginning(&engine, &mut options)?;
+        let options = &options;
         let config = &engine.model.config;
         let teacher = teacher.map(|folder| LoraAdapter::load(folder, config));
         let teacher = teacher.transpose()?;
-        let train = tasks(&engine, &train, self.tokens, usize::MAX)?;
-        let held_out = tasks(&engine, &held_out, self.tokens, self.look_at)?;
+        // The last token of a text is only foretold.
+        let train = tasks(&engine, &train, self.tokens + 1, usize::MAX)?;
+        let held_out = tasks(&engine, &held_out, self.tokens + 1, self.look_at)?;
         let command = command_line(std::env::args().skip(1));
         let keeping = Keeping {
             folder: &self.out,
@@ -237,10 +242,8 @@ impl RunArguments {
                     bar.println(&last);
                 }
             }
-            match interrupted.load(Ordering::Relaxed) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
+            let done = bar.position();
+            follow(&bar, &interrupted, done, options.steps.into())
         };
         let beginning = Beginning {
             router: router.as_ref(),
@@ -256,10 +259,8 @@ impl RunArguments {
             &mut listener,
         )?;
         bar.finish_and_clear();
-        let name = self
-            .base_model
-            .clone()
-            .unwrap_or_else(|| engine.summary.name.clone());
+        let name = lora.and_then(|lora| lora.base_model.clone());
+        let name = name.unwrap_or_else(|| engine.summary.name.clone());
         let router = match options.mask {
             None => Some(trainer.router()?),
             Some(_) => None,
@@ -274,7 +275,7 @@ impl RunArguments {
             engine.set_adapter(adapter)?;
         }
         if let Some(router) = router {
-            let points = calibrate(&mut engine, &router, &held_out)?;
+            let points = calibrate(&mut engine, &router, &held_out, &interrupted)?;
             let provenance = BTreeMap::from([
                 ("made by".to_owned(), format!("first {command}")),
                 ("calibration examples".to_owned(), last.clone()),
@@ -288,11 +289,11 @@ impl RunArguments {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// What the run begins with.
+    /// What the run begins with, of which the options keep a digest.
     fn beginning(
         &self,
         engine: &Engine,
-        options: &RunOptions,
+        options: &mut RunOptions,
     ) -> anyhow::Result<(Option<Router>, Option<LoraAdapter>)> {
         let Some(folder) = &self.begin else {
             let learns = options.routers_until > 0.0 || options.mask.is_some();
@@ -308,7 +309,7 @@ impl RunArguments {
         if new_routers {
             eprintln!("{} holds no routers: they begin anew", folder.display());
         }
-        let mut router = None;
+        let (mut router, mut files) = (None, String::new());
         if options.mask.is_none() && !new_routers {
             let file = RouterFile::load(folder)?;
             file.check(&base_model(engine)?)?;
@@ -318,11 +319,16 @@ impl RunArguments {
                 folder.display()
             );
             router = file.router;
+            files += &RouterFile::digest(folder)?;
         }
         let adapter = match has_adapter {
-            true => Some(LoraAdapter::load(folder, &engine.model.config)?),
+            true => {
+                files += &LoraAdapter::digest(folder)?;
+                Some(LoraAdapter::load(folder, &engine.model.config)?)
+            }
             false => None,
         };
+        options.begin = (!files.is_empty()).then_some(files);
         Ok((router, adapter))
     }
 }
@@ -332,6 +338,7 @@ fn calibrate(
     engine: &mut Engine,
     router: &Router,
     held_out: &Tasks,
+    interrupted: &AtomicBool,
 ) -> anyhow::Result<Vec<CalibrationPoint>> {
     let prompts: Vec<Vec<u32>> = held_out
         .values()
@@ -344,42 +351,10 @@ fn calibrate(
     engine.set_router(router)?;
     let bar = count_bar("calibrating");
     let decision = router.decision();
-    let points = calibration(
-        engine,
-        &prompts,
-        &decision,
-        &THRESHOLDS,
-        &mut |done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-            ControlFlow::Continue(())
-        },
-    )?;
+    let mut progress = |done, total| follow(&bar, interrupted, done, total);
+    let points = calibration(engine, &prompts, &decision, &THRESHOLDS, &mut progress)?;
     bar.finish_and_clear();
     Ok(points)
-}
-
-/// Up to `most` examples of each task as token ids, spread evenly.
-fn tasks(
-    engine: &Engine,
-    examples: &[Example],
-    tokens: usize,
-    most: usize,
-) -> anyhow::Result<Tasks> {
-    let bar = count_bar("reading examples");
-    bar.set_length(examples.len() as u64);
-    let mut tasks = Tasks::new();
-    for (task, examples) in by_task(examples) {
-        let count = most.min(examples.len());
-        let texts = (0..count).map(|index| {
-            bar.inc(1);
-            examples[index * examples.len() / count].tokens(engine, tokens + 1)
-        });
-        let texts = texts.collect::<Result<Vec<Tokens>, _>>()?;
-        tasks.insert(task, texts);
-    }
-    bar.finish_and_clear();
-    Ok(tasks)
 }
 
 impl Routers {
@@ -396,7 +371,7 @@ impl Joint {
             routers_until: self.routers_until,
             ..options
         };
-        self.run.run(options, self.lora.teacher.as_deref())
+        self.run.run(options, Some(&self.lora))
     }
 }
 
@@ -408,6 +383,6 @@ impl Lora {
             mask => mask.to_owned(),
         });
         let options = RunOptions { mask, ..options };
-        self.run.run(options, self.lora.teacher.as_deref())
+        self.run.run(options, Some(&self.lora))
     }
 }

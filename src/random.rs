@@ -17,6 +17,15 @@ impl Random {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
+    /// Nearly normal with mean 0 and variance 1: the sum of four uniform numbers. Only additions, so that
+    /// no machine's mathematics library can change a bit.
+    pub(crate) fn normal(&mut self) -> f32 {
+        let bits = self.next();
+        let sum: u64 = (0..4).map(|part| (bits >> (16 * part)) & 0xffff).sum();
+        // Four uniform numbers below 1 have mean 2 and variance 1/3.
+        (sum as f32 / 65_536.0 - 2.0) * 1.732_050_8
+    }
+
     /// A number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
