@@ -1,4 +1,5 @@
-//! Policies at the same rate: as many attentions and MLPs as the router skips on average, chosen otherwise.
+//! Policies at the same rate, as `first eval` chooses them: as many attentions and MLPs as the router skips on average,
+//! others than it skips.
 
 use super::thread::{Loaded, Thread};
 use crate::job::{Choice, Options};
@@ -6,7 +7,9 @@ use crate::prompts::Prompt;
 use crate::session::Control;
 use crate::stats;
 use first_wgpu::engine::Event;
+use first_wgpu::eval::controls::Budget;
 use first_wgpu::mask::{LayerMask, Sublayer};
+use first_wgpu::router::Granularity;
 use first_wgpu::trace::{Detail, Sampling};
 use first_wgpu::{Error, Result};
 use std::ops::ControlFlow;
@@ -45,18 +48,16 @@ impl Thread {
             self.share("asking the router", index, prompts.len())?;
             examples.push(example(loaded, prompt, &options)?);
         }
-        let masks: Vec<&LayerMask> = examples.iter().map(|example| &example.routed).collect();
-        let layers = loaded.engine.model.config.layers;
-        let counts = Sublayer::BOTH.map(|sublayer| {
-            let skipped: usize = masks.iter().map(|mask| mask.skipped(sublayer)).sum();
-            (skipped as f64 / masks.len() as f64).round() as usize
-        });
+        let routed = examples.iter().map(|example| example.routed.clone());
+        let masks: Vec<LayerMask> = routed.collect();
+        let summary = loaded.engine.summary.clone();
+        let budget = Budget::of(&summary, Granularity::Sublayer, &masks);
         let policies = [
-            ("none", Some(LayerMask::full(layers))),
+            ("none", Some(LayerMask::full(summary.layers))),
             ("routed", None),
-            ("fixed", Some(most_skipped(&masks, layers, counts))),
-            ("random", Some(random(layers, counts))),
-            ("even", Some(even(layers, counts))),
+            ("fixed", Some(most_skipped(&masks, budget.counts))),
+            ("random", Some(budget.random(SEED)?)),
+            ("even", Some(budget.even()?)),
         ];
         let mut controls = Vec::new();
         for (place, (name, mask)) in policies.iter().enumerate() {
@@ -148,63 +149,18 @@ fn time(loaded: &mut Loaded, prompt: &str, options: &Options) -> Result<Option<f
 }
 
 /// Skips these many attentions and MLPs, those that the masks skip most often; the earlier of equals.
-fn most_skipped(masks: &[&LayerMask], layers: usize, counts: [usize; 2]) -> LayerMask {
-    chosen(layers, counts, |sublayer, _| {
-        let often = |layer: usize| {
-            masks
-                .iter()
-                .filter(|mask| !mask.runs(layer, sublayer))
-                .count()
-        };
-        let mut order: Vec<usize> = (0..layers).collect();
-        order.sort_by_key(|layer| std::cmp::Reverse(often(*layer)));
-        order
-    })
-}
-
-/// Skips these many, evenly spaced, never of the first or the last layer if there are others.
-fn even(layers: usize, counts: [usize; 2]) -> LayerMask {
-    chosen(layers, counts, |_, count| {
-        let inner = layers.saturating_sub(2);
-        match count > inner {
-            true => (0..layers).collect(),
-            false => (0..count)
-                .map(|index| 1 + (2 * index + 1) * inner / (2 * count))
-                .collect(),
-        }
-    })
-}
-
-/// Skips these many, drawn at random, never of the first or the last layer if there are others.
-fn random(layers: usize, counts: [usize; 2]) -> LayerMask {
-    let mut state = SEED;
-    chosen(layers, counts, |_, _| {
-        let mut order: Vec<usize> = (1..layers.saturating_sub(1)).collect();
-        for index in (1..order.len()).rev() {
-            // Knuth's MMIX generator; the high bits are the random ones.
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            order.swap(index, (state >> 33) as usize % (index + 1));
-        }
-        order.extend([0, layers - 1]);
-        order
-    })
-}
-
-/// Skips the first `counts` of an order of the layers, sublayer by sublayer.
-fn chosen(
-    layers: usize,
-    counts: [usize; 2],
-    mut order: impl FnMut(Sublayer, usize) -> Vec<usize>,
-) -> LayerMask {
-    let mut mask = LayerMask::full(layers);
+fn most_skipped(masks: &[LayerMask], counts: [usize; 2]) -> LayerMask {
+    let layers = masks[0].layers();
+    let mut fixed = LayerMask::full(layers);
     for (sublayer, count) in Sublayer::BOTH.into_iter().zip(counts) {
-        for layer in order(sublayer, count).into_iter().take(count) {
-            mask.set(layer, sublayer, false);
+        let skips = |layer: usize| masks.iter().filter(move |mask| !mask.runs(layer, sublayer));
+        let mut order: Vec<usize> = (0..layers).collect();
+        order.sort_by_key(|layer| std::cmp::Reverse(skips(*layer).count()));
+        for layer in &order[..count] {
+            fixed.set(*layer, sublayer, false);
         }
     }
-    mask
+    fixed
 }
 
 #[cfg(test)]
@@ -212,24 +168,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn controls_skip_as_many_as_the_router() {
+    fn the_fixed_mask_is_what_most_masks_skip() {
         let parse = |text| LayerMask::parse(text, 12).expect("a mask");
-        let masks = [
-            parse("3.attn,7"),
-            parse("3.attn,5.attn,7.mlp"),
-            parse("3.attn"),
-        ];
-        let masks: Vec<&LayerMask> = masks.iter().collect();
-        assert_eq!(most_skipped(&masks, 12, [1, 1]).to_string(), "3.attn,7.mlp");
-        for layers in [2, 4, 12, 80] {
-            for counts in [[0, 0], [2, 1], [layers, layers]] {
-                for mask in [random(layers, counts), even(layers, counts)] {
-                    let skipped = Sublayer::BOTH.map(|sublayer| mask.skipped(sublayer));
-                    assert_eq!(skipped, counts, "{layers}: {mask}");
-                }
-            }
-        }
-        assert!(random(12, [4, 0]).runs(0, Sublayer::Attn));
-        assert_ne!(random(12, [4, 0]), even(12, [4, 0]));
+        let masks = ["3.attn,7", "3.attn,5.attn,7.mlp", "3.attn"].map(parse);
+        assert_eq!(most_skipped(&masks, [1, 1]).to_string(), "3.attn,7.mlp");
+        assert_eq!(most_skipped(&masks, [2, 0]).to_string(), "3.attn,5.attn");
     }
 }
