@@ -89,6 +89,19 @@ impl<F: FnMut(&LayerMask) -> Result<f64>> Measure for F {
     }
 }
 
+/// The mean loss of an answer's tokens under a mask, which must be a number.
+pub(crate) fn answer_loss(losses: &[f32], mask: &LayerMask) -> Result<f64> {
+    let sum: f64 = losses.iter().map(|loss| f64::from(*loss)).sum();
+    let mean = sum / losses.len() as f64;
+    if mean.is_finite() {
+        return Ok(mean);
+    }
+    Err(Error::gpu(
+        format!("the loss of an answer is {mean} with `{mask}` skipped"),
+        "the model or adapter may be damaged, or the driver is at fault: try another adapter (`--device`)",
+    ))
+}
+
 /// Counts work, says so, and breaks off when told to.
 pub(crate) struct Counter<'a, 'p> {
     done: u64,
@@ -180,19 +193,9 @@ impl Measure for LossMeter<'_, '_> {
             let teacher = (self.against == Against::Model).then_some(full);
             let answer = example.answer;
             let losses = self.engine.losses_beside(way, teacher, answer, mask)?;
-            sum += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
+            sum += answer_loss(&losses, mask)?;
         }
         let loss = sum / self.full.len() as f64;
-        if !loss.is_finite() {
-            let skipped = match mask.is_full() {
-                true => "nothing".to_owned(),
-                false => mask.to_string(),
-            };
-            return Err(Error::input(
-                format!("the loss when skipping {skipped} is not a finite number"),
-                "the model file or its adapter may be damaged: fetch it again",
-            ));
-        }
         self.known.insert(mask.clone(), loss);
         self.counter.one()?;
         Ok(loss)

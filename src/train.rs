@@ -16,10 +16,10 @@ pub mod schedule;
 pub mod trainer;
 mod workspace;
 
-use crate::calibrate::{Against, Budget, LossMeter, Progress, Unit, greedy, influences};
+use crate::calibrate::{Against, Budget, Counter, LossMeter, Progress, Unit, greedy, influences};
 use crate::data::{Example, Tokens};
 use crate::engine::{Engine, Policy, Request};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::{CalibrationPoint, Decision, Granularity, PrefillReading, Router};
 use crate::trace::{Detail, Sampling};
@@ -167,16 +167,14 @@ pub fn calibration(
     progress: &mut Progress<'_>,
 ) -> Result<Vec<CalibrationPoint>> {
     let (mut points, mut least) = (Vec::new(), 0f32);
-    let total = (thresholds.len() * prompts.len()) as u64;
-    for (row, threshold) in thresholds.iter().enumerate() {
+    let mut counter = Counter::new(thresholds.len() * prompts.len(), progress);
+    for threshold in thresholds {
         let decision = decision.clone().with_threshold(*threshold);
         let mut sum = 0.0;
-        for (column, prompt) in prompts.iter().enumerate() {
+        for prompt in prompts {
             let mask = routed_mask(engine, prompt, &decision)?;
             sum += engine.summary.skip_rate(&mask);
-            if progress((row * prompts.len() + column) as u64 + 1, total).is_break() {
-                return Err(Error::Cancelled);
-            }
+            counter.one()?;
         }
         least = least.max((sum / prompts.len().max(1) as f64) as f32);
         points.push(CalibrationPoint {

@@ -3,6 +3,7 @@
 use super::journal::{Journal, Key, Value};
 use super::metrics::Metric;
 use super::{Adapter, Candidate, Item, Masks, Measured};
+use crate::calibrate::answer_loss;
 use crate::data::Tokens;
 use crate::engine::{Engine, Policy, Request};
 use crate::error::{Error, Result};
@@ -118,15 +119,7 @@ impl<'a> Meter<'a> {
         let engine = &self.engine;
         let value = self.journal.get_or(key, || {
             let losses = engine.losses(ids, *answer, mask)?;
-            let sum: f64 = losses.iter().map(|loss| f64::from(*loss)).sum();
-            let mean = (sum / losses.len() as f64) as f32;
-            if !mean.is_finite() {
-                return Err(Error::gpu(
-                    format!("the loss of an answer is {mean} with `{mask}` skipped"),
-                    "the model or adapter may be damaged, or the driver is at fault: try another adapter (`--device`)",
-                ));
-            }
-            Ok(Value::Loss(mean))
+            Ok(Value::Loss(answer_loss(&losses, mask)? as f32))
         })?;
         match value {
             Value::Loss(loss) => Ok(f64::from(loss)),

@@ -5,7 +5,7 @@ use super::super::options::{
 };
 use super::{THRESHOLDS, command_line, read, router_file, tasks};
 use crate::adapter::LoraAdapter;
-use crate::calibrate::{Against, Budget, MOST_SPREAD, Unit, spread};
+use crate::calibrate::{Against, Budget, Counter, MOST_SPREAD, Unit, spread};
 use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::mask::{LayerMask, Sublayer};
@@ -257,7 +257,9 @@ impl Labels {
         engine.set_router(&router)?;
         let decision = router.decision();
         let bar = count_bar("calibrating");
-        let total = held_out.values().map(Vec::len).sum::<usize>();
+        let total = held_out.values().map(Vec::len).sum();
+        let mut progress = |done, total| follow(&bar, interrupted, done, total);
+        let mut counter = Counter::new(total, &mut progress);
         let mut prompts = Vec::new();
         let mut right = 0;
         for (task, texts) in held_out {
@@ -266,9 +268,7 @@ impl Labels {
                 let mask = routed_mask(engine, &prompt, &decision)?;
                 right += usize::from(masks.get(task.as_str()) == Some(&mask));
                 prompts.push(prompt);
-                if follow(&bar, interrupted, prompts.len() as u64, total as u64).is_break() {
-                    return Err(crate::Error::Cancelled.into());
-                }
+                counter.one()?;
             }
         }
         let mut points = Vec::new();
@@ -278,7 +278,6 @@ impl Labels {
             let right = format!("{right} of {}", prompts.len());
             println!("{right} held-out prompts get exactly their task's mask");
             say("held-out prompts with their task's mask", right);
-            let mut progress = |done, total| follow(&bar, interrupted, done, total);
             points = calibration(engine, &prompts, &decision, &THRESHOLDS, &mut progress)?;
         }
         bar.finish_and_clear();
@@ -333,12 +332,12 @@ impl Labels {
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<Vec<(LayerMask, f64)>> {
         let bar = count_bar("routing");
+        let mut progress = |done, total| follow(&bar, interrupted, done, total);
+        let mut counter = Counter::new(texts.len(), &mut progress);
         let mut masks = Vec::new();
         for text in texts {
             masks.push(routed_mask(engine, &text.ids[..text.answer], decision)?);
-            if follow(&bar, interrupted, masks.len() as u64, texts.len() as u64).is_break() {
-                return Err(crate::Error::Cancelled.into());
-            }
+            counter.one()?;
         }
         bar.finish_and_clear();
         let mask = majority(&masks);
@@ -383,15 +382,15 @@ impl Labels {
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<Router> {
         let bar = count_bar("reading prompts");
-        let total = tasks.values().map(Vec::len).sum::<usize>();
+        let total = tasks.values().map(Vec::len).sum();
+        let mut progress = |done, total| follow(&bar, interrupted, done, total);
+        let mut counter = Counter::new(total, &mut progress);
         let mut pairs = Vec::new();
         for (task, texts) in tasks {
             let mask = &masks[task.as_str()];
             for text in texts {
                 pairs.push((features(engine, &text.ids[..text.answer], mask)?, mask));
-                if follow(&bar, interrupted, pairs.len() as u64, total as u64).is_break() {
-                    return Err(crate::Error::Cancelled.into());
-                }
+                counter.one()?;
             }
         }
         bar.finish_and_clear();
