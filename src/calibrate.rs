@@ -7,6 +7,8 @@ use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::engine::inspect::Way;
 use crate::error::{Error, Result};
+use crate::file::digest;
+use crate::journal::{Journal, Key};
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::Granularity;
 use crate::trace::ModelSummary;
@@ -203,6 +205,43 @@ impl Measure for LossMeter<'_, '_> {
 
     fn go_on_from(&mut self, mask: &LayerMask) {
         self.trunk = (mask.clone(), None);
+    }
+}
+
+/// A meter whose results are noted: a search that was broken off goes on where it was.
+pub struct Noted<'a, M> {
+    meter: M,
+    journal: &'a mut Journal,
+    adapter: &'a str,
+    examples: String,
+}
+
+impl<'a, 'e, 'p> Noted<'a, LossMeter<'e, 'p>> {
+    /// Notes what a meter measures with an adapter, of which a digest is given, or nothing.
+    pub fn new(meter: LossMeter<'e, 'p>, journal: &'a mut Journal, adapter: &'a str) -> Self {
+        let mut bytes = format!("{:?}", meter.against).into_bytes();
+        bytes.extend(meter.examples.iter().flat_map(Tokens::bytes));
+        Self {
+            meter,
+            journal,
+            adapter,
+            examples: digest(&bytes),
+        }
+    }
+}
+
+impl<M: Measure> Measure for Noted<'_, M> {
+    fn loss(&mut self, mask: &LayerMask) -> Result<f64> {
+        let key = Key::Search {
+            adapter: self.adapter.to_owned(),
+            skipped: mask.to_string(),
+            examples: self.examples.clone(),
+        };
+        self.journal.loss(key, || self.meter.loss(mask))
+    }
+
+    fn go_on_from(&mut self, mask: &LayerMask) {
+        self.meter.go_on_from(mask);
     }
 }
 

@@ -112,6 +112,15 @@ pub fn spread<T>(examples: &[T], count: usize) -> impl Iterator<Item = &T> {
     (0..count).map(move |index| &examples[index * examples.len() / count])
 }
 
+impl Tokens {
+    /// What tells it from others.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = bytemuck::cast_slice(&self.ids).to_vec();
+        bytes.extend((self.answer as u64).to_le_bytes());
+        bytes
+    }
+}
+
 impl Example {
     /// The example through the model's chat template, cut to `most` tokens.
     pub fn tokens(&self, engine: &Engine, most: usize) -> Result<Tokens> {

@@ -11,12 +11,10 @@
 //! | [`metrics`] | exact match, F1, ROUGE-L, BLEU, chrF |
 //! | [`mod@bootstrap`] | intervals |
 //! | [`meter`] | an engine whose results are noted |
-//! | [`journal`] | results that are there already |
 //! | [`report`] | tables, CSV, the picture |
 
 pub mod bootstrap;
 pub mod controls;
-pub mod journal;
 pub mod meter;
 pub mod metrics;
 pub mod report;

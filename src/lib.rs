@@ -12,6 +12,7 @@
 //! | module | what lives there | knows |
 //! |---|---|---|
 //! | [`mod@file`] | files written whole or not at all | `error` |
+//! | [`journal`] | results that are there already | `error` |
 //! | [`error`] | one error type: expected, found, where, remedy | nothing |
 //! | [`mask`] | which sublayers run | nothing |
 //! | [`trace`] | what ran and what it cost; the trace file | `mask` |
@@ -45,6 +46,7 @@ pub mod error;
 pub mod eval;
 pub mod file;
 pub mod gpu;
+pub mod journal;
 pub mod kernels;
 pub mod mask;
 pub mod model;

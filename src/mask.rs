@@ -77,9 +77,12 @@ impl LayerMask {
         }
     }
 
-    /// Reads the text form of what is skipped; `""` skips nothing.
+    /// Reads the text form of what is skipped; `""` and `none` skip nothing.
     pub fn parse(skipped: &str, layers: usize) -> Result<Self> {
         let mut mask = Self::full(layers);
+        if skipped.trim() == "none" {
+            return Ok(mask);
+        }
         for item in skipped
             .split(',')
             .map(str::trim)
@@ -213,6 +216,7 @@ mod tests {
             let mask = LayerMask::parse(text, 30).expect(text);
             assert_eq!(mask.to_string(), text);
         }
+        assert!(LayerMask::parse("none", 30).expect("valid").is_full());
         let mixed = LayerMask::parse("9.attn, 13,22.mlp", 30).expect("valid");
         assert!(!mixed.runs(9, Sublayer::Attn) && mixed.runs(9, Sublayer::Mlp));
         assert_eq!(
@@ -239,7 +243,7 @@ mod tests {
 
     #[test]
     fn wrong_text_is_refused() {
-        for text in ["x", "5-3", "30", "1.ffn", "-", "1-", "4294967296"] {
+        for text in ["x", "5-3", "30", "1.ffn", "-", "1-", "none,3", "4294967296"] {
             assert!(LayerMask::parse(text, 30).is_err(), "{text}");
         }
     }

@@ -16,10 +16,13 @@ pub mod schedule;
 pub mod trainer;
 mod workspace;
 
-use crate::calibrate::{Against, Budget, Counter, LossMeter, Progress, Unit, greedy, influences};
+use crate::calibrate::{
+    Against, Budget, Counter, LossMeter, Noted, Progress, Unit, greedy, influences,
+};
 use crate::data::{Example, Tokens};
 use crate::engine::{Engine, Policy, Request};
 use crate::error::Result;
+use crate::journal::Journal;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::{CalibrationPoint, Decision, Granularity, PrefillReading, Router};
 use crate::trace::{Detail, Sampling};
@@ -43,18 +46,32 @@ pub fn by_task(examples: &[Example]) -> BTreeMap<String, Vec<&Example>> {
     tasks
 }
 
+/// A search for masks.
+#[derive(Clone, Copy, Debug)]
+pub struct Search<'a> {
+    /// What may be skipped on its own.
+    pub units: &'a [Unit],
+    /// How far to go.
+    pub budget: Budget,
+    /// What a mask is held against.
+    pub against: Against,
+    /// A digest of the engine's adapter, or nothing: its results are noted by it.
+    pub adapter: &'a str,
+}
+
 /// Masks for one task, each with one unit more than the one before, the cheapest per byte, measured on its examples; with
-/// the loss of each. The full model comes first.
+/// the loss of each. The full model comes first. What the journal knows is not measured again.
 pub fn target_path(
     engine: &Engine,
     examples: &[Tokens],
-    units: &[Unit],
-    budget: Budget,
-    against: Against,
+    search: Search<'_>,
+    journal: &mut Journal,
     progress: &mut Progress<'_>,
 ) -> Result<Vec<(LayerMask, f64)>> {
+    let Search { units, budget, .. } = search;
     let total = 1 + units.len() + budget.units * budget.candidates;
-    let mut meter = LossMeter::new(engine, examples, against, total, progress)?;
+    let meter = LossMeter::new(engine, examples, search.against, total, progress)?;
+    let mut meter = Noted::new(meter, journal, search.adapter);
     let (base, influences) = influences(engine.model.config.layers, units, &mut meter)?;
     greedy(&engine.summary, (base, &influences), budget, &mut meter)
 }

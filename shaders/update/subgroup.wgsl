@@ -18,9 +18,11 @@ fn shares_of(index: u32, first: u32, step: u32) -> f32 {
     return sum;
 }
 
-// Adds B h to a tile's sums. Of four numbers of h, two lanes add up half of the shares each.
+// Adds B h to a tile's sums. Of four numbers of h, two lanes add up half of the shares each; numbers of parts that no row of
+// the tile is of are left out.
 fn update(sums: ptr<function, array<f32, SLOTS>>, tile: u32, local: vec3<u32>) {
-    for (var four = 0u; four < PARTS * RANK_FOURS; four++) {
+    let end = (part(tile * 32u + 31u) + 1u) * RANK_FOURS;
+    for (var four = part(tile * 32u) * RANK_FOURS; four < end; four++) {
         let own = shares_of(4u * four + (local.x & 3u), local.x >> 2u, 2u);
         let h = vec4<f32>(
             subgroupBroadcast(own, 0u) + subgroupBroadcast(own, 4u),

@@ -289,7 +289,7 @@ pub(super) struct RouterOptions {
 pub(super) struct PolicyOptions {
     #[command(flatten)]
     routers: RouterOptions,
-    /// Skip exactly these: `7-9,21,12.attn,5.mlp`.
+    /// Skip exactly these: `7-9,21,12.attn,5.mlp`; `none` for nothing.
     #[arg(long, value_name = "LAYERS", conflicts_with_all = ["router", "no_skip"])]
     skip_layers: Option<String>,
     /// Run every layer, whatever the router says; without `--adapter`, the model as it came.

@@ -1,13 +1,13 @@
 //! An engine whose results are noted, so that nothing is measured twice.
 
-use super::journal::{Journal, Key, Value};
 use super::metrics::Metric;
 use super::{Adapter, Candidate, Item, Masks, Measured};
 use crate::calibrate::answer_loss;
 use crate::data::Tokens;
 use crate::engine::{Engine, Policy, Request};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::file::digest;
+use crate::journal::{Journal, Key};
 use crate::mask::LayerMask;
 use crate::router::{Decision, Router};
 use crate::trace::{Detail, Sampling};
@@ -92,39 +92,28 @@ impl<'a> Meter<'a> {
             prompt: digest(bytemuck::cast_slice(prompt)),
         };
         let (engine, current) = (&mut self.engine, &mut self.router);
-        let value = self.journal.get_or(key, || {
+        let skipped = self.journal.text(key, || {
             if *current != id {
                 engine.set_router(router)?;
                 *current = id;
             }
-            let mask = routed_mask(engine, prompt, decision)?;
-            Ok(Value::Text(mask.to_string()))
+            Ok(routed_mask(engine, prompt, decision)?.to_string())
         })?;
-        match value {
-            Value::Text(skipped) => LayerMask::parse(&skipped, self.engine.summary.layers),
-            Value::Loss(_) => Err(damaged()),
-        }
+        LayerMask::parse(&skipped, self.engine.summary.layers)
     }
 
     /// Mean loss of an answer's tokens, in nats.
     pub(super) fn loss(&mut self, item: &Item, mask: &LayerMask) -> Result<f64> {
         let Tokens { ids, answer } = &item.tokens;
-        let mut bytes = bytemuck::cast_slice(ids).to_vec();
-        bytes.extend((*answer as u64).to_le_bytes());
         let key = Key::Loss {
             adapter: self.adapter_key(),
             skipped: mask.to_string(),
-            example: digest(&bytes),
+            example: digest(&item.tokens.bytes()),
         };
         let engine = &self.engine;
-        let value = self.journal.get_or(key, || {
-            let losses = engine.losses(ids, *answer, mask)?;
-            Ok(Value::Loss(answer_loss(&losses, mask)? as f32))
-        })?;
-        match value {
-            Value::Loss(loss) => Ok(f64::from(loss)),
-            Value::Text(_) => Err(damaged()),
-        }
+        self.journal.loss(key, || {
+            answer_loss(&engine.losses(ids, *answer, mask)?, mask)
+        })
     }
 
     /// What the model answers, most likely token by most likely token.
@@ -137,7 +126,7 @@ impl<'a> Meter<'a> {
             max_tokens,
         };
         let engine = &mut self.engine;
-        let value = self.journal.get_or(key, || {
+        self.journal.text(key, || {
             let request = Request {
                 prompt: String::new(),
                 ids: prompt.to_vec(),
@@ -151,12 +140,8 @@ impl<'a> Meter<'a> {
             engine.reset();
             let run = engine.generate(&request, &mut |_| ControlFlow::Continue(()))?;
             engine.reset();
-            Ok(Value::Text(run.answer))
-        })?;
-        match value {
-            Value::Text(answer) => Ok(answer),
-            Value::Loss(_) => Err(damaged()),
-        }
+            Ok(run.answer)
+        })
     }
 
     /// Measures a candidate on an item.
@@ -188,8 +173,4 @@ impl<'a> Meter<'a> {
             answers,
         })
     }
-}
-
-fn damaged() -> Error {
-    Error::input("a noted result is of the wrong kind", "delete the journal")
 }

@@ -3,13 +3,19 @@
 use super::{LAYERS, PROMPT, mean, with_engine};
 use first_wgpu::calibrate::{Against, Budget, Unit};
 use first_wgpu::data::Tokens;
+use first_wgpu::journal::Journal;
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::reference::{cross_entropy::cross_entropy, softmax::softmax};
 use first_wgpu::router::Granularity;
-use first_wgpu::train;
+use first_wgpu::train::{self, Search};
 use std::ops::ControlFlow;
 use std::process::Command;
+
+/// A loss as a journal keeps it.
+fn noted(loss: f64) -> f64 {
+    f64::from(loss as f32)
+}
 
 /// Routers fitted to a mask each for two prompts give each its own, on the path that the masks make; and a
 /// search finds the mask that costs least.
@@ -42,14 +48,20 @@ pub(super) fn trained() {
             loss: f64::INFINITY,
             candidates: units.len(),
         };
+        let search = |budget| Search {
+            units: &units,
+            budget,
+            against: Against::Answers,
+            adapter: "",
+        };
         let path = |budget| {
-            let against = Against::Answers;
-            train::target_path(engine, &tokens, &units, budget, against, &mut { progress })
+            let journal = &mut Journal::default();
+            train::target_path(engine, &tokens, search(budget), journal, &mut { progress })
                 .expect("searches")
         };
         let measured = |mask: &LayerMask| {
             let losses = engine.losses(&tokens[0].ids, tokens[0].answer, mask);
-            mean(&losses.expect("runs"))
+            noted(mean(&losses.expect("runs")))
         };
         let full = LayerMask::full(LAYERS);
         let cost = |unit: &Unit| {
@@ -64,12 +76,48 @@ pub(super) fn trained() {
         });
         assert_eq!(path(budget), first);
         // Further on, where every mask is measured from where it leaves the one before, to the same bits.
-        let path = path(Budget { units: 4, ..budget });
+        let far = Budget { units: 4, ..budget };
+        let path = path(far);
         assert_eq!(path[..2], first);
         assert_eq!(path.len(), 5);
-        for (mask, loss) in path {
-            assert_eq!(loss, measured(&mask), "{mask}");
+        for (mask, loss) in &path {
+            assert_eq!(*loss, measured(mask), "{mask}");
         }
+        // Broken off after each seven measurements, it comes to the same, and nothing is measured twice.
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("journal.jsonl");
+        let lines = || std::fs::read_to_string(&file).map_or(1, |text| text.lines().count());
+        let broken_off = std::iter::repeat_with(|| {
+            let mut journal = Journal::open(&file, "").expect("opens");
+            let mut progress = |done: u64, _: u64| match done {
+                7 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            };
+            let before = lines();
+            let found =
+                train::target_path(engine, &tokens, search(far), &mut journal, &mut progress);
+            assert!(found.is_ok() || lines() == before + 6, "{found:?}");
+            found.ok()
+        });
+        let found = broken_off.flatten().next().expect("it ends");
+        assert_eq!(found, path);
+        let text = std::fs::read_to_string(&file).expect("was written");
+        let mut results: Vec<&str> = text.lines().collect();
+        results.sort_unstable();
+        results.dedup();
+        assert_eq!(results.len(), lines());
+        // Other examples have results of their own.
+        let others = vec![Tokens {
+            answer: ids[1].len() / 2,
+            ids: ids[1].clone(),
+        }];
+        let mut journal = Journal::open(&file, "").expect("opens");
+        let path = train::target_path(engine, &others, search(budget), &mut journal, &mut {
+            progress
+        });
+        let alone = engine.losses(&others[0].ids, others[0].answer, &full);
+        let alone = noted(mean(&alone.expect("runs")));
+        assert_eq!(path.expect("searches")[0].1, alone);
     });
 }
 
@@ -141,12 +189,18 @@ pub(super) fn against_the_full_model() {
             loss: f64::INFINITY,
             candidates: 1,
         };
-        let against = Against::Model;
-        let path = train::target_path(engine, &[example], &units, budget, against, &mut progress)
+        let search = Search {
+            units: &units,
+            budget,
+            against: Against::Model,
+            adapter: "",
+        };
+        let journal = &mut Journal::default();
+        let path = train::target_path(engine, &[example], search, journal, &mut progress)
             .expect("searches");
         let mask = units[0].skipped_from(&full);
         let expected = [full, mask].map(|mask| {
-            let loss = mean(&of(6, &mask));
+            let loss = noted(mean(&of(6, &mask)));
             (mask, loss)
         });
         assert_eq!(path, expected);

@@ -6,19 +6,26 @@ use super::super::options::{
 use super::{THRESHOLDS, command_line, read, router_file, tasks};
 use crate::adapter::LoraAdapter;
 use crate::calibrate::{Against, Budget, Counter, MOST_SPREAD, Unit, spread};
-use crate::data::Tokens;
+use crate::data::{self, Tokens};
 use crate::engine::Engine;
+use crate::error::Error;
+use crate::journal::Journal;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::file::RouterFile;
 use crate::router::{Decision, Granularity, Router};
 use crate::train::run::Tasks;
-use crate::train::{calibration, features, fit_routers, majority, routed_mask, target_path};
+use crate::train::{
+    Search, calibration, features, fit_routers, majority, routed_mask, target_path,
+};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+/// Tokens of answers that each example of a search should bring on the mean.
+const ANSWER_TOKENS: usize = 24;
 
 /// A mask of each task.
 type Masks<'a> = BTreeMap<&'a str, LayerMask>;
@@ -79,7 +86,7 @@ pub(crate) struct Labels {
     /// What the search holds a mask against.
     #[arg(long, value_enum, default_value_t = Against::Model)]
     against: Against,
-    /// Examples of a task to search on.
+    /// Examples of a task to search on; up to four times as many where answers are short.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = some())]
     search: usize,
     /// Examples of a task to fit and to calibrate on.
@@ -115,7 +122,15 @@ impl Labels {
             .into_iter()
             .filter(|unit| self.units != What::Attentions || unit.sublayer == Some(Sublayer::Attn))
             .collect();
-        let budget = self.budget(&engine, &units)?;
+        let digest = self
+            .adapter_folder()
+            .map(|folder| LoraAdapter::digest(folder));
+        let search = Search {
+            units: &units,
+            budget: self.budget(&engine, &units)?,
+            against: self.against,
+            adapter: &digest.transpose()?.unwrap_or_default(),
+        };
         let outs = self.outs();
         for out in &outs {
             anyhow::ensure!(
@@ -126,20 +141,24 @@ impl Labels {
         }
         // All that is needed, before anything long begins.
         let of = |examples, count| tasks(&engine, examples, self.tokens, count);
-        let search = of(&examples, self.search)?;
+        let searched = enough(of(&examples, 4 * self.search)?, self.search);
         let fit = of(&examples, self.fit)?;
         let held_out = of(&held_out, self.fit)?;
         if let Some(router) = &settle {
             engine.set_router(router)?;
         }
+        let mut journal = match settle {
+            None => self.journal(&engine)?,
+            Some(_) => Journal::default(),
+        };
         let mut paths = Vec::new();
-        for (task, texts) in &search {
+        for (task, texts) in &searched {
             paths.push(match &settle {
                 Some(router) => {
                     let decision = router.decision();
                     self.majority(&mut engine, task, &fit[task], &decision, &interrupted)?
                 }
-                None => self.search(&engine, task, texts, &units, budget, &interrupted)?,
+                None => found(&engine, task, texts, search, &mut journal, &interrupted)?,
             });
         }
         let granularity = match (&settle, self.units) {
@@ -165,6 +184,13 @@ impl Labels {
         }
         let out = |rate: &f32| self.out.join(rate.to_string());
         self.rates.iter().map(out).collect()
+    }
+
+    /// What a search broken off has measured.
+    fn journal(&self, engine: &Engine) -> anyhow::Result<Journal> {
+        std::fs::create_dir_all(&self.out).map_err(|error| Error::write(&self.out, error))?;
+        let path = self.out.join("journal.jsonl");
+        Ok(Journal::open(&path, &base_model(engine)?.sha256)?)
     }
 
     /// How far to search.
@@ -311,13 +337,18 @@ impl Labels {
         Ok(())
     }
 
-    /// The adapter that the routers will serve with.
-    fn adapter(&self, engine: &Engine) -> anyhow::Result<Option<LoraAdapter>> {
+    /// The folder of the adapter that the routers will serve with.
+    fn adapter_folder(&self) -> Option<&PathBuf> {
         let settled = self
             .settle
             .as_ref()
             .filter(|folder| LoraAdapter::is_in(folder));
-        let folder = self.adapter.as_ref().or(settled);
+        self.adapter.as_ref().or(settled)
+    }
+
+    /// The adapter that the routers will serve with.
+    fn adapter(&self, engine: &Engine) -> anyhow::Result<Option<LoraAdapter>> {
+        let folder = self.adapter_folder();
         let load = |folder: &PathBuf| LoraAdapter::load(folder, &engine.model.config);
         Ok(folder.map(load).transpose()?)
     }
@@ -351,28 +382,6 @@ impl Labels {
         Ok(vec![(mask, 0.0)])
     }
 
-    /// Masks of one task, searched for, with the loss of each.
-    fn search(
-        &self,
-        engine: &Engine,
-        task: &str,
-        texts: &[Tokens],
-        units: &[Unit],
-        budget: Budget,
-        interrupted: &Arc<AtomicBool>,
-    ) -> anyhow::Result<Vec<(LayerMask, f64)>> {
-        let bar = count_bar("searching");
-        bar.println(format!("searching masks for {}", name(task)));
-        let mut progress = |done, total| follow(&bar, interrupted, done, total);
-        let path = target_path(engine, texts, units, budget, self.against, &mut progress)?;
-        bar.finish_and_clear();
-        for (mask, loss) in &path {
-            let share = 100.0 * engine.summary.skip_rate(mask);
-            println!("{}: {share:4.1} %  {loss:.4}  {mask}", name(task));
-        }
-        Ok(path)
-    }
-
     fn fit(
         &self,
         engine: &Engine,
@@ -396,6 +405,43 @@ impl Labels {
         bar.finish_and_clear();
         Ok(fit_routers(&pairs, granularity, self.decay))
     }
+}
+
+/// Of up to four times as many texts of each task those to search on: `count`, or more where answers are short, since it is
+/// their tokens that tell masks apart.
+fn enough(tasks: Tasks, count: usize) -> Tasks {
+    let some = |(task, texts): (String, Vec<Tokens>)| {
+        let answers: usize = texts.iter().map(|text| text.ids.len() - text.answer).sum();
+        let needed = (count * ANSWER_TOKENS * texts.len()).div_ceil(answers);
+        let chosen = data::spread(&texts, needed.max(count)).cloned().collect();
+        (task, chosen)
+    };
+    tasks.into_iter().map(some).collect()
+}
+
+/// Masks of one task, searched for, with the loss of each.
+fn found(
+    engine: &Engine,
+    task: &str,
+    texts: &[Tokens],
+    search: Search<'_>,
+    journal: &mut Journal,
+    interrupted: &Arc<AtomicBool>,
+) -> anyhow::Result<Vec<(LayerMask, f64)>> {
+    let bar = count_bar("searching");
+    let name = name(task);
+    bar.println(format!(
+        "searching masks for {name} on {} examples",
+        texts.len()
+    ));
+    let mut progress = |done, total| follow(&bar, interrupted, done, total);
+    let path = target_path(engine, texts, search, journal, &mut progress)?;
+    bar.finish_and_clear();
+    for (mask, loss) in &path {
+        let share = 100.0 * engine.summary.skip_rate(mask);
+        println!("{name}: {share:4.1} %  {loss:.4}  {mask}");
+    }
+    Ok(path)
 }
 
 /// The routers of a folder, made for this model.

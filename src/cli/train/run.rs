@@ -378,11 +378,10 @@ impl Joint {
 impl Lora {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let options = self.run.options(None, Some(&self.lora));
-        let mask = self.skip_layers.as_ref().map(|mask| match mask.as_str() {
-            "none" => String::new(),
-            mask => mask.to_owned(),
-        });
-        let options = RunOptions { mask, ..options };
+        let options = RunOptions {
+            mask: self.skip_layers.clone(),
+            ..options
+        };
         self.run.run(options, Some(&self.lora))
     }
 }

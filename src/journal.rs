@@ -1,5 +1,5 @@
 //! What has been measured, so that it is not measured twice: by a second policy whose mask is the same, or by a
-//! run that was broken off and is started again.
+//! search or an evaluation that was broken off and is started again.
 //!
 //! The file is JSON lines: the first says what the results depend on, each other is one result, written as
 //! it comes. A last line that was cut short is dropped.
@@ -33,6 +33,15 @@ pub enum Key {
         /// The prompt.
         prompt: String,
     },
+    /// The mean loss of examples that masks are searched on.
+    Search {
+        /// The adapter, or nothing.
+        adapter: String,
+        /// What is skipped.
+        skipped: String,
+        /// Their prompts and answers, and what those are held against.
+        examples: String,
+    },
     /// The loss of an answer.
     Loss {
         /// The adapter, or nothing.
@@ -58,7 +67,7 @@ pub enum Key {
 /// A result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Value {
+enum Value {
     /// In nats a token. As f32, which survives being written and read.
     Loss(f32),
     /// Text: an answer, or a mask as what it skips.
@@ -82,7 +91,7 @@ impl Journal {
     /// Opens or begins a file for a model, whose SHA-256 is given.
     pub fn open(path: &Path, model_sha256: &str) -> Result<Self> {
         let header = Header {
-            format: "first-eval".to_owned(),
+            format: "first-journal".to_owned(),
             version: VERSION,
             model_sha256: model_sha256.to_owned(),
         };
@@ -133,8 +142,23 @@ impl Journal {
         self.results.contains_key(key)
     }
 
-    /// The result if it is there, or measured and noted.
-    pub fn get_or(&mut self, key: Key, measure: impl FnOnce() -> Result<Value>) -> Result<Value> {
+    /// The loss if it is there, or measured and noted: as a result of f32 either way.
+    pub fn loss(&mut self, key: Key, measure: impl FnOnce() -> Result<f64>) -> Result<f64> {
+        match self.get_or(key, || Ok(Value::Loss(measure()? as f32)))? {
+            Value::Loss(loss) => Ok(f64::from(loss)),
+            Value::Text(_) => Err(damaged()),
+        }
+    }
+
+    /// The text if it is there, or made and noted.
+    pub fn text(&mut self, key: Key, make: impl FnOnce() -> Result<String>) -> Result<String> {
+        match self.get_or(key, || Ok(Value::Text(make()?)))? {
+            Value::Text(text) => Ok(text),
+            Value::Loss(_) => Err(damaged()),
+        }
+    }
+
+    fn get_or(&mut self, key: Key, measure: impl FnOnce() -> Result<Value>) -> Result<Value> {
         if let Some(value) = self.results.get(&key) {
             return Ok(value.clone());
         }
@@ -153,6 +177,10 @@ impl Journal {
     }
 }
 
+fn damaged() -> Error {
+    Error::input("a noted result is of the wrong kind", "delete the journal")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,11 +197,11 @@ mod tests {
     fn results_outlive_a_cut_and_are_not_measured_twice() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("journal.jsonl");
-        let value = Value::Loss(0.1 + 0.2);
+        let loss = f64::from(0.3f32);
         let mut journal = Journal::open(&path, "ab").expect("begins");
         for example in ["one", "two"] {
-            let found = journal.get_or(key(example), || Ok(value.clone()));
-            assert_eq!(found.expect("measures"), value);
+            let found = journal.loss(key(example), || Ok(0.1 + 0.2));
+            assert_eq!(found.expect("measures"), loss);
         }
         drop(journal);
         // Cut anywhere, what was whole is there and the next result goes on a line of its own.
@@ -192,11 +220,12 @@ mod tests {
                 journal.has(&key("one")) && !journal.has(&key("two")),
                 "{cut}"
             );
-            let known = journal.get_or(key("one"), || panic!("is known"));
-            assert_eq!(known.expect("is known"), value);
+            let known = journal.loss(key("one"), || panic!("is known"));
+            assert_eq!(known.expect("is known"), loss);
             journal
-                .get_or(key("two"), || Ok(value.clone()))
-                .expect("measures");
+                .text(key("one"), || panic!("is known"))
+                .expect_err("a loss");
+            journal.loss(key("two"), || Ok(loss)).expect("measures");
             assert_eq!(std::fs::read(&path).expect("is there"), bytes);
         }
     }
