@@ -3,17 +3,15 @@
 //! The mask is the same for every prompt: this is *not* input-adaptive. It is the control that a router has
 //! to beat, and what there is to use until one is trained.
 
+pub mod meter;
+
 use crate::data::Tokens;
 use crate::engine::Engine;
-use crate::engine::inspect::Way;
-use crate::error::{Error, Result};
-use crate::file::digest;
-use crate::journal::{Journal, Key};
+use crate::error::Result;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::Granularity;
 use crate::trace::ModelSummary;
-use std::collections::HashMap;
-use std::ops::ControlFlow;
+use meter::{Counter, Measure, Progress};
 
 /// What may be skipped on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,188 +59,6 @@ pub struct Influence {
     pub unit: Unit,
     /// Mean loss when it alone is skipped, less the full model's, in nats per token.
     pub loss_change: f64,
-}
-
-/// What the loss of a token is taken against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Against {
-    /// The token that follows.
-    Answers,
-    /// What the model says when it skips nothing: the loss is more than the full model's own by the Kullback-Leibler
-    /// divergence between them.
-    Model,
-}
-
-/// Hears of work done, of how much, and may stop it.
-pub type Progress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
-
-/// What measures a mask's loss.
-pub trait Measure {
-    /// The loss under a mask.
-    fn loss(&mut self, mask: &LayerMask) -> Result<f64>;
-
-    /// Says that masks measured from now on skip what this one skips and more, so that their way may be shared.
-    fn go_on_from(&mut self, _mask: &LayerMask) {}
-}
-
-impl<F: FnMut(&LayerMask) -> Result<f64>> Measure for F {
-    fn loss(&mut self, mask: &LayerMask) -> Result<f64> {
-        self(mask)
-    }
-}
-
-/// The mean loss of an answer's tokens under a mask, which must be a number.
-pub(crate) fn answer_loss(losses: &[f32], mask: &LayerMask) -> Result<f64> {
-    let sum: f64 = losses.iter().map(|loss| f64::from(*loss)).sum();
-    let mean = sum / losses.len() as f64;
-    if mean.is_finite() {
-        return Ok(mean);
-    }
-    Err(Error::gpu(
-        format!("the loss of an answer is {mean} with `{mask}` skipped"),
-        "the model or adapter may be damaged, or the driver is at fault: try another adapter (`--device`)",
-    ))
-}
-
-/// Counts work, says so, and breaks off when told to.
-pub(crate) struct Counter<'a, 'p> {
-    done: u64,
-    total: u64,
-    progress: &'a mut Progress<'p>,
-}
-
-impl<'a, 'p> Counter<'a, 'p> {
-    pub(crate) fn new(total: usize, progress: &'a mut Progress<'p>) -> Self {
-        Self {
-            done: 0,
-            total: total as u64,
-            progress,
-        }
-    }
-
-    /// One more is done.
-    pub(crate) fn one(&mut self) -> Result<()> {
-        self.done += 1;
-        match (self.progress)(self.done.min(self.total), self.total) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Cancelled),
-        }
-    }
-}
-
-/// Bytes of streams that a meter keeps of the full model and as many of one mask, at most, but for the last of each
-/// example.
-const KEPT_BYTES: usize = 256 << 20;
-
-/// Measures the mean loss of some examples' answers under masks, in nats: first over the tokens of an answer, then over
-/// the answers. What was measured is not measured again.
-///
-/// Against what the full model says, a few examples tell masks apart: the loss then rises by the divergence from it, which
-/// is never below 0, while a mask may happen to like the words of a few answers.
-pub struct LossMeter<'a, 'p> {
-    engine: &'a Engine,
-    examples: &'a [Tokens],
-    /// The way of each example through all layers.
-    full: Vec<Way>,
-    /// The mask that those measured go on from, and once one was measured the way of each example under it.
-    trunk: (LayerMask, Option<Vec<Way>>),
-    spacing: usize,
-    against: Against,
-    counter: Counter<'a, 'p>,
-    known: HashMap<LayerMask, f64>,
-}
-
-impl<'a, 'p> LossMeter<'a, 'p> {
-    /// A meter that is asked about `total` times.
-    pub fn new(
-        engine: &'a Engine,
-        examples: &'a [Tokens],
-        against: Against,
-        total: usize,
-        progress: &'a mut Progress<'p>,
-    ) -> Result<Self> {
-        let config = &engine.model.config;
-        let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
-        let all = 4 * tokens * config.hidden * config.layers;
-        let spacing = all.div_ceil(KEPT_BYTES).max(3);
-        let way = |example: &Tokens| engine.full_way(&example.ids, spacing);
-        Ok(Self {
-            engine,
-            examples,
-            full: examples.iter().map(way).collect::<Result<_>>()?,
-            trunk: (LayerMask::full(config.layers), None),
-            spacing,
-            against,
-            counter: Counter::new(total, progress),
-            known: HashMap::new(),
-        })
-    }
-}
-
-impl Measure for LossMeter<'_, '_> {
-    fn loss(&mut self, mask: &LayerMask) -> Result<f64> {
-        if let Some(loss) = self.known.get(mask) {
-            return Ok(*loss);
-        }
-        let (trunk, ways) = &mut self.trunk;
-        if ways.is_none() && !trunk.is_full() {
-            let way = |full| self.engine.way_beside(full, trunk, self.spacing);
-            *ways = Some(self.full.iter().map(way).collect::<Result<_>>()?);
-        }
-        let trunk = ways.as_ref().unwrap_or(&self.full);
-        let mut sum = 0.0;
-        for ((way, full), example) in trunk.iter().zip(&self.full).zip(self.examples) {
-            let teacher = (self.against == Against::Model).then_some(full);
-            let answer = example.answer;
-            let losses = self.engine.losses_beside(way, teacher, answer, mask)?;
-            sum += answer_loss(&losses, mask)?;
-        }
-        let loss = sum / self.full.len() as f64;
-        self.known.insert(mask.clone(), loss);
-        self.counter.one()?;
-        Ok(loss)
-    }
-
-    fn go_on_from(&mut self, mask: &LayerMask) {
-        self.trunk = (mask.clone(), None);
-    }
-}
-
-/// A meter whose results are noted: a search that was broken off goes on where it was.
-pub struct Noted<'a, M> {
-    meter: M,
-    journal: &'a mut Journal,
-    adapter: &'a str,
-    examples: String,
-}
-
-impl<'a, 'e, 'p> Noted<'a, LossMeter<'e, 'p>> {
-    /// Notes what a meter measures with an adapter, of which a digest is given, or nothing.
-    pub fn new(meter: LossMeter<'e, 'p>, journal: &'a mut Journal, adapter: &'a str) -> Self {
-        let mut bytes = format!("{:?}", meter.against).into_bytes();
-        bytes.extend(meter.examples.iter().flat_map(Tokens::bytes));
-        Self {
-            meter,
-            journal,
-            adapter,
-            examples: digest(&bytes),
-        }
-    }
-}
-
-impl<M: Measure> Measure for Noted<'_, M> {
-    fn loss(&mut self, mask: &LayerMask) -> Result<f64> {
-        let key = Key::Search {
-            adapter: self.adapter.to_owned(),
-            skipped: mask.to_string(),
-            examples: self.examples.clone(),
-        };
-        self.journal.loss(key, || self.meter.loss(mask))
-    }
-
-    fn go_on_from(&mut self, mask: &LayerMask) {
-        self.meter.go_on_from(mask);
-    }
 }
 
 /// The loss of the full model of so many layers, and the influence of each unit.

@@ -19,7 +19,8 @@ pub mod meter;
 pub mod metrics;
 pub mod report;
 
-use crate::calibrate::{Counter, Progress, block_influence};
+use crate::calibrate::block_influence;
+use crate::calibrate::meter::{Counter, Progress};
 use crate::data::Tokens;
 use crate::error::{Error, Result};
 use crate::mask::LayerMask;

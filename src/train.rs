@@ -16,9 +16,8 @@ pub mod schedule;
 pub mod trainer;
 mod workspace;
 
-use crate::calibrate::{
-    Against, Budget, Counter, LossMeter, Noted, Progress, Unit, greedy, influences,
-};
+use crate::calibrate::meter::{Against, Counter, LossMeter, Noted, Progress};
+use crate::calibrate::{Budget, Unit, greedy, influences};
 use crate::data::{Example, Tokens};
 use crate::engine::{Engine, Policy, Request};
 use crate::error::Result;

@@ -1,7 +1,8 @@
 //! `first calibrate`.
 
 use super::options::{ModelOptions, base_model, count_bar, follow, load, some};
-use crate::calibrate::{Against, Budget, LossMeter, Unit, block_influence, greedy, influences};
+use crate::calibrate::meter::{Against, LossMeter};
+use crate::calibrate::{Budget, Unit, block_influence, greedy, influences};
 use crate::data;
 use crate::mask::LayerMask;
 use crate::router::Granularity;

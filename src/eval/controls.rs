@@ -3,7 +3,8 @@
 //! A router's masks differ from prompt to prompt; these are the same for all prompts, or for all of a task, so
 //! they meet its mean rate only as nearly as whole sublayers allow.
 
-use crate::calibrate::{self, Measure, Unit, influences};
+use crate::calibrate::meter::Measure;
+use crate::calibrate::{self, Unit, influences};
 use crate::error::Result;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::Granularity;

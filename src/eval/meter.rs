@@ -2,7 +2,7 @@
 
 use super::metrics::Metric;
 use super::{Adapter, Candidate, Item, Masks, Measured};
-use crate::calibrate::answer_loss;
+use crate::calibrate::meter::answer_loss;
 use crate::data::Tokens;
 use crate::engine::{Engine, Policy, Request};
 use crate::error::Result;

@@ -1,7 +1,8 @@
 //! Routers from target masks, and what skipping costs.
 
 use super::{LAYERS, PROMPT, mean, with_engine};
-use first_wgpu::calibrate::{Against, Budget, Unit};
+use first_wgpu::calibrate::meter::Against;
+use first_wgpu::calibrate::{Budget, Unit};
 use first_wgpu::data::Tokens;
 use first_wgpu::journal::Journal;
 use first_wgpu::mask::{LayerMask, Sublayer};

@@ -5,7 +5,8 @@ use super::super::options::{
 };
 use super::{THRESHOLDS, command_line, read, router_file, tasks};
 use crate::adapter::LoraAdapter;
-use crate::calibrate::{Against, Budget, Counter, MOST_SPREAD, Unit, spread};
+use crate::calibrate::meter::{Against, Counter};
+use crate::calibrate::{Budget, MOST_SPREAD, Unit, spread};
 use crate::data::{self, Tokens};
 use crate::engine::Engine;
 use crate::error::Error;
