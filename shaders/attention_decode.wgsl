@@ -26,9 +26,9 @@ override SHARED: u32; // query heads of a workgroup
 #import next
 #import attend
 
-// Keeps four numbers behind y.
-fn next_keep(index: u32, value: vec4<f32>) {
-    y[HEADS * FOURS + index] = value;
+// Keeps a number behind y.
+fn next_keep(index: u32, value: f32) {
+    y[HEADS * FOURS + index / 4u][index % 4u] = value;
 }
 
 fn finish(four: u32, value: vec4<f32>) {

@@ -15,12 +15,8 @@ struct Params {
 #import next
 override LANES: u32;
 
-fn next_keep(index: u32, value: vec4<f32>) {
-    let at = params.rows + 4u * index;
-    y[at] = value.x;
-    y[at + 1u] = value.y;
-    y[at + 2u] = value.z;
-    y[at + 3u] = value.w;
+fn next_keep(index: u32, value: f32) {
+    y[params.rows + index] = value;
 }
 
 @compute @workgroup_size(LANES)

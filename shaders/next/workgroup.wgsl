@@ -31,7 +31,9 @@ fn next_finish(share: u32, invocation: u32, invocations: u32) {
             for (var group = 1u; group < groups; group++) {
                 sum += row_sums[group * count + invocation];
             }
-            next_keep(share * NEXT_FOURS + four, sum);
+            for (var i = 0u; i < 4u; i++) {
+                next_keep(4u * (share * NEXT_FOURS + four) + i, sum[i]);
+            }
         }
     }
 }
