@@ -40,6 +40,14 @@ impl Unit {
             .collect()
     }
 
+    /// Whether a mask skips it or a part of it.
+    pub fn is_in(self, mask: &LayerMask) -> bool {
+        let has = |sublayer| self.sublayer.is_none_or(|own| own == sublayer);
+        Sublayer::BOTH
+            .into_iter()
+            .any(|sublayer| has(sublayer) && !mask.runs(self.layer, sublayer))
+    }
+
     /// The mask with this unit skipped too.
     pub fn skipped_from(self, mask: &LayerMask) -> LayerMask {
         let mut mask = mask.clone();

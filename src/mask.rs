@@ -118,6 +118,20 @@ impl LayerMask {
         Ok(mask)
     }
 
+    /// The mask that skips sublayers, `[layer][attn, mlp]`, true where one is skipped.
+    pub fn skipping(skipped: &[[bool; 2]]) -> Self {
+        let runs = |both: &[bool; 2]| both.map(|skipped| !skipped);
+        Self {
+            runs: skipped.iter().map(runs).collect(),
+        }
+    }
+
+    /// What it skips, as [`skipping`](Self::skipping) takes it.
+    pub fn to_skipped(&self) -> Vec<[bool; 2]> {
+        let skipped = |both: &[bool; 2]| both.map(|runs| !runs);
+        self.runs.iter().map(skipped).collect()
+    }
+
     /// The number of layers of the model this mask is for.
     pub fn layers(&self) -> usize {
         self.runs.len()

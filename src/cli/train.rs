@@ -6,6 +6,7 @@ mod run;
 use super::options::{base_model, count_bar};
 use crate::data::{self, Example};
 use crate::engine::Engine;
+use crate::mask::LayerMask;
 use crate::router::file::{Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
 use crate::router::{CalibrationPoint, PrefillReading, Router};
 use crate::train::by_task;
@@ -94,7 +95,7 @@ fn router_file(
             epsilon: router.epsilon.unwrap_or_default(),
             thresholds: router.thresholds.clone(),
             prefill: PrefillReading::Masked,
-            protected: String::new(),
+            protected: LayerMask::skipping(&router.protected).to_string(),
             calibration,
         },
         provenance,

@@ -6,7 +6,7 @@
 use super::{CalibrationPoint, Granularity, PrefillReading, Router};
 use crate::error::{Error, Result};
 use crate::file::{digest, sha256, write_whole};
-use crate::mask::{LayerMask, Sublayer};
+use crate::mask::LayerMask;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -209,11 +209,7 @@ impl RouterFile {
                     },
                     epsilon: (*norm == Norm::Rms).then_some(*epsilon),
                     prefill: *prefill,
-                    protected: (0..layers)
-                        .map(|layer| {
-                            Sublayer::BOTH.map(|sublayer| !protected.runs(layer, sublayer))
-                        })
-                        .collect(),
+                    protected: protected.to_skipped(),
                 })
             }
         };

@@ -241,14 +241,22 @@ fn masks_are_absent() {
 fn router_scores() {
     with_engine(|engine| {
         for granularity in [Granularity::Layer, Granularity::Sublayer] {
-            let router = random_router(granularity, PrefillReading::Masked);
+            let mut router = random_router(granularity, PrefillReading::Masked);
+            let count = granularity.routers_per_layer();
+            // Without weights, a layer's routers say the same of every token, and the GPU is not asked.
+            router.weights[count * 64..][..count * 64].fill(0.0);
             engine.set_router(&router).expect("fits");
             let run = generate(
                 engine,
                 &request(engine, PROMPT, Policy::Routed(router.decision())),
             );
-            let count = granularity.routers_per_layer();
             assert_eq!(run.scores.len(), LAYERS * count);
+            let fixed = request(engine, PROMPT, Policy::Fixed(run.mask.clone()));
+            let fixed = generate(engine, &fixed);
+            assert_eq!(
+                run.prefill_dispatches as usize,
+                fixed.prefill_dispatches as usize + LAYERS - 1
+            );
             // A layer's score reads the stream that the layers before it left, under the mask so far.
             let mut inputs = Vec::new();
             let mut keep = |_: usize, x: &[f32]| {

@@ -9,6 +9,7 @@ use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::reference::{cross_entropy::cross_entropy, softmax::softmax};
 use first_wgpu::router::Granularity;
+use first_wgpu::router::file::RouterFile;
 use first_wgpu::train::{self, Search};
 use std::ops::ControlFlow;
 use std::process::Command;
@@ -258,7 +259,7 @@ pub(super) fn commands() {
     ));
     first(&format!("train labels {data} --settle joint --out settled"));
     first(&format!(
-        "train labels {data} --rates 0.1,0.3 --adapter lora --out searched"
+        "train labels {data} --rates 0.1,0.3 --protect 0 --adapter lora --out searched"
     ));
     first(&format!(
         "train lora {data} {run} --skip-layers none --out alone"
@@ -298,6 +299,9 @@ pub(super) fn commands() {
     assert_ne!(adapter("taught"), adapter("lora"));
     // The mask of a task's provenance, in what the search for the larger share found, skips more.
     let skipped = |folder: &str| {
+        let file = RouterFile::load(&path(folder)).expect("loads");
+        let protected = file.router.expect("has routers").protected;
+        assert_eq!(LayerMask::skipping(&protected).to_string(), "0");
         let text = String::from_utf8(read(&format!("{folder}/router_config.json"))).expect("UTF-8");
         let config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         let mask = config["provenance"]["mask of 0"]
@@ -305,6 +309,7 @@ pub(super) fn commands() {
             .expect("a mask")
             .to_owned();
         let mask = LayerMask::parse(&mask, LAYERS).expect("a mask");
+        assert!(mask.runs(0, Sublayer::Attn) && mask.runs(0, Sublayer::Mlp));
         mask.skipped(Sublayer::Attn) + mask.skipped(Sublayer::Mlp)
     };
     assert!(skipped("searched/0.3") > skipped("searched/0.1"));

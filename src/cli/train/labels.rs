@@ -60,7 +60,7 @@ pub(crate) struct Labels {
     out: PathBuf,
     /// Search none: each task gets what these routers, with the adapter of their folder if it has one, skip for most of
     /// its prompts.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["adapter", "units", "skip", "rates", "tolerate", "against", "search", "candidates"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["adapter", "units", "protect", "skip", "rates", "tolerate", "against", "search", "candidates"])]
     settle: Option<PathBuf>,
     /// The low-rank updates that the routers will serve with; they go into the folder too.
     #[arg(long, value_name = "DIR")]
@@ -68,6 +68,9 @@ pub(crate) struct Labels {
     /// What may be skipped on its own.
     #[arg(long, value_enum, default_value_t = What::Sublayers)]
     units: What,
+    /// What always runs, in the syntax of `--skip-layers`: low-rank updates hardly make up for a first layer.
+    #[arg(long, value_name = "LAYERS", default_value = "none")]
+    protect: String,
     /// How many of them each task skips, at most; the cheapest per byte, so that among sublayers MLPs are often first.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = some())]
     skip: usize,
@@ -119,9 +122,11 @@ impl Labels {
         }
         let interrupted = super::super::run::interrupt()?;
         let layers = engine.model.config.layers;
+        let protected = LayerMask::parse(&self.protect, layers)?;
         let units: Vec<Unit> = Unit::all(layers, self.units != What::Layers)
             .into_iter()
             .filter(|unit| self.units != What::Attentions || unit.sublayer == Some(Sublayer::Attn))
+            .filter(|unit| !unit.is_in(&protected))
             .collect();
         let digest = self
             .adapter_folder()
@@ -169,7 +174,8 @@ impl Labels {
         };
         for (index, out) in outs.iter().enumerate() {
             let masks = self.chosen(&engine, &fit, &paths, self.rates.get(index))?;
-            let router = self.fit(&engine, &fit, &masks, granularity, &interrupted)?;
+            let mut router = self.fit(&engine, &fit, &masks, granularity, &interrupted)?;
+            router.protected = protected.to_skipped();
             if let Some(adapter) = &adapter {
                 adapter.save(out, &engine.model.config)?;
             }
