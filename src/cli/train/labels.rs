@@ -68,7 +68,7 @@ pub(crate) struct Labels {
     /// What may be skipped on its own.
     #[arg(long, value_enum, default_value_t = What::Sublayers)]
     units: What,
-    /// What always runs, in the syntax of `--skip-layers`: low-rank updates hardly make up for a first layer.
+    /// What always runs, in the syntax of `--skip-layers`, whatever the routers' thresholds.
     #[arg(long, value_name = "LAYERS", default_value = "none")]
     protect: String,
     /// How many of them each task skips, at most; the cheapest per byte, so that among sublayers MLPs are often first.
