@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::file::digest;
 use crate::journal::{Journal, Key};
 use crate::mask::LayerMask;
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 /// What the loss of a token is taken against.
@@ -82,7 +81,7 @@ impl<'a, 'p> Counter<'a, 'p> {
 const KEPT_BYTES: usize = 256 << 20;
 
 /// Measures the mean loss of some examples' answers under masks, in nats: first over the tokens of an answer, then over
-/// the answers. What was measured is not measured again.
+/// the answers.
 ///
 /// Against what the full model says, a few examples tell masks apart: the loss then rises by the divergence from it, which
 /// is never below 0, while a mask may happen to like the words of a few answers.
@@ -96,7 +95,6 @@ pub struct LossMeter<'a, 'p> {
     spacing: usize,
     against: Against,
     counter: Counter<'a, 'p>,
-    known: HashMap<LayerMask, f64>,
 }
 
 impl<'a, 'p> LossMeter<'a, 'p> {
@@ -121,16 +119,12 @@ impl<'a, 'p> LossMeter<'a, 'p> {
             spacing,
             against,
             counter: Counter::new(total, progress),
-            known: HashMap::new(),
         })
     }
 }
 
 impl Measure for LossMeter<'_, '_> {
     fn loss(&mut self, mask: &LayerMask) -> Result<f64> {
-        if let Some(loss) = self.known.get(mask) {
-            return Ok(*loss);
-        }
         let (trunk, ways) = &mut self.trunk;
         if ways.is_none() && !trunk.is_full() {
             let way = |full| self.engine.way_beside(full, trunk, self.spacing);
@@ -144,10 +138,8 @@ impl Measure for LossMeter<'_, '_> {
             let losses = self.engine.losses_beside(way, teacher, answer, mask)?;
             sum += answer_loss(&losses, mask)?;
         }
-        let loss = sum / self.full.len() as f64;
-        self.known.insert(mask.clone(), loss);
         self.counter.one()?;
-        Ok(loss)
+        Ok(sum / self.full.len() as f64)
     }
 
     fn go_on_from(&mut self, mask: &LayerMask) {
@@ -155,15 +147,15 @@ impl Measure for LossMeter<'_, '_> {
     }
 }
 
-/// A meter whose results are noted: a search that was broken off goes on where it was.
-pub struct Noted<'a, M> {
-    meter: M,
+/// A meter whose results are noted: what was measured is not measured again, by a search that was broken off neither.
+pub struct Noted<'a, 'e, 'p> {
+    meter: LossMeter<'e, 'p>,
     journal: &'a mut Journal,
     adapter: &'a str,
     examples: String,
 }
 
-impl<'a, 'e, 'p> Noted<'a, LossMeter<'e, 'p>> {
+impl<'a, 'e, 'p> Noted<'a, 'e, 'p> {
     /// Notes what a meter measures with an adapter, of which a digest is given, or nothing.
     pub fn new(meter: LossMeter<'e, 'p>, journal: &'a mut Journal, adapter: &'a str) -> Self {
         let mut bytes = format!("{:?}", meter.against).into_bytes();
@@ -177,7 +169,7 @@ impl<'a, 'e, 'p> Noted<'a, LossMeter<'e, 'p>> {
     }
 }
 
-impl<M: Measure> Measure for Noted<'_, M> {
+impl Measure for Noted<'_, '_, '_> {
     fn loss(&mut self, mask: &LayerMask) -> Result<f64> {
         let key = Key::Search {
             adapter: self.adapter.to_owned(),

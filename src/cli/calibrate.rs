@@ -1,9 +1,10 @@
 //! `first calibrate`.
 
 use super::options::{ModelOptions, base_model, count_bar, follow, load, some};
-use crate::calibrate::meter::{Against, LossMeter};
+use crate::calibrate::meter::{Against, LossMeter, Noted};
 use crate::calibrate::{Budget, Unit, block_influence, greedy, influences};
 use crate::data;
+use crate::journal::Journal;
 use crate::mask::LayerMask;
 use crate::router::Granularity;
 use crate::router::file::{Kind, RouterConfig, RouterFile, VERSION};
@@ -68,7 +69,9 @@ impl Calibrate {
         let block = block_influence(&engine, texts, Granularity::Layer, &mut turning)?;
         let total = 1 + units.len() + self.skip * self.candidates;
         let mut progress = |done, total| follow(&bar, &interrupted, done, total);
-        let mut meter = LossMeter::new(&engine, &examples, Against::Answers, total, &mut progress)?;
+        let meter = LossMeter::new(&engine, &examples, Against::Answers, total, &mut progress)?;
+        let mut journal = Journal::default();
+        let mut meter = Noted::new(meter, &mut journal, "");
         let (base, influences) = influences(layers, &units, &mut meter)?;
         bar.suspend(|| {
             println!(

@@ -10,6 +10,7 @@ use crate::mask::{LayerMask, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
 use crate::model::llama::Llama;
+use crate::reference::router_score::{pool, sigmoid};
 use crate::router::{Decision, Granularity, PrefillReading, Router};
 use crate::trace::{Detail, Run, Score, Submission};
 use std::time::Instant;
@@ -35,9 +36,12 @@ impl GpuRouter {
     pub(super) fn new(gpu: &Gpu, router: &Router, context: usize) -> Result<Self> {
         let count = router.granularity.routers_per_layer();
         let hidden = router.hidden();
-        let upload = |layer: usize| {
+        let of = |layer: usize| {
             let weights = &router.weights[layer * count * hidden..][..count * hidden];
-            let biases = &router.biases[layer * count..][..count];
+            (weights, &router.biases[layer * count..][..count])
+        };
+        let upload = |layer: usize| {
+            let (weights, biases) = of(layer);
             let label = format!("L{layer:02}.router");
             Ok((
                 Buffer::from_slice(gpu, &label, weights)?,
@@ -45,9 +49,8 @@ impl GpuRouter {
             ))
         };
         let known = |layer: usize| {
-            let weights = &router.weights[layer * count * hidden..][..count * hidden];
-            let biases = &router.biases[layer * count..][..count];
-            let score = |bias: &f32| (1.0 / (1.0 + f64::from(-bias).exp())) as f32;
+            let (weights, biases) = of(layer);
+            let score = |bias: &f32| sigmoid(f64::from(*bias));
             let none = weights.iter().all(|weight| *weight == 0.0);
             none.then(|| biases.iter().map(score).collect())
         };
@@ -347,7 +350,7 @@ impl Scoring<'_> {
             Score {
                 layer,
                 sublayer: sublayer.map(Into::into),
-                score: crate::reference::router_score::pool(&tokens),
+                score: pool(&tokens),
                 threshold: self.decision.threshold(layer, sublayer),
                 tokens,
             }

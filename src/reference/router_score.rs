@@ -12,9 +12,14 @@ pub fn router_score(x: &[f32], w: &[f32], b: f32, epsilon: Option<f32>) -> Vec<f
         let rms = epsilon.map_or(1.0, |epsilon| {
             (squares / x.len() as f64 + f64::from(epsilon)).sqrt()
         });
-        (1.0 / (1.0 + (-(dot / rms + f64::from(b))).exp())) as f32
+        sigmoid(dot / rms + f64::from(b))
     };
     x.chunks_exact(w.len()).map(score).collect()
+}
+
+/// `1 / (1 + exp(-z))`.
+pub fn sigmoid(z: f64) -> f32 {
+    (1.0 / (1.0 + (-z).exp())) as f32
 }
 
 /// The score of a prompt: the mean over its tokens, in their order.

@@ -323,7 +323,7 @@ impl Labels {
             ),
             None => (
                 "per-task greedy masks",
-                format!("{} to search, ", self.search),
+                format!("{} to search, more where answers are short, ", self.search),
             ),
         };
         say("method", format!("logistic regression on {method}"));
@@ -476,5 +476,27 @@ fn skipping(mask: &LayerMask, share: f64) -> String {
             "skipping {mask}, {:.1} % of the layers' weights",
             100.0 * share
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_answers_are_searched_on_more() {
+        let text = |index: usize, answer: usize| Tokens {
+            ids: vec![index as u32; 10 + answer],
+            answer: 10,
+        };
+        let chosen = |answer: usize| -> Vec<u32> {
+            let texts = (0..8).map(|index| text(index, answer)).collect();
+            let tasks = enough(Tasks::from([(String::new(), texts)]), 2);
+            tasks[""].iter().map(|text| text.ids[0]).collect()
+        };
+        assert_eq!(chosen(2 * ANSWER_TOKENS), [0, 4]);
+        assert_eq!(chosen(ANSWER_TOKENS), [0, 4]);
+        assert_eq!(chosen(ANSWER_TOKENS / 2), [0, 2, 4, 6]);
+        assert_eq!(chosen(1), [0, 1, 2, 3, 4, 5, 6, 7]);
     }
 }
