@@ -6,8 +6,8 @@
 //   gate   [1]
 //   dM     [rows, rank]    f32; rank a multiple of 8
 //
-// A workgroup owns 4 LANES rows (x), of which a lane owns four neighbours, and eight columns (y). Sums are f32, in the
-// order of the tokens.
+// A workgroup owns 4 LANES rows (x), of which a lane owns four neighbours, and eight columns (y). `tile` says who goes
+// through the tokens. Sums are f32.
 
 struct Params {
     tokens: u32,
@@ -21,40 +21,15 @@ struct Params {
 @group(0) @binding(2) var<storage, read> spans: array<u32>;
 @group(0) @binding(3) var<storage, read> gate: array<f32>;
 @group(0) @binding(20) var<storage, read_write> dm: array<f32>;
-#import spread
+#import tile
 
-var<private> column: u32;
-
-// The eight vec4 of four tokens and eight columns.
-fn load(source: u32, index: u32) -> vec4<f32> {
-    let token = index >> 1u;
-    let own = g[min(token, params.tokens - 1u) * params.rank_fours + column + (index & 1u)];
-    return select(vec4<f32>(0.0), own, token < params.tokens);
+@compute @workgroup_size(LANES, SPLITS)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+    add_up(workgroup.x * LANES + local.x, workgroup.y * 2u, local);
 }
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    column = workgroup.y * 2u;
-    let all = workgroup.x * LANES + lane;
-    let four = min(all, params.row_fours - 1u);
-    let last = params.tokens - 1u;
-    // one column of M each, of four rows
-    var low = mat4x4<f32>();
-    var high = mat4x4<f32>();
-    for (var token = 0u; token < params.tokens; token += 4u) {
-        let own = spread(0u, 2u * token, lane);
-        let rows = mat4x4<f32>(
-            x[token * params.row_fours + four],
-            x[min(token + 1u, last) * params.row_fours + four],
-            x[min(token + 2u, last) * params.row_fours + four],
-            x[min(token + 3u, last) * params.row_fours + four],
-        );
-        low += rows * transpose(mat4x4<f32>(own[0], own[2], own[4], own[6]));
-        high += rows * transpose(mat4x4<f32>(own[1], own[3], own[5], own[7]));
-    }
-    if (all >= params.row_fours) {
-        return;
-    }
+// Adds to four rows; `low` and `high` are one column of M each.
+fn finish(four: u32, column: u32, low: mat4x4<f32>, high: mat4x4<f32>) {
     for (var j = 0u; j < 4u; j++) {
         let row = 4u * four + j;
         let span = spans[row];

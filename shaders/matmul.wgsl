@@ -5,8 +5,8 @@
 //   H, B                   the low-rank update of `adapter`, where there is one
 //
 // A workgroup owns one tile of rows (x) and TOKENS tokens (y), and decodes each weight once for all of
-// them. `tile` says how lanes share the work. Sums are f32, in the order of the columns. Tokens past the
-// end are computed from the last one and not stored.
+// them. `tile` says how lanes share the work. Sums are f32. Tokens past the end are computed from the
+// last one and not stored.
 
 struct Params {
     blocks: u32,     // columns / 32
@@ -23,7 +23,7 @@ struct Params {
 #import epilogue
 #import tile
 
-@compute @workgroup_size(LANES, GROUPS)
+@compute @workgroup_size(LANES, GROUPS, SLICES)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     multiply(workgroup.x * params.blocks, params.first_tile + workgroup.x, workgroup.y * TOKENS, local);
 }

@@ -6,7 +6,7 @@
 //   dX   [tokens, columns]  f32
 //
 // A workgroup owns one block of 32 columns (x) and TOKENS tokens (y). `tile` says how lanes share the work. Sums are
-// f32, in the order of the slots. A matrix in slices adds each slice to what the ones before it wrote.
+// f32. A matrix in slices adds each slice to what the ones before it wrote.
 
 struct Params {
     blocks: u32,     // columns / 32
@@ -39,7 +39,7 @@ fn store(token: u32, four: u32, sum: vec4<f32>) {
     }
 }
 
-@compute @workgroup_size(LANES, GROUPS)
+@compute @workgroup_size(LANES, GROUPS, SLICES)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     multiply(workgroup.x, workgroup.y * TOKENS, local);
 }

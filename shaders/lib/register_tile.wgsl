@@ -5,6 +5,7 @@
 
 const LANES: u32 = 8u;
 const GROUPS: u32 = 1u;
+const SLICES: u32 = 1u;
 const TOKENS: u32 = 32u;
 
 // the four outputs of this lane, one vec4 a token

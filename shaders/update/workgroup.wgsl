@@ -8,6 +8,8 @@ override SHARES: u32;
 override PARTS: u32;
 override RANK_FOURS: u32; // of one part
 
+const MOST_SHARE_GROUPS: u32 = 8u;
+
 var<workgroup> shares: array<vec4<f32>, 256>; // one an invocation; naga 30 takes one size of LANES * SLICES, `partial`'s
 
 fn update(sums: ptr<function, array<f32, SLOTS>>, tile: u32, local: vec3<u32>) {
@@ -16,11 +18,14 @@ fn update(sums: ptr<function, array<f32, SLOTS>>, tile: u32, local: vec3<u32>) {
     let invocation = local.y * LANES + local.x;
     for (var first = 0u; first < fours; first += invocations) {
         let count = min(fours - first, invocations); // of fours, this time
-        let groups = invocations / count;
+        let groups = min(invocations / count, MOST_SHARE_GROUPS);
         let four = first + invocation % count;
         var sum = vec4<f32>(0.0);
-        for (var share = invocation / count; share < SHARES; share += groups) {
-            sum += x[params.blocks * 8u + share * fours + four];
+        // More groups would leave nothing to a group, and much to whoever adds them up.
+        if (invocation < groups * count) {
+            for (var share = invocation / count; share < SHARES; share += groups) {
+                sum += x[params.blocks * 8u + share * fours + four];
+            }
         }
         workgroupBarrier();
         shares[invocation] = sum;

@@ -33,6 +33,9 @@ pub struct Attention<'a> {
     pub head_dim: usize,
 }
 
+/// Tokens, or positions, that a workgroup owns, of either tile.
+pub(super) const TOKENS: usize = 8;
+
 pub(super) fn compose(
     variant: Variant,
     kv: KvFormat,
@@ -63,9 +66,9 @@ pub(super) fn variant(
     kv_heads: usize,
     head_dim: usize,
 ) -> Variant {
-    let lanes = by_class(class, "lib/attention_subgroup", "lib/attention_workgroup");
+    let tile = by_class(class, "lib/attention_subgroup", "lib/attention_workgroup");
     compose(
-        Variant::new("attention").import("lanes", lanes),
+        Variant::new("attention").import("tile", tile),
         kv,
         heads,
         kv_heads,
@@ -94,12 +97,11 @@ pub fn step(
     assert_holds(label, y, tokens * heads * head_dim);
     let variant = variant(&gpu.class, kv_format, heads, kv_heads, head_dim);
     let op = op::<Params>(gpu, variant, &[("queries", queries), ("kv", kv), ("y", y)])?;
-    let lanes = op.workgroup_size()[0] as usize;
     let params = Params {
         position: position as u32,
         tokens: tokens as u32,
     };
     let pairs = tokens * position + tokens * (tokens + 1) / 2;
-    let size = [workgroups(tokens.div_ceil(lanes)), workgroups(heads), 1];
+    let size = [workgroups(tokens.div_ceil(TOKENS)), workgroups(heads), 1];
     Ok(Step::new(label, &op, &params, size).cost(0, 4 * (pairs * heads * head_dim) as u64))
 }

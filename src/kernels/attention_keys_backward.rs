@@ -1,6 +1,6 @@
 //! The gradient of attention with respect to keys and values. See `shaders/attention_keys_backward.wgsl`.
 
-use super::attention::{Attention, compose};
+use super::attention::{Attention, TOKENS, compose};
 use super::{KvFormat, assert_holds, by_class, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
@@ -20,8 +20,12 @@ pub(super) fn variant(
     kv_heads: usize,
     head_dim: usize,
 ) -> Variant {
-    let spread = by_class(class, "lib/spread_subgroup", "lib/spread_workgroup");
-    let variant = Variant::new("attention_keys_backward").import("spread", spread);
+    let tile = by_class(
+        class,
+        "lib/attention_keys_backward_subgroup",
+        "lib/attention_keys_backward_workgroup",
+    );
+    let variant = Variant::new("attention_keys_backward").import("tile", tile);
     compose(variant, kv, heads, kv_heads, head_dim)
 }
 
@@ -60,11 +64,10 @@ pub fn step(
         ("dv", dv),
     ];
     let op = op::<Params>(gpu, variant, &buffers)?;
-    let lanes = op.workgroup_size()[0] as usize;
     let params = Params {
         tokens: tokens as u32,
     };
     let pairs = tokens * (tokens + 1) / 2;
-    let size = [workgroups(tokens.div_ceil(lanes)), workgroups(kv_heads), 1];
+    let size = [workgroups(tokens.div_ceil(TOKENS)), workgroups(kv_heads), 1];
     Ok(Step::new(label, &op, &params, size).cost(0, 8 * (pairs * heads * head_dim) as u64))
 }

@@ -18,9 +18,14 @@ crate::params! {
     }
 }
 
+/// Tokens that a workgroup owns.
+fn workgroup_tokens(class: &Class) -> usize {
+    if class.one_subgroup() { 32 } else { 4 }
+}
+
 pub(super) fn variant(class: &Class) -> Variant {
-    let spread = by_class(class, "lib/spread_subgroup", "lib/spread_workgroup");
-    Variant::new("lora_down").import("spread", spread)
+    let tile = by_class(class, "lib/lora_down_subgroup", "lib/lora_down_workgroup");
+    Variant::new("lora_down").import("tile", tile)
 }
 
 /// A step that writes `y [tokens, rank] = scale * x m`, of `x [tokens, rows]` and `m [rows, rank]`.
@@ -39,7 +44,6 @@ pub fn step(
     assert_holds(label, m, rows * rank);
     assert_holds(label, y, tokens * rank);
     let op = op::<Params>(gpu, variant(&gpu.class), &[("x", x), ("m", m), ("y", y)])?;
-    let lanes = op.workgroup_size()[0] as usize;
     let params = Params {
         tokens: tokens as u32,
         row_fours: rows as u32 / 4,
@@ -47,7 +51,7 @@ pub fn step(
         scale,
     };
     let size = [
-        workgroups(tokens.div_ceil(4 * lanes)),
+        workgroups(tokens.div_ceil(workgroup_tokens(&gpu.class))),
         workgroups(rank / 8),
         1,
     ];

@@ -17,8 +17,12 @@ crate::params! {
 }
 
 pub(super) fn variant(class: &Class) -> Variant {
-    let spread = by_class(class, "lib/spread_subgroup", "lib/spread_workgroup");
-    Variant::new("lora_down_backward").import("spread", spread)
+    let tile = by_class(
+        class,
+        "lib/lora_down_backward_subgroup",
+        "lib/lora_down_backward_workgroup",
+    );
+    Variant::new("lora_down_backward").import("tile", tile)
 }
 
 /// A step that adds `gate * x^T g` to `dm [rows, rank]`, of `x [tokens, rows]` and `g [tokens, rank]`, in the columns
