@@ -229,12 +229,13 @@ impl<'a> Trainer<'a> {
     fn gate(&self, path: &Path, layer: usize, sublayer: Sublayer) -> Buffer {
         let work = &self.network.work;
         match path {
-            Path::Gated(_) => work.gate(layer, sublayer as usize),
-            Path::Routed | Path::Fixed(_) => work.one.clone(),
+            Path::Gated(_) | Path::Routed => work.gate(layer, sublayer as usize),
+            Path::Fixed(_) => work.one.clone(),
         }
     }
 
-    /// A text forward. The routers' decisions are read back before a layer is recorded: what is skipped is not there.
+    /// A text forward; what ran. What routers skip is computed all the same, and multiplied by a gate of zero: to wait for
+    /// every layer's decision takes longer.
     fn forward(&self, pass: Pass, path: &Path) -> Result<LayerMask> {
         let engine = self.engine;
         let layers = engine.model.config.layers;
@@ -243,26 +244,20 @@ impl<'a> Trainer<'a> {
             Path::Fixed(mask) => mask.clone(),
             Path::Gated(_) | Path::Routed => LayerMask::full(layers),
         };
+        let gating = match path {
+            Path::Fixed(_) => None,
+            Path::Gated(gating) => Some(*gating),
+            Path::Routed => Some(Gating {
+                temperature: 1.0,
+                hard: true,
+            }),
+        };
         let embed = &engine.model.embed_tokens;
         let mut steps =
             crate::kernels::embed::steps(&engine.gpu, embed, &work.ids, &work.x, pass.tokens)?;
         for layer in 0..layers {
-            match path {
-                Path::Gated(gating) => steps.extend(self.network.gate(layer, pass, *gating)?),
-                Path::Fixed(_) => {}
-                Path::Routed => {
-                    let gating = Gating {
-                        temperature: 1.0,
-                        hard: true,
-                    };
-                    steps.extend(self.network.gate(layer, pass, gating)?);
-                    engine.run_paced(std::mem::take(&mut steps))?;
-                    let gates: Vec<f32> =
-                        work.layer_gates(layer).read_back(&engine.gpu, 2 * STRIDE)?;
-                    for sublayer in Sublayer::BOTH {
-                        mask.set(layer, sublayer, gates[sublayer as usize * STRIDE] > 0.5);
-                    }
-                }
+            if let Some(gating) = gating {
+                steps.extend(self.network.gate(layer, pass, gating)?);
             }
             for sublayer in Sublayer::BOTH {
                 if mask.runs(layer, sublayer) {
@@ -272,6 +267,14 @@ impl<'a> Trainer<'a> {
             }
         }
         engine.run_paced(steps)?;
+        if *path == Path::Routed {
+            let gates: Vec<f32> = work
+                .gates
+                .read_back(&engine.gpu, self.costs.len() * STRIDE)?;
+            for (index, gate) in gates.iter().step_by(STRIDE).enumerate() {
+                mask.set(index / 2, Sublayer::BOTH[index % 2], *gate > 0.5);
+            }
+        }
         Ok(mask)
     }
 
