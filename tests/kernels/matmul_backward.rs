@@ -15,7 +15,14 @@ pub(crate) fn test(gpu: &Gpu) {
         let order = prop_oneof![Just(Order::Plain), Just(Order::Pairs), Just(Order::Halves)];
         let sizes = (
             order,
-            prop_oneof![Just(2usize), 16..18usize, 31..34usize, 1..50usize],
+            // Of both matrices together up to ten tiles, more than there are slices of a workgroup.
+            prop_oneof![
+                Just(2usize),
+                16..18usize,
+                31..34usize,
+                1..50usize,
+                60..150usize
+            ],
             tokens(),
             1..17usize,
             prop_oneof![Just(0usize), Just(some_rank)],
