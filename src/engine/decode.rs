@@ -35,7 +35,7 @@ impl Loop<'_> {
         result.record(&mut encoder, &self.decode.state);
         let encoded = now();
         self.gpu.submit(encoder);
-        result.request();
+        result.request(self.gpu);
         let submitted = now();
         self.submitted += 1;
         let mut wall_nanos = 0;

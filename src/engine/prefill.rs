@@ -330,7 +330,7 @@ impl Scoring<'_> {
                 self.result.record_at(encoder, offset, &scores);
             }
         })?;
-        self.result.request();
+        self.result.request(self.gpu);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! A range of a GPU buffer, and moving data in and out of it.
 
-use super::device::{Counters, Gpu};
+use super::device::{Counters, Gpu, lock};
 use crate::error::{Error, Result};
 use wgpu::util::DeviceExt;
 
@@ -168,7 +168,7 @@ impl Buffer {
         let mut encoder = gpu.encoder();
         staging.record(&mut encoder, self);
         gpu.submit(encoder);
-        staging.request();
+        staging.request(gpu);
         let bytes = staging.wait(gpu)?;
         Ok(bytemuck::pod_collect_to_vec(&bytes[..size as usize]))
     }
@@ -186,6 +186,8 @@ impl Buffer {
 pub struct ReadBack {
     raw: wgpu::Buffer,
     outcome: std::sync::Arc<std::sync::Mutex<Option<Result<(), wgpu::BufferAsyncError>>>>,
+    /// Which the copy is in.
+    submission: std::sync::Mutex<Option<wgpu::SubmissionIndex>>,
 }
 
 impl ReadBack {
@@ -201,6 +203,7 @@ impl ReadBack {
         Self {
             raw,
             outcome: Default::default(),
+            submission: Default::default(),
         }
     }
 
@@ -216,29 +219,22 @@ impl ReadBack {
         encoder.copy_buffer_to_buffer(&source.raw, from, &self.raw, offset, size);
     }
 
-    /// Asks for the contents; call it after the copy was submitted.
-    pub fn request(&self) {
+    /// Asks for the contents; call it when the copy was submitted, before anything else is: only for that will be waited.
+    pub fn request(&self, gpu: &Gpu) {
+        *lock(&self.submission) = gpu.last_submission();
         let outcome = self.outcome.clone();
         self.raw.map_async(wgpu::MapMode::Read, .., move |result| {
-            *outcome
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
+            *lock(&outcome) = Some(result);
         });
     }
 
     /// Waits for the contents. The buffer can be recorded into again afterwards.
     pub fn wait(&self, gpu: &Gpu) -> Result<Vec<u8>> {
-        let take = || {
-            self.outcome
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .take()
-        };
         let result = loop {
-            if let Some(result) = take() {
+            if let Some(result) = lock(&self.outcome).take() {
                 break result;
             }
-            gpu.poll()?;
+            gpu.wait_for(lock(&self.submission).clone())?;
         };
         gpu.check_lost()?;
         result

@@ -130,9 +130,10 @@ pub struct Gpu {
     pub(super) pipeline_cache: Option<PipelineCache>,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
     failure: Arc<Mutex<Option<String>>>,
+    submitted: Mutex<Option<wgpu::SubmissionIndex>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -284,6 +285,7 @@ impl Gpu {
             pipeline_cache,
             pipelines: Mutex::default(),
             failure,
+            submitted: Mutex::default(),
         })
     }
 
@@ -326,14 +328,28 @@ impl Gpu {
     /// Hands recorded commands to the driver.
     pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) {
         Counters::add(&self.counters.submissions, 1);
-        self.queue.submit([encoder.finish()]);
+        let index = self.queue.submit([encoder.finish()]);
+        *lock(&self.submitted) = Some(index);
     }
 
-    /// Lets the driver make progress and waits for submitted work.
+    /// What was submitted last.
+    pub(super) fn last_submission(&self) -> Option<wgpu::SubmissionIndex> {
+        lock(&self.submitted).clone()
+    }
+
+    /// Lets the driver make progress and waits for all submitted work.
     pub(crate) fn poll(&self) -> Result<()> {
+        self.wait_for(None)
+    }
+
+    /// Waits for a submission and those before it, not for later ones; without one, for all.
+    pub(super) fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
         self.check_lost()?;
         self.device
-            .poll(wgpu::PollType::wait_indefinitely())
+            .poll(wgpu::PollType::Wait {
+                submission_index: submission,
+                timeout: None,
+            })
             .map_err(|error| self.lost(format!("waiting for the GPU failed: {error}")))?;
         self.check_lost()
     }
