@@ -20,7 +20,8 @@ pub struct Tuning {
     /// Slices of the columns in a workgroup of `matvec_workgroup`, 16 invocations each: from one subgroup of
     /// 32 to several of any size.
     pub slices: u32,
-    /// Groups of tokens in a workgroup of `matmul_workgroup`, 16 invocations each.
+    /// Groups of eight tokens in a workgroup of `matmul_workgroup`: the more there are, the fewer slices share out the
+    /// columns.
     pub groups: u32,
 }
 
@@ -126,9 +127,9 @@ impl std::fmt::Display for Tuning {
             true => write!(f, "one subgroup a workgroup, weights in {weights}"),
             false => write!(
                 f,
-                "matvec of {}, matmul of {} invocations, weights in {weights}",
+                "matvec of {} invocations, matmul of {} tokens, weights in {weights}",
                 16 * self.slices,
-                16 * self.groups
+                8 * self.groups
             ),
         }
     }

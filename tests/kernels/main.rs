@@ -136,7 +136,7 @@ fn own() -> &'static Gpu {
     GPU.get_or_init(|| Gpu::open(None).expect("an adapter was listed"))
 }
 
-/// What any adapter may use: weights in buffers, workgroups of 128 and 64.
+/// What any adapter may use: weights in buffers, matvec workgroups of 128, matmul of 32 tokens.
 fn portable_tuning() -> Tuning {
     Class::gpu_example().tuning
 }
