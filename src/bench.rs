@@ -78,7 +78,7 @@ pub struct Measured {
     pub kv_bytes: u64,
     /// Time to the first token of each repetition of the prefill test, in nanoseconds.
     pub ttft_nanos: Vec<u64>,
-    /// Mean time per output token of each repetition, in nanoseconds: tokens that come in bursts have no typical one.
+    /// Mean time per output token of each repetition, in nanoseconds.
     pub tpot_nanos: Vec<f64>,
     /// The same of the traced decodes, where there are any.
     #[serde(default)]
@@ -132,6 +132,7 @@ fn take_turns(
     let total = ((plan.repetitions + 1) * candidates.len()) as u64;
     let prompt = random_ids(engine, plan.prompt);
     let context = random_ids(engine, plan.depth.max(1));
+    let tpot = |run: &Run| run.tpot_nanos().map(|nanos| nanos as f64);
     for repetition in 0..=plan.repetitions {
         for (index, candidate) in candidates.iter().enumerate() {
             engine.model.adapted = candidate.adapted;
@@ -165,15 +166,13 @@ fn take_turns(
                 masks[index].ttft_nanos.push(run.ttft_nanos);
             }
             if let Some(run) = traced {
-                masks[index]
-                    .traced_tpot_nanos
-                    .extend(mean(&run.token_nanos));
+                masks[index].traced_tpot_nanos.extend(tpot(&run));
                 if repetition == plan.repetitions {
                     traces.push(run);
                 }
             }
             if let Some(run) = decoded.filter(|run| !run.token_nanos.is_empty()) {
-                masks[index].tpot_nanos.extend(mean(&run.token_nanos));
+                masks[index].tpot_nanos.extend(tpot(&run));
                 masks[index].token_nanos.extend(&run.token_nanos);
                 let host = &mut host[index];
                 host.0.extend(
@@ -234,11 +233,6 @@ fn random_ids(engine: &Engine, count: usize) -> Vec<u32> {
     let mut random = Random(1);
     let vocab = engine.model.config.vocab;
     (0..count).map(|_| random.below(vocab) as u32).collect()
-}
-
-fn mean(values: &[u64]) -> Option<f64> {
-    let sum = values.iter().sum::<u64>() as f64;
-    (!values.is_empty()).then(|| sum / values.len() as f64)
 }
 
 /// The middle value; the mean of the middle two.

@@ -273,11 +273,11 @@ pub struct Run {
 }
 
 impl Run {
-    /// Median time per output token in nanoseconds, without the first; `None` for a shorter answer.
+    /// Mean time per output token in nanoseconds, without the first; `None` for a shorter answer. Tokens may come in bursts,
+    /// where their median says nothing.
     pub fn tpot_nanos(&self) -> Option<u64> {
-        let mut nanos = self.token_nanos.clone();
-        nanos.sort_unstable();
-        nanos.get(nanos.len() / 2).copied()
+        let count = self.token_nanos.len() as u64;
+        self.token_nanos.iter().sum::<u64>().checked_div(count)
     }
 }
 

@@ -21,7 +21,7 @@ fn update(sums: ptr<function, array<f32, SLOTS>>, tile: u32, local: vec3<u32>) {
         let groups = min(invocations / count, MOST_SHARE_GROUPS);
         let four = first + invocation % count;
         var sum = vec4<f32>(0.0);
-        // More groups would leave nothing to a group, and much to whoever adds them up.
+        // More groups would leave little to a group, and much to whoever adds them up.
         if (invocation < groups * count) {
             for (var share = invocation / count; share < SHARES; share += groups) {
                 sum += x[params.blocks * 8u + share * fours + four];

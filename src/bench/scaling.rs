@@ -30,7 +30,7 @@ pub struct Scaling {
     pub model: ModelSummary,
     /// Bytes of keys and values that a token reads for each position before it.
     pub kv_bytes_per_position: u64,
-    /// Depth, and the median time per output token of each repetition in nanoseconds.
+    /// Depth, and the mean time per output token of each repetition in nanoseconds.
     pub decode: Vec<(usize, Vec<f64>)>,
     /// Prompt length, and the time to the first token of each repetition in nanoseconds.
     pub prefill: Vec<(usize, Vec<f64>)>,
@@ -90,10 +90,10 @@ pub fn run(
         };
         for (depth, times) in &mut scaling.decode {
             let run = generate(*depth, plan.answer + 1)?;
-            let nanos: Vec<f64> = run.token_nanos.iter().map(|nanos| *nanos as f64).collect();
             let capacity = (run.prompt_ids.len() + plan.answer + 1).next_multiple_of(32);
             scaling.kv_bytes_per_position = run.kv_bytes / capacity as u64;
-            times.extend(median(&nanos).filter(|_| repetition > 0));
+            let tpot = run.tpot_nanos().filter(|_| repetition > 0);
+            times.extend(tpot.map(|nanos| nanos as f64));
         }
         for (prompt, times) in &mut scaling.prefill {
             let run = generate(*prompt, 1)?;

@@ -156,7 +156,7 @@ impl Buffer {
         gpu.submit(encoder);
     }
 
-    /// Copies the first `count` elements back to the host, waiting for all submitted work.
+    /// Copies the first `count` elements back to the host, waiting for all that was submitted before.
     pub fn read_back<T: bytemuck::Pod>(&self, gpu: &Gpu, count: usize) -> Result<Vec<T>> {
         let size = (count * size_of::<T>()) as u64;
         assert!(

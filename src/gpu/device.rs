@@ -328,8 +328,9 @@ impl Gpu {
     /// Hands recorded commands to the driver.
     pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) {
         Counters::add(&self.counters.submissions, 1);
-        let index = self.queue.submit([encoder.finish()]);
-        *lock(&self.submitted) = Some(index);
+        // Held meanwhile, lest another thread's submission be taken for this one.
+        let mut submitted = lock(&self.submitted);
+        *submitted = Some(self.queue.submit([encoder.finish()]));
     }
 
     /// What was submitted last.

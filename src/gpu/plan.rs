@@ -240,7 +240,7 @@ impl Timestamps {
         }))
     }
 
-    /// The times of the plan's groups, waiting for all submitted work, and how many of them ran backwards:
+    /// The times of the plan's groups, waiting for all that was submitted before, and how many of them ran backwards:
     /// it happens on some drivers, and counts as a duration of zero.
     pub fn read_back(&self, gpu: &Gpu, plan: &Plan) -> Result<(Vec<GpuTime>, u32)> {
         let groups = plan.groups(self.detail).len();

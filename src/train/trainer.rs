@@ -234,16 +234,11 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// A text forward; what ran. What routers skip is computed all the same, and multiplied by a gate of zero: to wait for
-    /// every layer's decision takes longer.
-    fn forward(&self, pass: Pass, path: &Path) -> Result<LayerMask> {
+    /// A text forward. What routers skip is computed all the same, and multiplied by a gate of zero: to wait for every
+    /// layer's decision takes longer on a GPU.
+    fn forward(&self, pass: Pass, path: &Path) -> Result<()> {
         let engine = self.engine;
-        let layers = engine.model.config.layers;
         let work = &self.network.work;
-        let mut mask = match path {
-            Path::Fixed(mask) => mask.clone(),
-            Path::Gated(_) | Path::Routed => LayerMask::full(layers),
-        };
         let gating = match path {
             Path::Fixed(_) => None,
             Path::Gated(gating) => Some(*gating),
@@ -252,30 +247,25 @@ impl<'a> Trainer<'a> {
                 hard: true,
             }),
         };
+        let runs = |layer, sublayer| match path {
+            Path::Fixed(mask) => mask.runs(layer, sublayer),
+            Path::Gated(_) | Path::Routed => true,
+        };
         let embed = &engine.model.embed_tokens;
         let mut steps =
             crate::kernels::embed::steps(&engine.gpu, embed, &work.ids, &work.x, pass.tokens)?;
-        for layer in 0..layers {
+        for layer in 0..engine.model.config.layers {
             if let Some(gating) = gating {
                 steps.extend(self.network.gate(layer, pass, gating)?);
             }
             for sublayer in Sublayer::BOTH {
-                if mask.runs(layer, sublayer) {
+                if runs(layer, sublayer) {
                     let gate = self.gate(path, layer, sublayer);
                     steps.extend(self.network.forward(layer, sublayer, &gate, pass)?);
                 }
             }
         }
-        engine.run_paced(steps)?;
-        if *path == Path::Routed {
-            let gates: Vec<f32> = work
-                .gates
-                .read_back(&engine.gpu, self.costs.len() * STRIDE)?;
-            for (index, gate) in gates.iter().step_by(STRIDE).enumerate() {
-                mask.set(index / 2, Sublayer::BOTH[index % 2], *gate > 0.5);
-            }
-        }
-        Ok(mask)
+        engine.run_paced(steps)
     }
 
     fn backward(&self, pass: Pass, path: &Path, mask: &LayerMask) -> Result<()> {
@@ -373,7 +363,7 @@ impl<'a> Trainer<'a> {
             self.ask_teacher(first, pass)?;
         }
         let (gpu, work) = (&self.engine.gpu, &self.network.work);
-        let mask = self.forward(pass, path)?;
+        self.forward(pass, path)?;
         let share = share.map(|share| (share, share / answer as f32));
         if share.is_some() {
             work.dx.clear(gpu);
@@ -390,13 +380,18 @@ impl<'a> Trainer<'a> {
             ..pull
         });
         let [gates, scores] = self.gates(path, pull)?;
-        if share.is_some() {
-            self.backward(pass, path, &mask)?;
-        }
         let mask = match path {
-            Path::Gated(_) => self.mask(&scores),
-            Path::Routed | Path::Fixed(_) => mask,
+            Path::Fixed(mask) => mask.clone(),
+            Path::Gated(_) | Path::Routed => self.mask(&scores),
         };
+        if share.is_some() {
+            let everything = LayerMask::full(mask.layers());
+            let ran = match path {
+                Path::Gated(_) => &everything,
+                Path::Routed | Path::Fixed(_) => &mask,
+            };
+            self.backward(pass, path, ran)?;
+        }
         Ok(Outcome {
             loss,
             skip: self.closed(&gates),

@@ -57,7 +57,7 @@ pub struct Control {
     pub skipped: Vec<f64>,
     /// Mean loss of each answer's tokens, in nats.
     pub losses: Vec<f64>,
-    /// Median time per output token of each repetition, in nanoseconds.
+    /// Mean time per output token of each repetition, in nanoseconds.
     pub tpot_nanos: Vec<f64>,
 }
 

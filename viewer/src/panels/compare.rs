@@ -87,7 +87,7 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
             &|_, run| format!("{:.0} ms", millis(run.ttft_nanos)),
             format!("{ttft:+.0} ms, one measurement each"),
         ),
-        row("TPOT, median", &tpot, tpot_change),
+        row("TPOT, mean", &tpot, tpot_change),
         row(
             "KV cache",
             &|_, run| mib(run.kv_bytes),

@@ -140,7 +140,7 @@ fn go_on(_: Event<'_>) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// Median time per output token of an answer of full length.
+/// Mean time per output token of an answer of full length.
 fn time(loaded: &mut Loaded, prompt: &str, options: &Options) -> Result<Option<f64>> {
     let mut request = loaded.request(prompt, options)?;
     request.stop_at_end = false;
