@@ -2,10 +2,7 @@
 // key; then, of one token and every other half of the keys, every sixteenth vec4 of the sum. Between them weights pass
 // through workgroup memory, and at the end the halves do.
 
-const LANES: u32 = 256u;
-const TOKENS: u32 = 8u;
-const KEYS: u32 = 32u;
-const HALF: u32 = 16u;
+#import attention_score_workgroup
 
 var<workgroup> scores: array<f32, LANES>;  // [TOKENS, KEYS]
 var<workgroup> weights: array<f32, LANES>; // [TOKENS, KEYS]
@@ -19,7 +16,6 @@ fn attend(first_token: u32, head: u32, lane: u32) {
     let token = min(first_token + row, params.tokens - 1u);
     let kv_first = head / (HEADS / KV_HEADS) * FOURS;
     let own = (token * HEADS + head) * FOURS;
-    let scale = 1.0 / sqrt(f32(FOURS * 4u));
     let last = params.position + token;
     let keys = params.position + min(first_token + TOKENS, params.tokens);
     var sum: array<vec4<f32>, 2>; // of the fours `column` and `column + HALF`
@@ -27,15 +23,11 @@ fn attend(first_token: u32, head: u32, lane: u32) {
     var total = 0.0;
     for (var first = 0u; first < keys; first += KEYS) {
         let key = first + lane % KEYS;
-        var score = -1e30;
+        var own_score = -1e30;
         if (key <= last) {
-            var products = vec4<f32>(0.0);
-            for (var i = 0u; i < FOURS; i++) {
-                products += queries[own + i] * kv_read(key_index(key, kv_first + i));
-            }
-            score = scale * (products.x + products.y + products.z + products.w);
+            own_score = score(own, key, kv_first);
         }
-        scores[lane] = score;
+        scores[lane] = own_score;
         workgroupBarrier();
         var now = most;
         for (var j = 0u; j < KEYS; j++) {
@@ -43,7 +35,7 @@ fn attend(first_token: u32, head: u32, lane: u32) {
         }
         let shrink = exp(most - now);
         most = now;
-        weights[lane] = exp(score - now);
+        weights[lane] = exp(own_score - now);
         workgroupBarrier();
         total *= shrink;
         sum[0] *= shrink;

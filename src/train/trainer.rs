@@ -385,12 +385,11 @@ impl<'a> Trainer<'a> {
             Path::Gated(_) | Path::Routed => self.mask(&scores),
         };
         if share.is_some() {
-            let everything = LayerMask::full(mask.layers());
             let ran = match path {
-                Path::Gated(_) => &everything,
-                Path::Routed | Path::Fixed(_) => &mask,
+                Path::Gated(_) => LayerMask::full(mask.layers()),
+                Path::Routed | Path::Fixed(_) => mask.clone(),
             };
-            self.backward(pass, path, ran)?;
+            self.backward(pass, path, &ran)?;
         }
         Ok(Outcome {
             loss,
