@@ -12,5 +12,5 @@ fn score(own: u32, key: u32, kv_first: u32) -> f32 {
     for (var i = 0u; i < FOURS; i++) {
         products += queries[own + i] * kv_read(key_index(key, kv_first + i));
     }
-    return (products.x + products.y + products.z + products.w) / sqrt(f32(FOURS * 4u) );
+    return (products.x + products.y + products.z + products.w) / sqrt(f32(FOURS * 4u));
 }
