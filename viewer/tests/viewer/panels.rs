@@ -2,7 +2,10 @@
 
 use crate::fixed::{fixed, run};
 use eframe::egui::{self, Rect, vec2};
+use eframe::egui_wgpu::WgpuSetup;
+use eframe::wgpu::Backends;
 use egui_kittest::kittest::Queryable;
+use egui_kittest::wgpu::default_wgpu_setup;
 use egui_kittest::{Harness, SnapshotResults};
 use first_viewer::export::export;
 use first_viewer::figure::Figure;
@@ -33,6 +36,17 @@ fn panel(name: &str) -> &'static Panel {
     panels.find(|panel| panel.name == name).expect("registered")
 }
 
+/// What pictures are drawn with: the backends that the program has, and not OpenGL, whose libraries clean up
+/// after a thread as it ends. A test's thread may end while the program does, and both then free the same
+/// memory, once in a thousand times.
+fn setup() -> WgpuSetup {
+    let mut setup = default_wgpu_setup();
+    if let WgpuSetup::CreateNew(new) = &mut setup {
+        new.instance_descriptor.backends = Backends::PRIMARY;
+    }
+    setup
+}
+
 pub(crate) fn every_panel_looks_as_it_did() {
     let session = fixed();
     let state = state(&session);
@@ -53,8 +67,8 @@ pub(crate) fn every_panel_looks_as_it_did() {
                 }
                 egui::CentralPanel::default().show(ui, |ui| figure.show(ui, panel.title));
             };
-            let harness = Harness::builder().with_size(size).with_theme(theme).wgpu();
-            let mut harness = harness.build_ui(show);
+            let harness = Harness::builder().with_size(size).with_theme(theme);
+            let mut harness = harness.wgpu_setup(setup()).build_ui(show);
             harness.run();
             harness.get_by_label(panel.title);
             let suffix = if dark { "dark" } else { "light" };
