@@ -198,12 +198,30 @@ pub fn greedy(
     Ok(path)
 }
 
-/// How many times what all skip on the mean a single path may skip: what is known of its loss are a few answers.
-pub const MOST_SPREAD: f64 = 1.5;
+/// Of masks and their losses a path: from that which skips least, without those that another betters, which skips as
+/// much or more and loses no more.
+pub fn front(summary: &ModelSummary, mut masks: Vec<(LayerMask, f64)>) -> Vec<(LayerMask, f64)> {
+    let share = |(mask, _): &(LayerMask, f64)| summary.skip_rate(mask);
+    masks.sort_by(|a, b| share(b).total_cmp(&share(a)).then(a.1.total_cmp(&b.1)));
+    let mut least = f64::INFINITY;
+    masks.retain(|(_, loss)| {
+        let better = *loss < least;
+        least = least.min(*loss);
+        better
+    });
+    masks.reverse();
+    masks
+}
 
 /// How far to go on each of several paths of masks, so that on their mean they skip a share of the weights at little loss:
-/// again and again on to that mask of a path that costs the least loss per byte, up to [`MOST_SPREAD`] times that share. Returns an index into each path, at whose beginning is the full model.
-pub fn spread(summary: &ModelSummary, paths: &[Vec<(LayerMask, f64)>], rate: f64) -> Vec<usize> {
+/// again and again on to that mask of a path that costs the least loss per byte, on no path to more than `most`. Returns an
+/// index into each path.
+pub fn spread(
+    summary: &ModelSummary,
+    paths: &[Vec<(LayerMask, f64)>],
+    rate: f64,
+    most: f64,
+) -> Vec<usize> {
     let point = |(mask, loss): &(LayerMask, f64)| (summary.skip_rate(mask), *loss);
     let paths: Vec<Vec<(f64, f64)>> = paths
         .iter()
@@ -217,12 +235,12 @@ pub fn spread(summary: &ModelSummary, paths: &[Vec<(LayerMask, f64)>], rate: f64
     let mut at = vec![0; paths.len()];
     loop {
         let skipped: f64 = paths.iter().zip(&at).map(|(path, at)| path[*at].0).sum();
-        let most = rate * paths.len() as f64 - skipped + half;
+        let left = rate * paths.len() as f64 - skipped + half;
         let mut best: Option<(usize, usize, f64)> = None;
         for (index, path) in paths.iter().enumerate() {
             let (before, loss) = path[at[index]];
             for (next, (share, next_loss)) in path.iter().enumerate().skip(at[index] + 1) {
-                if *share > MOST_SPREAD * rate + half || share - before > most {
+                if *share > most + half || share - before > left {
                     break;
                 }
                 let cost = (next_loss - loss) / (share - before);
@@ -344,9 +362,27 @@ mod tests {
     }
 
     #[test]
+    fn a_front_holds_what_nothing_betters() {
+        let summary = ModelSummary::alike(8);
+        let mask = |text| LayerMask::parse(text, 8).expect("a mask");
+        let masks = [
+            ("none", 2.0),
+            ("1", 1.9),
+            ("2", 1.9),
+            ("1-3", 2.2),
+            ("5,6", 2.3),
+            ("4-7", 2.5),
+        ];
+        let masks = masks.map(|(text, loss)| (mask(text), loss));
+        let path = front(&summary, masks.to_vec());
+        let kept: Vec<String> = path.iter().map(|(mask, _)| mask.to_string()).collect();
+        assert_eq!(kept, ["1", "1-3", "4-7"]);
+    }
+
+    #[test]
     fn those_that_lose_less_skip_more() {
         let summary = ModelSummary::alike(8);
-        let at = |costs: &[&[f64]], rate: f64| spread(&summary, &paths(costs), rate);
+        let at = |costs: &[&[f64]], rate: f64| spread(&summary, &paths(costs), rate, 1.5 * rate);
         let (dear, cheap) = ([0.3; 6].as_slice(), [0.1; 6].as_slice());
         // Up to half as much again, and together what was asked for.
         assert_eq!(at(&[dear, cheap], 0.25), [1, 3]);
@@ -357,5 +393,8 @@ mod tests {
         assert_eq!(at(&[&[0.4, 0.0, 0.0], &[0.2; 3]], 0.25), [3, 1]);
         assert_eq!(at(&[dear], 0.25), [2]);
         assert_eq!(at(&[dear, cheap], 0.01), [0, 0]);
+        // Without that bound the cheap one goes on alone.
+        let paths = paths(&[dear, cheap]);
+        assert_eq!(spread(&summary, &paths, 0.25, 1.0), [0, 4]);
     }
 }

@@ -203,10 +203,7 @@ impl Engine {
     ) -> Result<Self> {
         let gpu = Gpu::open_with(options.device.as_deref(), options.cache.as_deref())?;
         let mut model = Llama::load(&gpu, source, config, progress)?;
-        let decode = match adapter {
-            Some(adapter) => model.set_adapter(&gpu, adapter)?,
-            None => model.decode_buffers(&gpu)?,
-        };
+        let decode = model.set_adapter(&gpu, adapter)?;
         let summary = summary(&model, &options.model);
         let path = options.model.clone();
         Ok(Self {
@@ -228,8 +225,8 @@ impl Engine {
         &self.path
     }
 
-    /// Applies an adapter from now on.
-    pub fn set_adapter(&mut self, adapter: &LoraAdapter) -> Result<()> {
+    /// Applies an adapter from now on, or none.
+    pub fn set_adapter(&mut self, adapter: Option<&LoraAdapter>) -> Result<()> {
         self.conversation = None;
         self.decode = self.model.set_adapter(&self.gpu, adapter)?;
         Ok(())

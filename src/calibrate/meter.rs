@@ -50,6 +50,25 @@ pub(crate) fn answer_loss(losses: &[f32], mask: &LayerMask) -> Result<f64> {
     ))
 }
 
+/// The mean loss of an answer's tokens under a mask and an adapter, of which a digest is given, or nothing; measured once.
+pub(crate) fn noted_loss(
+    engine: &Engine,
+    adapter: &str,
+    example: &Tokens,
+    mask: &LayerMask,
+    journal: &mut Journal,
+) -> Result<f64> {
+    let key = Key::Loss {
+        adapter: adapter.to_owned(),
+        skipped: mask.to_string(),
+        example: digest(&example.bytes()),
+    };
+    journal.loss(key, || {
+        let losses = engine.losses(&example.ids, example.answer, mask)?;
+        answer_loss(&losses, mask)
+    })
+}
+
 /// Counts work, says so, and breaks off when told to.
 pub(crate) struct Counter<'a, 'p> {
     done: u64,

@@ -7,9 +7,8 @@ use crate::data;
 use crate::journal::Journal;
 use crate::mask::LayerMask;
 use crate::router::Granularity;
-use crate::router::file::{Kind, RouterConfig, RouterFile, VERSION};
+use crate::router::file::RouterFile;
 use anyhow::Context;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -128,23 +127,10 @@ impl Calibrate {
                 format!("{loss:.4} nats per token, {base:.4} with all layers"),
             ),
         ];
-        let config = RouterConfig {
-            version: VERSION,
-            base_model: base_model(&engine)?,
-            kind: Kind::Fixed {
-                skipped: mask.to_string(),
-            },
-            provenance: provenance
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect::<BTreeMap<_, _>>(),
-        };
-        RouterFile {
-            config,
-            router: None,
-        }
-        .save(&self.out)
-        .context("the mask was found but not written")?;
+        let provenance = provenance.map(|(key, value)| (key.to_owned(), value));
+        RouterFile::fixed(base_model(&engine)?, mask, provenance.into())
+            .save(&self.out)
+            .context("the mask was found but not written")?;
         println!(
             "written to {}; use it with `first run --router {}`",
             self.out.display(),

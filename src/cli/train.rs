@@ -2,6 +2,7 @@
 
 mod labels;
 mod run;
+mod settle;
 
 use super::options::{base_model, count_bar};
 use crate::data::{self, Example};

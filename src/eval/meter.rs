@@ -2,8 +2,7 @@
 
 use super::metrics::Metric;
 use super::{Adapter, Candidate, Item, Masks, Measured};
-use crate::calibrate::meter::answer_loss;
-use crate::data::Tokens;
+use crate::calibrate::meter::noted_loss;
 use crate::engine::{Engine, Policy, Request};
 use crate::error::Result;
 use crate::file::digest;
@@ -104,16 +103,14 @@ impl<'a> Meter<'a> {
 
     /// Mean loss of an answer's tokens, in nats.
     pub(super) fn loss(&mut self, item: &Item, mask: &LayerMask) -> Result<f64> {
-        let Tokens { ids, answer } = &item.tokens;
-        let key = Key::Loss {
-            adapter: self.adapter_key(),
-            skipped: mask.to_string(),
-            example: digest(&item.tokens.bytes()),
-        };
-        let engine = &self.engine;
-        self.journal.loss(key, || {
-            answer_loss(&engine.losses(ids, *answer, mask)?, mask)
-        })
+        let adapter = self.adapter_key();
+        noted_loss(
+            &self.engine,
+            &adapter,
+            &item.tokens,
+            mask,
+            &mut self.journal,
+        )
     }
 
     /// What the model answers, most likely token by most likely token.

@@ -89,11 +89,15 @@ fn label(product: Product) -> &'static str {
 }
 
 impl Llama {
-    /// Adds an adapter's updates to the products from now on, and gives the buffers that a token then needs. An error
-    /// leaves everything as it was.
-    pub(crate) fn set_adapter(&mut self, gpu: &Gpu, adapter: &LoraAdapter) -> Result<Decode> {
-        let lora = Lora::new(gpu, self, adapter)?;
-        let before = self.lora.replace(lora);
+    /// Adds an adapter's updates to the products from now on, or none, and gives the buffers that a token then needs. An
+    /// error leaves everything as it was.
+    pub(crate) fn set_adapter(
+        &mut self,
+        gpu: &Gpu,
+        adapter: Option<&LoraAdapter>,
+    ) -> Result<Decode> {
+        let lora = adapter.map(|adapter| Lora::new(gpu, self, adapter));
+        let before = std::mem::replace(&mut self.lora, lora.transpose()?);
         let decode = self.decode_buffers(gpu);
         if decode.is_err() {
             self.lora = before;

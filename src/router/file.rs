@@ -123,6 +123,26 @@ pub struct RouterFile {
 }
 
 impl RouterFile {
+    /// One mask for every prompt.
+    pub fn fixed(
+        base_model: BaseModel,
+        mask: &LayerMask,
+        provenance: BTreeMap<String, String>,
+    ) -> Self {
+        let config = RouterConfig {
+            version: VERSION,
+            base_model,
+            kind: Kind::Fixed {
+                skipped: mask.to_string(),
+            },
+            provenance,
+        };
+        Self {
+            config,
+            router: None,
+        }
+    }
+
     /// Whether a folder has one.
     pub fn is_in(folder: &Path) -> bool {
         folder.join(CONFIG).exists()

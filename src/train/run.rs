@@ -209,6 +209,9 @@ pub fn run<'a>(
     for index in done..options.steps {
         let line = step(&mut trainer, train, options, index, layers)?;
         log.line(&line)?;
+        if options.hardens_after(index) {
+            trainer.harden(options.skip)?;
+        }
         let broken = listener(Event::Step(&line)).is_break();
         let after = index + 1;
         let last = after == options.steps;

@@ -152,13 +152,29 @@ impl RunOptions {
         })
     }
 
+    /// Share of the steps before `step`, from 0.
+    fn done(&self, step: u32) -> f32 {
+        step as f32 / self.steps as f32
+    }
+
+    /// Whether routers learn in this step.
+    fn learns(&self, step: u32) -> bool {
+        self.mask.is_none() && self.done(step) < self.routers_until
+    }
+
+    /// Whether one mask for all texts is made hard after this step.
+    pub fn hardens_after(&self, step: u32) -> bool {
+        let ends = step + 1 == self.steps || !self.learns(step + 1);
+        self.router_rate == 0.0 && self.learns(step) && ends
+    }
+
     /// Step `step`, from 0.
     pub fn moment(&self, step: u32, layers: usize) -> Result<Moment> {
-        let done = step as f32 / self.steps as f32;
+        let done = self.done(step);
         let warm = ((done + 1.0 / self.steps as f32) / WARM_UP).min(1.0);
         let cosine = 0.5 * (1.0 + (std::f32::consts::PI * done).cos());
         let lora = self.lora_rate * warm * (LAST_RATE + (1.0 - LAST_RATE) * cosine);
-        if self.mask.is_some() || done >= self.routers_until {
+        if !self.learns(step) {
             return Ok(Moment {
                 path: self.served(layers)?,
                 pull: None,
@@ -224,6 +240,32 @@ mod tests {
         assert_eq!(moment(60).rates[..2], [0.0, 0.0]);
         let skip = |step| moment(step).pull.map(|pull| pull.skip);
         assert_eq!((skip(0), skip(30), skip(60)), (Some(0.0), Some(0.09), None));
+    }
+
+    #[test]
+    fn one_mask_is_made_hard_once() {
+        let hard = |options: &RunOptions| -> Vec<u32> {
+            (0..options.steps)
+                .filter(|step| options.hardens_after(*step))
+                .collect()
+        };
+        let one = RunOptions {
+            router_rate: 0.0,
+            ..options()
+        };
+        assert_eq!(hard(&one), [59]);
+        assert_eq!(
+            hard(&RunOptions {
+                routers_until: 1.0,
+                ..one.clone()
+            }),
+            [99]
+        );
+        let given = RunOptions {
+            mask: Some("1".to_owned()),
+            ..one
+        };
+        assert!(hard(&given).is_empty() && hard(&options()).is_empty());
     }
 
     #[test]

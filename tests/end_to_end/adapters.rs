@@ -82,7 +82,7 @@ pub(super) fn decode_equals_prefill() {
                 targets: targets.to_vec(),
             };
             let adapter = gradients::adapter(&engine, &options, 0.2);
-            engine.set_adapter(&adapter).expect("fits");
+            engine.set_adapter(Some(&adapter)).expect("fits");
             same_logits(&engine);
         }
     }

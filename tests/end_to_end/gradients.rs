@@ -85,6 +85,27 @@ fn trainer(engine: &Engine) -> Trainer<'_> {
     trainer
 }
 
+/// One mask for all texts skips what was asked for once it is hard, those of the lowest biases.
+pub(super) fn hardened() {
+    with_engine(|engine| {
+        let mut trainer = trainer(engine);
+        let mut router = router();
+        router.weights.fill(0.0);
+        // The second layer's attention and the third layer's both, lowest first, and none below 0.
+        router.biases = vec![0.9, 0.8, 0.1, 0.7, 0.3, 0.2, 0.6, 0.5];
+        trainer.begin_with(Some(&router), None).expect("fits");
+        let full = LayerMask::full(LAYERS);
+        let skips = LayerMask::parse("1.attn,2", LAYERS).expect("a mask");
+        let rate = engine.summary.skip_rate(&skips);
+        for (asked, expected) in [(0.0, &full), (rate, &skips), (rate + 0.01, &skips)] {
+            trainer.harden(asked as f32).expect("runs");
+            let hard = trainer.router().expect("read");
+            let outcome = trainer.text(&text(engine), &Path::Routed, None, None);
+            assert_eq!(&outcome.expect("runs").mask, expected, "{:?}", hard.biases);
+        }
+    });
+}
+
 /// On a fixed path, without what was trained, a text's loss is the engine's; and what went in comes out.
 pub(super) fn forward() {
     with_engine(|engine| {

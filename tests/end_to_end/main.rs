@@ -75,6 +75,10 @@ fn main() {
         ),
         ("the_commands_train_and_serve", training::commands),
         (
+            "one_mask_learned_skips_what_was_asked_for",
+            gradients::hardened,
+        ),
+        (
             "training_reads_a_text_as_the_engine_does",
             gradients::forward,
         ),

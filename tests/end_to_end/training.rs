@@ -1,6 +1,7 @@
 //! Routers from target masks, and what skipping costs.
 
 use super::{LAYERS, PROMPT, mean, with_engine};
+use first_wgpu::adapter::LoraAdapter;
 use first_wgpu::calibrate::meter::Against;
 use first_wgpu::calibrate::{Budget, Unit};
 use first_wgpu::data::Tokens;
@@ -265,6 +266,20 @@ pub(super) fn commands() {
         "train lora {data} {run} --skip-layers none --out alone"
     ));
     first(&format!(
+        "train lora {data} {run} --skip-layers 1 --out fixed"
+    ));
+    first(&format!(
+        "train labels {data} --settle alone --settle fixed --settle joint --rates 0.2 --out menu"
+    ));
+    refused(
+        &format!("train labels {data} --settle alone --settle fixed --out idle"),
+        "`--rates`",
+    );
+    refused(
+        "train labels -m tiny.gguf --data train.jsonl --settle alone --settle fixed --rates 0.2 --out idle",
+        "`--calibration`",
+    );
+    first(&format!(
         "train lora {data} {run} --begin searched/0.1 --distil 0.5 --teacher alone --out taught"
     ));
     refused(
@@ -314,7 +329,8 @@ pub(super) fn commands() {
     };
     assert!(skipped("searched/0.3") > skipped("searched/0.1"));
     let searched = ["searched/0.1", "searched/0.3"];
-    for made in [&["lora", "joint", "settled", "after"], &searched[..]].concat() {
+    let trained = ["lora", "joint", "settled", "after", "alone", "fixed"];
+    for made in [&trained[..], &searched[..]].concat() {
         for file in ["router_config.json", "adapter_config.json"] {
             assert!(path(made).join(file).exists(), "{made}/{file}");
         }
@@ -322,4 +338,6 @@ pub(super) fn commands() {
             "run -m tiny.gguf --router {made} --adapter {made} -n 3 --raw the"
         ));
     }
+    first("run -m tiny.gguf --router menu/0.2 -n 3 --raw the");
+    assert!(!LoraAdapter::is_in(&path("menu/0.2")));
 }

@@ -3,21 +3,19 @@
 use super::super::options::{
     ModelOptions, base_model, count_bar, follow, load, rate, some, tolerance,
 };
+use super::settle::{Trained, menu};
 use super::{THRESHOLDS, command_line, read, router_file, tasks};
 use crate::adapter::LoraAdapter;
 use crate::calibrate::meter::{Against, Counter};
-use crate::calibrate::{Budget, MOST_SPREAD, Unit, spread};
+use crate::calibrate::{Budget, Unit, spread};
 use crate::data::{self, Tokens};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::mask::{LayerMask, Sublayer};
-use crate::router::file::RouterFile;
-use crate::router::{Decision, Granularity, Router};
+use crate::router::{Granularity, Router};
 use crate::train::run::Tasks;
-use crate::train::{
-    Search, calibration, features, fit_routers, majority, routed_mask, target_path,
-};
+use crate::train::{Search, calibration, features, fit_routers, routed_mask, target_path};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +25,10 @@ use std::sync::atomic::AtomicBool;
 
 /// Tokens of answers that each example of a search should bring on the mean.
 const ANSWER_TOKENS: usize = 24;
+
+/// How many times what all tasks skip on the mean one of them may skip that was searched for: what is known of its loss
+/// are a few answers of a model that was not trained with the mask.
+const MOST_SPREAD: f64 = 1.5;
 
 /// A mask of each task.
 type Masks<'a> = BTreeMap<&'a str, LayerMask>;
@@ -58,10 +60,11 @@ pub(crate) struct Labels {
     /// The folder to write the routers to, for `--router`.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Search none: each task gets what these routers, with the adapter of their folder if it has one, skip for most of
-    /// its prompts.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["adapter", "units", "protect", "skip", "rates", "tolerate", "against", "search", "candidates"])]
-    settle: Option<PathBuf>,
+    /// Search none: each task gets what a trained run, with the adapter of its folder if it has one, skips for most of
+    /// its prompts. Of several runs each task gets the mask of one, so that all tasks skip `--rates` at the least loss of
+    /// the calibration examples, each with the adapter of its run.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["units", "protect", "skip", "tolerate", "against", "search", "candidates"])]
+    settle: Vec<PathBuf>,
     /// The low-rank updates that the routers will serve with; they go into the folder too.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
@@ -114,12 +117,12 @@ impl Labels {
         let examples = read(&self.data, self.skip_bad)?;
         let held_out = read(&self.calibration, self.skip_bad)?;
         let mut engine = load(&self.model)?;
-        let settle = self.settle.as_ref().map(|folder| routers(&engine, folder));
-        let settle = settle.transpose()?;
-        let adapter = self.adapter(&engine)?;
-        if let Some(adapter) = &adapter {
-            engine.set_adapter(adapter)?;
-        }
+        let open = |folder: &PathBuf| Trained::open(&engine, folder);
+        let settle = self.settle.iter().map(open);
+        let settle = settle.collect::<anyhow::Result<Vec<_>>>()?;
+        self.check_settling(held_out.is_empty())?;
+        let (adapter, digest) = self.adapter(&engine, &settle)?;
+        engine.set_adapter(adapter.as_ref())?;
         let interrupted = super::super::run::interrupt()?;
         let layers = engine.model.config.layers;
         let protected = LayerMask::parse(&self.protect, layers)?;
@@ -128,14 +131,11 @@ impl Labels {
             .filter(|unit| self.units != What::Attentions || unit.sublayer == Some(Sublayer::Attn))
             .filter(|unit| !unit.is_in(&protected))
             .collect();
-        let digest = self
-            .adapter_folder()
-            .map(|folder| LoraAdapter::digest(folder));
         let search = Search {
             units: &units,
             budget: self.budget(&engine, &units)?,
             against: self.against,
-            adapter: &digest.transpose()?.unwrap_or_default(),
+            adapter: &digest,
         };
         let outs = self.outs();
         for out in &outs {
@@ -150,27 +150,45 @@ impl Labels {
         let searched = enough(of(&examples, 4 * self.search)?, self.search);
         let fit = of(&examples, self.fit)?;
         let held_out = of(&held_out, self.fit)?;
-        if let Some(router) = &settle {
-            engine.set_router(router)?;
-        }
-        let mut journal = match settle {
-            None => self.journal(&engine)?,
-            Some(_) => Journal::default(),
+        let mut journal = match settle.len() {
+            1 => Journal::default(),
+            _ => self.journal(&engine)?,
         };
-        let mut paths = Vec::new();
-        for (task, texts) in &searched {
-            paths.push(match &settle {
-                Some(router) => {
-                    let decision = router.decision();
-                    self.majority(&mut engine, task, &fit[task], &decision, &interrupted)?
+        let paths = match settle.as_slice() {
+            [] => {
+                let found = |(task, texts): (&String, &Vec<Tokens>)| {
+                    found(&engine, task, texts, search, &mut journal, &interrupted)
+                };
+                searched.iter().map(found).collect::<anyhow::Result<_>>()?
+            }
+            [run] => {
+                run.load(&mut engine)?;
+                let mut mask = |(task, texts): (&String, &Vec<Tokens>)| {
+                    let mask = run.mask(&mut engine, task, texts, &interrupted)?;
+                    Ok(vec![(mask, 0.0)])
+                };
+                fit.iter().map(&mut mask).collect::<anyhow::Result<_>>()?
+            }
+            runs => {
+                let missing = fit.keys().find(|task| !held_out.contains_key(*task));
+                if let Some(task) = missing {
+                    anyhow::bail!(
+                        "no calibration example is of task `{task}`; give some with `--calibration`"
+                    );
                 }
-                None => found(&engine, task, texts, search, &mut journal, &interrupted)?,
-            });
-        }
-        let granularity = match (&settle, self.units) {
-            (Some(router), _) => router.granularity,
-            (None, What::Layers) => Granularity::Layer,
-            (None, What::Sublayers | What::Attentions) => Granularity::Sublayer,
+                let texts = [&fit, &held_out];
+                let paths = menu(&mut engine, runs, texts, &mut journal, &interrupted)?;
+                engine.set_adapter(adapter.as_ref())?;
+                paths
+            }
+        };
+        let whole = match settle.as_slice() {
+            [] => self.units == What::Layers,
+            runs => runs.iter().all(Trained::skips_layers_whole),
+        };
+        let granularity = match whole {
+            true => Granularity::Layer,
+            false => Granularity::Sublayer,
         };
         for (index, out) in outs.iter().enumerate() {
             let masks = self.chosen(&engine, &fit, &paths, self.rates.get(index))?;
@@ -193,7 +211,27 @@ impl Labels {
         self.rates.iter().map(out).collect()
     }
 
-    /// What a search broken off has measured.
+    /// Several runs to settle on need a rate, and answers to compare them by.
+    fn check_settling(&self, nothing_held_out: bool) -> anyhow::Result<()> {
+        if self.settle.len() < 2 {
+            anyhow::ensure!(
+                self.settle.is_empty() || (self.rates.is_empty() && self.adapter.is_none()),
+                "one run skips what it skips, with its own adapter; `--rates` and `--adapter` are for several `--settle`, or none"
+            );
+            return Ok(());
+        }
+        anyhow::ensure!(
+            !self.rates.is_empty(),
+            "of several runs each task gets the mask of one; say with `--rates` how much all skip"
+        );
+        anyhow::ensure!(
+            !nothing_held_out,
+            "runs are compared on examples that they were not trained with; give them with `--calibration`"
+        );
+        Ok(())
+    }
+
+    /// What a search, or a comparison of runs, that was broken off has measured.
     fn journal(&self, engine: &Engine) -> anyhow::Result<Journal> {
         std::fs::create_dir_all(&self.out).map_err(|error| Error::write(&self.out, error))?;
         let path = self.out.join("journal.jsonl");
@@ -208,7 +246,7 @@ impl Labels {
             loss: self.tolerate.into(),
             candidates: self.candidates,
         };
-        if self.settle.is_some() {
+        if !self.settle.is_empty() {
             return Ok(budget);
         }
         if self.rates.is_empty() {
@@ -249,7 +287,14 @@ impl Labels {
         rate: Option<&f32>,
     ) -> anyhow::Result<Masks<'a>> {
         let at = match rate {
-            Some(rate) => spread(&engine.summary, paths, f64::from(*rate)),
+            Some(rate) => {
+                let rate = f64::from(*rate);
+                let most = match self.settle.is_empty() {
+                    true => MOST_SPREAD * rate,
+                    false => 1.0,
+                };
+                spread(&engine.summary, paths, rate, most)
+            }
             None => paths.iter().map(|path| path.len() - 1).collect(),
         };
         let mut masks = Masks::new();
@@ -257,12 +302,12 @@ impl Labels {
         for ((task, path), at) in tasks.keys().zip(paths).zip(at) {
             let (base, (mask, loss)) = (path[0].1, &path[at]);
             let share = engine.summary.skip_rate(mask);
-            if self.settle.is_none() {
-                let cost = match self.against {
-                    Against::Answers => format!("loss {base:.3} -> {loss:.3}"),
-                    Against::Model => {
+            if self.settle.len() != 1 {
+                let cost = match (self.against, self.settle.is_empty()) {
+                    (Against::Model, true) => {
                         format!("{:.3} nats a token from the full model", loss - base)
                     }
+                    _ => format!("loss {base:.3} -> {loss:.3}"),
                 };
                 println!("{}: {}, {cost}", name(task), skipping(mask, share));
             }
@@ -316,12 +361,9 @@ impl Labels {
         bar.finish_and_clear();
         let command = command_line(std::env::args().skip(1));
         say("made by", format!("first {command}"));
-        let (method, examples) = match self.settle {
-            Some(_) => (
-                "each task's majority of trained routers' masks",
-                String::new(),
-            ),
-            None => (
+        let (method, examples) = match self.settle.is_empty() {
+            false => ("each task's mask of a trained run", String::new()),
+            true => (
                 "per-task greedy masks",
                 format!("{} to search, more where answers are short, ", self.search),
             ),
@@ -344,49 +386,22 @@ impl Labels {
         Ok(())
     }
 
-    /// The folder of the adapter that the routers will serve with.
-    fn adapter_folder(&self) -> Option<&PathBuf> {
-        let settled = self
-            .settle
-            .as_ref()
-            .filter(|folder| LoraAdapter::is_in(folder));
-        self.adapter.as_ref().or(settled)
-    }
-
-    /// The adapter that the routers will serve with.
-    fn adapter(&self, engine: &Engine) -> anyhow::Result<Option<LoraAdapter>> {
-        let folder = self.adapter_folder();
-        let load = |folder: &PathBuf| LoraAdapter::load(folder, &engine.model.config);
-        Ok(folder.map(load).transpose()?)
-    }
-
-    /// What most of a task's prompts skip by the routers.
-    fn majority(
+    /// The adapter that the routers will serve with, and a digest of it, or nothing.
+    fn adapter(
         &self,
-        engine: &mut Engine,
-        task: &str,
-        texts: &[Tokens],
-        decision: &Decision,
-        interrupted: &Arc<AtomicBool>,
-    ) -> anyhow::Result<Vec<(LayerMask, f64)>> {
-        let bar = count_bar("routing");
-        let mut progress = |done, total| follow(&bar, interrupted, done, total);
-        let mut counter = Counter::new(texts.len(), &mut progress);
-        let mut masks = Vec::new();
-        for text in texts {
-            masks.push(routed_mask(engine, &text.ids[..text.answer], decision)?);
-            counter.one()?;
+        engine: &Engine,
+        settle: &[Trained],
+    ) -> anyhow::Result<(Option<LoraAdapter>, String)> {
+        if let [run] = settle {
+            return Ok((run.adapter.clone(), run.digest.clone()));
         }
-        bar.finish_and_clear();
-        let mask = majority(&masks);
-        let same = masks.iter().filter(|other| **other == mask).count();
-        println!(
-            "{}: {}, as {same} of {} prompts do exactly",
-            name(task),
-            skipping(&mask, engine.summary.skip_rate(&mask)),
-            masks.len()
-        );
-        Ok(vec![(mask, 0.0)])
+        Ok(match &self.adapter {
+            Some(folder) => {
+                let adapter = LoraAdapter::load(folder, &engine.model.config)?;
+                (Some(adapter), LoraAdapter::digest(folder)?)
+            }
+            None => (None, String::new()),
+        })
     }
 
     fn fit(
@@ -451,18 +466,8 @@ fn found(
     Ok(path)
 }
 
-/// The routers of a folder, made for this model.
-fn routers(engine: &Engine, folder: &Path) -> anyhow::Result<Router> {
-    let file = RouterFile::load(folder)?;
-    file.check(&base_model(engine)?)?;
-    file.router.ok_or_else(|| {
-        let folder = folder.display();
-        anyhow::anyhow!("{folder} holds a fixed mask, no routers; give the mask to `first train lora --skip-layers`")
-    })
-}
-
 /// What tables call a task: examples without one share a task of no name.
-fn name(task: &str) -> &str {
+pub(super) fn name(task: &str) -> &str {
     match task {
         "" => "all",
         named => named,

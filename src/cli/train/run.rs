@@ -5,6 +5,7 @@ use super::super::run::interrupt;
 use super::{THRESHOLDS, command_line, read, router_file, tasks};
 use crate::adapter::{LoraAdapter, Target};
 use crate::engine::Engine;
+use crate::mask::LayerMask;
 use crate::router::file::RouterFile;
 use crate::router::{CalibrationPoint, Router};
 use crate::train::calibration;
@@ -272,16 +273,24 @@ impl RunArguments {
         drop(trainer);
         if let Some(adapter) = &adapter {
             adapter.save(&self.out, &engine.model.config)?;
-            engine.set_adapter(adapter)?;
+            engine.set_adapter(Some(adapter))?;
         }
-        if let Some(router) = router {
-            let points = calibrate(&mut engine, &router, &held_out, &interrupted)?;
-            let provenance = BTreeMap::from([
-                ("made by".to_owned(), format!("first {command}")),
-                ("calibration examples".to_owned(), last.clone()),
-            ]);
-            router_file(&engine, router, points, provenance)?.save(&self.out)?;
-        }
+        let provenance = BTreeMap::from([
+            ("made by".to_owned(), format!("first {command}")),
+            ("calibration examples".to_owned(), last.clone()),
+        ]);
+        let file = match router {
+            Some(router) => {
+                let points = calibrate(&mut engine, &router, &held_out, &interrupted)?;
+                router_file(&engine, router, points, provenance)?
+            }
+            None => {
+                let skipped = options.mask.as_deref().unwrap_or("none");
+                let mask = LayerMask::parse(skipped, engine.model.config.layers)?;
+                RouterFile::fixed(base_model(&engine)?, &mask, provenance)
+            }
+        };
+        file.save(&self.out)?;
         if !last.is_empty() {
             println!("{last}");
         }
@@ -304,22 +313,23 @@ impl RunArguments {
             return Ok((None, None));
         };
         let has_adapter = options.lora_rate > 0.0 && LoraAdapter::is_in(folder);
-        // `joint` may add routers to an adapter that was trained without.
-        let new_routers = options.routers_until > 0.0 && has_adapter && !RouterFile::is_in(folder);
-        if new_routers {
-            eprintln!("{} holds no routers: they begin anew", folder.display());
-        }
         let (mut router, mut files) = (None, String::new());
-        if options.mask.is_none() && !new_routers {
-            let file = RouterFile::load(folder)?;
-            file.check(&base_model(engine)?)?;
-            anyhow::ensure!(
-                file.router.is_some(),
-                "{} holds a fixed mask, no routers; give it to `first train lora --skip-layers`",
-                folder.display()
-            );
-            router = file.router;
-            files += &RouterFile::digest(folder)?;
+        if options.mask.is_none() {
+            // `joint` may add routers to an adapter that was trained without.
+            let new_routers = options.routers_until > 0.0 && has_adapter;
+            if !new_routers || RouterFile::is_in(folder) {
+                let file = RouterFile::load(folder)?;
+                file.check(&base_model(engine)?)?;
+                router = file.router;
+            }
+            match (&router, new_routers) {
+                (Some(_), _) => files += &RouterFile::digest(folder)?,
+                (None, true) => eprintln!("{} holds no routers: they begin anew", folder.display()),
+                (None, false) => anyhow::bail!(
+                    "{} holds a fixed mask, no routers; give it to `first train lora --skip-layers`",
+                    folder.display()
+                ),
+            }
         }
         let adapter = match has_adapter {
             true => {

@@ -6,6 +6,7 @@ use super::{LoraOptions, Trainer};
 use crate::adapter::joint::Product;
 use crate::adapter::{Lora, LoraAdapter, Target};
 use crate::error::{Error, Result};
+use crate::mask::{LayerMask, Sublayer};
 use crate::router::{Granularity, PrefillReading, Router};
 
 impl Trainer<'_> {
@@ -73,6 +74,27 @@ impl Trainer<'_> {
             targets,
         } = &self.lora;
         LoraAdapter::new(base_model, config, *rank, *alpha, targets, lora)
+    }
+
+    /// Moves all biases alike, so that routers without weights skip as near to a share of the layers' weight bytes as the order of
+    /// their biases allows. Soft gates may keep to that share and yet all end just above the threshold, where they skip
+    /// nothing.
+    pub fn harden(&mut self, skip: f32) -> Result<()> {
+        let router = self.router()?;
+        let mut order: Vec<usize> = (0..router.biases.len()).collect();
+        order.sort_by(|a, b| router.biases[*a].total_cmp(&router.biases[*b]));
+        let mut mask = LayerMask::full(self.network.layers.len());
+        let (mut shift, mut nearest) = (0.0, skip.into());
+        for two in order.windows(2) {
+            mask.set(two[0] / 2, Sublayer::BOTH[two[0] % 2], false);
+            let off = (self.skip_rate(&mask) - f64::from(skip)).abs();
+            let [closed, open] = [two[0], two[1]].map(|index| router.biases[index]);
+            if off < nearest && closed < open {
+                (shift, nearest) = (0.5 * (closed + open), off);
+            }
+        }
+        let biases = router.biases.iter().map(|bias| bias - shift).collect();
+        self.begin_with(Some(&Router { biases, ..router }), None)
     }
 
     /// Begins with routers and low-rank updates from elsewhere; what is `None` stays.

@@ -1,0 +1,148 @@
+//! What `first train labels --settle` takes masks from: runs that were trained with theirs.
+
+use super::super::options::{base_model, count_bar, follow};
+use super::labels::name;
+use crate::adapter::LoraAdapter;
+use crate::calibrate::front;
+use crate::calibrate::meter::{Counter, noted_loss};
+use crate::data::Tokens;
+use crate::engine::Engine;
+use crate::journal::Journal;
+use crate::mask::LayerMask;
+use crate::router::file::RouterFile;
+use crate::router::{Granularity, Router};
+use crate::train::run::Tasks;
+use crate::train::{majority, routed_mask};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// What decides in a trained run.
+#[derive(Debug)]
+enum Decides {
+    Routers(Box<Router>),
+    Mask(LayerMask),
+}
+
+/// A trained run: what decides, and the adapter that was trained with it.
+#[derive(Debug)]
+pub(super) struct Trained {
+    name: String,
+    decides: Decides,
+    pub(super) adapter: Option<LoraAdapter>,
+    /// A digest of the adapter, or nothing.
+    pub(super) digest: String,
+}
+
+impl Trained {
+    /// Opens the folder of a run of this model.
+    pub(super) fn open(engine: &Engine, folder: &Path) -> anyhow::Result<Self> {
+        let file = RouterFile::load(folder)?;
+        file.check(&base_model(engine)?)?;
+        let mask = file.fixed_mask();
+        let decides = match (file.router, mask) {
+            (Some(router), _) => Decides::Routers(Box::new(router)),
+            (None, Some(mask)) => Decides::Mask(mask),
+            (None, None) => unreachable!("a router file holds a fixed mask or routers"),
+        };
+        let (mut adapter, mut digest) = (None, String::new());
+        if LoraAdapter::is_in(folder) {
+            adapter = Some(LoraAdapter::load(folder, &engine.model.config)?);
+            digest = LoraAdapter::digest(folder)?;
+        }
+        Ok(Self {
+            name: folder.display().to_string(),
+            decides,
+            adapter,
+            digest,
+        })
+    }
+
+    /// Whether its masks know no sublayers.
+    pub(super) fn skips_layers_whole(&self) -> bool {
+        matches!(&self.decides, Decides::Routers(router) if router.granularity == Granularity::Layer)
+    }
+
+    /// Makes the engine serve as it was trained.
+    pub(super) fn load(&self, engine: &mut Engine) -> anyhow::Result<()> {
+        engine.set_adapter(self.adapter.as_ref())?;
+        if let Decides::Routers(router) = &self.decides {
+            engine.set_router(router)?;
+        }
+        Ok(())
+    }
+
+    /// What most of a task's prompts skip, on an engine that serves as it was trained.
+    pub(super) fn mask(
+        &self,
+        engine: &mut Engine,
+        task: &str,
+        texts: &[Tokens],
+        interrupted: &Arc<AtomicBool>,
+    ) -> anyhow::Result<LayerMask> {
+        let router = match &self.decides {
+            Decides::Routers(router) => router,
+            Decides::Mask(mask) => {
+                let share = 100.0 * engine.summary.skip_rate(mask);
+                println!(
+                    "{}: {share:4.1} %  {mask}, as all do with {}",
+                    name(task),
+                    self.name
+                );
+                return Ok(mask.clone());
+            }
+        };
+        let bar = count_bar("routing");
+        let mut progress = |done, total| follow(&bar, interrupted, done, total);
+        let mut counter = Counter::new(texts.len(), &mut progress);
+        let mut masks = Vec::new();
+        for text in texts {
+            let prompt = &text.ids[..text.answer];
+            masks.push(routed_mask(engine, prompt, &router.decision())?);
+            counter.one()?;
+        }
+        bar.finish_and_clear();
+        let mask = majority(&masks);
+        let same = masks.iter().filter(|other| **other == mask).count();
+        let share = 100.0 * engine.summary.skip_rate(&mask);
+        println!(
+            "{}: {share:4.1} %  {mask}, as {same} of {} prompts do exactly with {}",
+            name(task),
+            masks.len(),
+            self.name,
+        );
+        Ok(mask)
+    }
+}
+
+/// For each task those masks of several runs that are worth taking, with the loss of the task's held-out answers under
+/// each and its run's adapter.
+pub(super) fn menu(
+    engine: &mut Engine,
+    runs: &[Trained],
+    [fit, held_out]: [&Tasks; 2],
+    journal: &mut Journal,
+    interrupted: &Arc<AtomicBool>,
+) -> anyhow::Result<Vec<Vec<(LayerMask, f64)>>> {
+    let mut paths = vec![Vec::new(); fit.len()];
+    for run in runs {
+        run.load(engine)?;
+        for (path, (task, texts)) in paths.iter_mut().zip(fit) {
+            let mask = run.mask(engine, task, texts, interrupted)?;
+            let texts = &held_out[task];
+            let bar = count_bar("measuring");
+            let mut progress = |done, total| follow(&bar, interrupted, done, total);
+            let mut counter = Counter::new(texts.len(), &mut progress);
+            let mut loss = 0.0;
+            for text in texts {
+                loss += noted_loss(engine, &run.digest, text, &mask, journal)? / texts.len() as f64;
+                counter.one()?;
+            }
+            bar.finish_and_clear();
+            println!("{}: loss {loss:.4} with it", name(task));
+            path.push((mask, loss));
+        }
+    }
+    let fronts = paths.into_iter().map(|masks| front(&engine.summary, masks));
+    Ok(fronts.collect())
+}
