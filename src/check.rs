@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::mask::LayerMask;
 use crate::reference::argmax::argmax;
+use crate::router::PrefillReading;
 use serde::Deserialize;
 use std::path::Path;
 
@@ -130,7 +131,8 @@ pub fn check(engine: &Engine, folder: &Path, index: usize, entry: &Entry) -> Res
     let logits = read_npy(&file("last_logits"), &[config.vocab])?;
     let forced = &entry.greedy[..entry.greedy.len().saturating_sub(1)];
     let (mut right, mut ties) = (0, 0);
-    engine.forced_logits(&entry.ids, &mask, forced, &mut |step, found| {
+    let masked = (&mask, PrefillReading::Masked);
+    engine.forced_logits(&entry.ids, masked, forced, &mut |step, found| {
         if step == 0 {
             outcome.logits_nmse = logits.as_ref().map(|expected| nmse(expected, found));
         }

@@ -22,7 +22,7 @@ use crate::model::source::Source;
 use crate::model::synthetic::Synthetic;
 use crate::model::tiny;
 use crate::model::tokenizer::Tokenizer;
-use crate::router::{Decision, Router};
+use crate::router::{Decision, PrefillReading, Router};
 use crate::trace::{Detail, Dispatch, ModelSummary, Run, Sampling, Score};
 use crate::weights::gguf::Gguf;
 use std::io::Write;
@@ -66,6 +66,8 @@ const CONTEXT: usize = 32_768;
 pub enum Policy {
     /// A mask that is known before the prompt is read.
     Fixed(LayerMask),
+    /// A mask for the answer alone: every layer reads the prompt.
+    Answer(LayerMask),
     /// The engine's router decides layer by layer while the prompt is prefilled.
     Routed(Decision),
     /// The mask of the conversation so far, whose cache goes on (`sticky`).
@@ -240,6 +242,12 @@ impl Engine {
             self.model.config.context,
         )?);
         Ok(())
+    }
+
+    /// How a prompt is read when the engine's router decides.
+    pub fn prefill_reading(&self) -> PrefillReading {
+        let router = self.router.as_ref();
+        router.map_or(PrefillReading::Masked, |router| router.reading)
     }
 
     /// The token ids of a prompt: one user turn through the chat template, or the text as it is.

@@ -24,7 +24,7 @@ use crate::calibrate::meter::{Counter, Progress};
 use crate::data::Tokens;
 use crate::error::{Error, Result};
 use crate::mask::LayerMask;
-use crate::router::{Decision, Granularity, Router};
+use crate::router::{Decision, Granularity, PrefillReading, Router};
 use controls::{Budget, CANDIDATES, Control};
 use meter::Meter;
 use serde::Serialize;
@@ -61,6 +61,8 @@ pub struct Candidate {
     pub policy: String,
     /// What is skipped.
     pub masks: Masks,
+    /// Whether they concern the prompt.
+    pub prefill: PrefillReading,
     /// Index of the adapter.
     pub adapter: Option<usize>,
 }
@@ -98,6 +100,8 @@ pub struct Row {
     pub adapter: Option<String>,
     /// Whether its masks come from the prompt.
     pub routed: bool,
+    /// Whether they concern it.
+    pub prefill: PrefillReading,
     /// In the order of the items.
     pub answers: Vec<Measured>,
 }
@@ -148,6 +152,7 @@ pub fn run(
                 .adapter
                 .map(|index| meter.adapters()[index].name.clone()),
             routed: matches!(candidate.masks, Masks::Routed(..)),
+            prefill: candidate.prefill,
             answers,
         });
     }
@@ -173,12 +178,13 @@ fn control_candidates(
             Masks::Routed(router, _) => router.granularity,
             _ => Granularity::Sublayer,
         };
+        let prefill = lead.prefill;
         let rate = lead.policy.split_once('@').map(|(_, rate)| rate);
         meter.set_adapter(None)?;
         let summary = meter.engine().summary.clone();
         let budget = Budget::of(&summary, granularity, &masks);
         for &control in &plan.controls {
-            let masks = control_masks(meter, plan, &budget, control, progress)?;
+            let masks = control_masks(meter, plan, (&budget, prefill), control, progress)?;
             let adapters = adapters_of(control.name(), meter.adapters());
             found.extend(adapters.map(|adapter| Candidate {
                 policy: match rate {
@@ -186,6 +192,7 @@ fn control_candidates(
                     None => control.name().to_owned(),
                 },
                 masks: masks.clone(),
+                prefill,
                 adapter,
             }));
         }
@@ -210,7 +217,7 @@ pub fn adapters_of<'a>(
 fn control_masks(
     meter: &mut Meter<'_>,
     plan: &Plan,
-    budget: &Budget<'_>,
+    (budget, prefill): (&Budget<'_>, PrefillReading),
     control: Control,
     progress: &mut Progress<'_>,
 ) -> Result<Masks> {
@@ -226,7 +233,7 @@ fn control_masks(
             let influence = block_influence(meter.engine(), texts, budget.granularity, progress)?;
             Masks::Fixed(budget.least_influential(&influence))
         }
-        Control::Greedy => Masks::Fixed(greedy(meter, &all, budget, progress)?),
+        Control::Greedy => Masks::Fixed(greedy(meter, &all, (budget, prefill), progress)?),
         Control::PerTask => {
             let mut masks = BTreeMap::new();
             for item in &plan.items {
@@ -242,7 +249,8 @@ fn control_masks(
                             "give calibration data of every task, or leave out `per-task`",
                         ));
                     }
-                    masks.insert(item.task.clone(), greedy(meter, &own, budget, progress)?);
+                    let mask = greedy(meter, &own, (budget, prefill), progress)?;
+                    masks.insert(item.task.clone(), mask);
                 }
             }
             Masks::PerTask(masks)
@@ -253,7 +261,7 @@ fn control_masks(
 fn greedy(
     meter: &mut Meter<'_>,
     items: &[&Item],
-    budget: &Budget<'_>,
+    (budget, prefill): (&Budget<'_>, PrefillReading),
     progress: &mut Progress<'_>,
 ) -> Result<LayerMask> {
     // Every unit alone, then a few tries for each that is skipped.
@@ -264,7 +272,7 @@ fn greedy(
     budget.greedy(&mut |mask: &LayerMask| {
         let mut sum = 0.0;
         for item in items {
-            sum += meter.loss(item, mask)?;
+            sum += meter.loss(item, (mask, prefill))?;
             counter.one()?;
         }
         Ok(sum / items.len() as f64)

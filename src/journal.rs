@@ -5,6 +5,7 @@
 //! it comes. A last line that was cut short is dropped.
 
 use crate::error::{Error, Result};
+use crate::router::PrefillReading;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::File;
@@ -48,6 +49,9 @@ pub enum Key {
         adapter: String,
         /// What is skipped.
         skipped: String,
+        /// Of the prompt too, or not.
+        #[serde(default, skip_serializing_if = "PrefillReading::is_masked")]
+        prefill: PrefillReading,
         /// Prompt and answer.
         example: String,
     },
@@ -57,6 +61,9 @@ pub enum Key {
         adapter: String,
         /// What is skipped.
         skipped: String,
+        /// Of the prompt too, or not.
+        #[serde(default, skip_serializing_if = "PrefillReading::is_masked")]
+        prefill: PrefillReading,
         /// The prompt.
         prompt: String,
         /// The most tokens.
@@ -189,6 +196,7 @@ mod tests {
         Key::Loss {
             adapter: String::new(),
             skipped: "3.attn".to_owned(),
+            prefill: PrefillReading::Masked,
             example: example.to_owned(),
         }
     }

@@ -54,6 +54,8 @@ pub struct Search<'a> {
     pub budget: Budget,
     /// What a mask is held against.
     pub against: Against,
+    /// Whether it concerns the prompt.
+    pub prefill: PrefillReading,
     /// A digest of the engine's adapter, or nothing: its results are noted by it.
     pub adapter: &'a str,
 }
@@ -69,7 +71,8 @@ pub fn target_path(
 ) -> Result<Vec<(LayerMask, f64)>> {
     let Search { units, budget, .. } = search;
     let total = 1 + units.len() + budget.units * budget.candidates;
-    let meter = LossMeter::new(engine, examples, search.against, total, progress)?;
+    let measured = (search.against, search.prefill);
+    let meter = LossMeter::new(engine, examples, measured, total, progress)?;
     let mut meter = Noted::new(meter, journal, search.adapter);
     let (base, influences) = influences(engine.model.config.layers, units, &mut meter)?;
     greedy(&engine.summary, (base, &influences), budget, &mut meter)

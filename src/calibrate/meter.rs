@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::file::digest;
 use crate::journal::{Journal, Key};
 use crate::mask::LayerMask;
+use crate::router::PrefillReading;
 use std::ops::ControlFlow;
 
 /// What the loss of a token is taken against.
@@ -50,21 +51,23 @@ pub(crate) fn answer_loss(losses: &[f32], mask: &LayerMask) -> Result<f64> {
     ))
 }
 
-/// The mean loss of an answer's tokens under a mask and an adapter, of which a digest is given, or nothing; measured once.
+/// The mean loss of an answer's tokens under a mask, of its prompt too or not, and an adapter, of which a digest is given,
+/// or nothing; measured once.
 pub(crate) fn noted_loss(
     engine: &Engine,
     adapter: &str,
     example: &Tokens,
-    mask: &LayerMask,
+    (mask, prefill): (&LayerMask, PrefillReading),
     journal: &mut Journal,
 ) -> Result<f64> {
     let key = Key::Loss {
         adapter: adapter.to_owned(),
         skipped: mask.to_string(),
+        prefill,
         example: digest(&example.bytes()),
     };
     journal.loss(key, || {
-        let losses = engine.losses(&example.ids, example.answer, mask)?;
+        let losses = engine.losses(&example.ids, example.answer, mask, prefill)?;
         answer_loss(&losses, mask)
     })
 }
@@ -113,6 +116,7 @@ pub struct LossMeter<'a, 'p> {
     trunk: (LayerMask, Option<Vec<Way>>),
     spacing: usize,
     against: Against,
+    prefill: PrefillReading,
     counter: Counter<'a, 'p>,
 }
 
@@ -121,7 +125,7 @@ impl<'a, 'p> LossMeter<'a, 'p> {
     pub fn new(
         engine: &'a Engine,
         examples: &'a [Tokens],
-        against: Against,
+        (against, prefill): (Against, PrefillReading),
         total: usize,
         progress: &'a mut Progress<'p>,
     ) -> Result<Self> {
@@ -129,7 +133,9 @@ impl<'a, 'p> LossMeter<'a, 'p> {
         let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
         let all = 4 * tokens * config.hidden * config.layers;
         let spacing = all.div_ceil(KEPT_BYTES).max(3);
-        let way = |example: &Tokens| engine.full_way(&example.ids, spacing);
+        let way = |example: &Tokens| {
+            engine.full_way(&example.ids, prefill.whole(example.answer), spacing)
+        };
         Ok(Self {
             engine,
             examples,
@@ -137,6 +143,7 @@ impl<'a, 'p> LossMeter<'a, 'p> {
             trunk: (LayerMask::full(config.layers), None),
             spacing,
             against,
+            prefill,
             counter: Counter::new(total, progress),
         })
     }
@@ -178,6 +185,9 @@ impl<'a, 'e, 'p> Noted<'a, 'e, 'p> {
     /// Notes what a meter measures with an adapter, of which a digest is given, or nothing.
     pub fn new(meter: LossMeter<'e, 'p>, journal: &'a mut Journal, adapter: &'a str) -> Self {
         let mut bytes = format!("{:?}", meter.against).into_bytes();
+        if !meter.prefill.is_masked() {
+            bytes.extend(format!("{:?}", meter.prefill).bytes());
+        }
         bytes.extend(meter.examples.iter().flat_map(Tokens::bytes));
         Self {
             meter,

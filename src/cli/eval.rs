@@ -225,14 +225,6 @@ impl Eval {
             let before = policies.len();
             match (&file.router, file.fixed_mask()) {
                 (Some(router), _) => {
-                    if router.prefill == PrefillReading::Full {
-                        return Err(Error::input(
-                            format!(
-                                "the router `{name}` lets every layer read the prompt (`\"prefill\": \"full\"`), which no loss of a whole text shows"
-                            ),
-                            "give a router whose `prefill` is `masked`",
-                        ))?;
-                    }
                     let routed = |decision| Masks::Routed(Box::new(router.clone()), decision);
                     for rate in &self.skip {
                         let threshold = threshold_for(file.calibration(), *rate)?;
@@ -261,9 +253,14 @@ impl Eval {
         let (mut candidates, mut own_leads) = (Vec::new(), Vec::new());
         for (index, (name, masks)) in policies.into_iter().enumerate() {
             let first = candidates.len();
+            let prefill = match &masks {
+                Masks::Routed(router, _) => router.prefill,
+                _ => PrefillReading::Masked,
+            };
             candidates.extend(adapters_of(&name, adapters).map(|adapter| Candidate {
                 policy: name.clone(),
                 masks: masks.clone(),
+                prefill,
                 adapter,
             }));
             if leads.contains(&index) {

@@ -9,7 +9,7 @@ use crate::data::{self, Example};
 use crate::engine::Engine;
 use crate::mask::LayerMask;
 use crate::router::file::{Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
-use crate::router::{CalibrationPoint, PrefillReading, Router};
+use crate::router::{CalibrationPoint, Router};
 use crate::train::by_task;
 use crate::train::run::Tasks;
 use std::collections::BTreeMap;
@@ -95,7 +95,7 @@ fn router_file(
             norm: Norm::Rms,
             epsilon: router.epsilon.unwrap_or_default(),
             thresholds: router.thresholds.clone(),
-            prefill: PrefillReading::Masked,
+            prefill: router.prefill,
             protected: LayerMask::skipping(&router.protected).to_string(),
             calibration,
         },

@@ -7,6 +7,7 @@ use crate::gpu::{Buffer, Plan, Step};
 use crate::mask::{LayerMask, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
+use crate::router::PrefillReading;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -17,6 +18,8 @@ pub type SublayerListener<'a> = dyn FnMut(usize, Sublayer, [&[f32]; 2]) + 'a;
 pub struct Way {
     /// Of the text.
     ids: Vec<u32>,
+    /// How many of them every layer reads, whatever the mask.
+    whole: usize,
     mask: LayerMask,
     /// By layer, the streams that enter it, `[T - 1, H]` of `T` ids (the last has nothing to foretell); behind the last
     /// layer what leaves it.
@@ -58,7 +61,7 @@ impl Engine {
         self.run_paced(self.model.embed_steps(gpu, &prefill)?)?;
         each(0, &prefill.x.read_back(gpu, count)?)?;
         for layer in 0..config.layers {
-            self.run_paced(self.layer_steps(&prefill, &mut cache, layer, mask)?)?;
+            self.run_paced(self.layer_steps(&prefill, &mut cache, layer, mask, 0)?)?;
             each(layer + 1, &prefill.x.read_back(gpu, count)?)?;
         }
         let normed = Buffer::zeroed(gpu, "normed", 4 * count as u64)?;
@@ -90,17 +93,18 @@ impl Engine {
     }
 
     /// The logits `[V]` after `ids` (index 0), then after each token of `forced` in turn, fed to the
-    /// decoder whatever the logits say.
+    /// decoder whatever the logits say; the mask concerns `ids` too or not.
     pub fn forced_logits(
         &self,
         ids: &[u32],
-        mask: &LayerMask,
+        (mask, reading): (&LayerMask, PrefillReading),
         forced: &[u32],
         each: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
         let (gpu, config) = (&self.gpu, &self.model.config);
         let mut cache = KvCache::new(config, self.kv, ids.len() + forced.len());
-        let prefill = self.prefilled(ids, mask, &mut cache)?;
+        let whole = reading.whole(ids.len());
+        let prefill = self.prefilled(ids, mask, whole, &mut cache)?;
         prefill.last(config.hidden).copy_to(gpu, &self.decode.x);
         Plan::new(gpu, self.model.head_steps(gpu, &self.decode)?)?.run(gpu)?;
         each(0, &self.decode.logits.read_back(gpu, config.vocab)?)?;
@@ -119,10 +123,17 @@ impl Engine {
     }
 
     /// The cross-entropy in nats of each token of `ids` from index `first` (at least 1) on, given those
-    /// before it.
-    pub fn losses(&self, ids: &[u32], first: usize, mask: &LayerMask) -> Result<Vec<f32>> {
+    /// before it, which are the prompt that is read one way or the other.
+    pub fn losses(
+        &self,
+        ids: &[u32],
+        first: usize,
+        mask: &LayerMask,
+        reading: PrefillReading,
+    ) -> Result<Vec<f32>> {
         let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
-        let prefill = self.prefilled(&ids[..ids.len() - 1], mask, &mut cache)?;
+        let whole = reading.whole(first);
+        let prefill = self.prefilled(&ids[..ids.len() - 1], mask, whole, &mut cache)?;
         self.losses_of(ids, first, &prefill.x, None)
     }
 
@@ -137,15 +148,17 @@ impl Engine {
     ) -> Result<Vec<f32>> {
         let layers = self.model.config.layers;
         let (prefill, mut cache, begun) = self.begin_beside(way, mask)?;
-        self.run_layers(&prefill, &mut cache, begun..layers, mask)?;
+        self.run_layers(&prefill, &mut cache, begun..layers, mask, way.whole)?;
         let teacher = teacher.map(|teacher| &teacher.streams[&layers]);
         self.losses_of(&way.ids, first, &prefill.x, teacher)
     }
 
-    /// The way of a text through all layers. Streams are kept `spacing` layers apart, and the last.
-    pub fn full_way(&self, ids: &[u32], spacing: usize) -> Result<Way> {
+    /// The way of a text through all layers, the first `whole` tokens of which no mask is to concern. Streams are kept
+    /// `spacing` layers apart, and the last.
+    pub fn full_way(&self, ids: &[u32], whole: usize, spacing: usize) -> Result<Way> {
         let nothing = Way {
             ids: ids.to_vec(),
+            whole,
             mask: LayerMask::full(self.model.config.layers),
             streams: BTreeMap::new(),
         };
@@ -161,13 +174,14 @@ impl Engine {
             known.map(|(layer, x)| (*layer, x.clone())).collect();
         for first in (begun..layers).step_by(spacing) {
             let next = layers.min(first + spacing);
-            self.run_layers(&prefill, &mut cache, first..next, mask)?;
+            self.run_layers(&prefill, &mut cache, first..next, mask, way.whole)?;
             let x = Buffer::zeroed(gpu, "known x", prefill.x.size_bytes())?;
             prefill.x.copy_to(gpu, &x);
             streams.insert(next, x);
         }
         Ok(Way {
             ids: way.ids.clone(),
+            whole: way.whole,
             mask: mask.clone(),
             streams,
         })
@@ -219,10 +233,16 @@ impl Engine {
         Ok(losses)
     }
 
-    fn prefilled(&self, ids: &[u32], mask: &LayerMask, cache: &mut KvCache) -> Result<Prefill> {
+    fn prefilled(
+        &self,
+        ids: &[u32],
+        mask: &LayerMask,
+        whole: usize,
+        cache: &mut KvCache,
+    ) -> Result<Prefill> {
         let prefill = self.model.prefill_buffers(&self.gpu, ids, 0)?;
         self.run_paced(self.model.embed_steps(&self.gpu, &prefill)?)?;
-        self.run_layers(&prefill, cache, 0..self.model.config.layers, mask)?;
+        self.run_layers(&prefill, cache, 0..self.model.config.layers, mask, whole)?;
         Ok(prefill)
     }
 
@@ -232,25 +252,31 @@ impl Engine {
         cache: &mut KvCache,
         layers: Range<usize>,
         mask: &LayerMask,
+        whole: usize,
     ) -> Result<()> {
         let mut steps = Vec::new();
         for layer in layers {
-            steps.extend(self.layer_steps(prefill, cache, layer, mask)?);
+            steps.extend(self.layer_steps(prefill, cache, layer, mask, whole)?);
         }
         self.run_paced(steps)
     }
 
+    /// The steps of a layer under a mask, which does not concern the first `whole` tokens.
     fn layer_steps(
         &self,
         prefill: &Prefill,
         cache: &mut KvCache,
         layer: usize,
         mask: &LayerMask,
+        whole: usize,
     ) -> Result<Vec<Step>> {
         let mut steps = Vec::new();
         for sublayer in Sublayer::BOTH {
             if mask.runs(layer, sublayer) {
                 steps.extend(self.sublayer_steps(prefill, cache, layer, sublayer)?);
+            } else if whole > 0 {
+                let prefill = prefill.first(whole);
+                steps.extend(self.sublayer_steps(&prefill, cache, layer, sublayer)?);
             }
         }
         Ok(steps)

@@ -26,7 +26,7 @@ pub(super) struct GpuRouter {
     known: Vec<Option<Vec<f32>>>,
     granularity: Granularity,
     epsilon: Option<f32>,
-    reading: PrefillReading,
+    pub(super) reading: PrefillReading,
     /// `[routers, C]`.
     scores: Buffer,
     context: usize,
@@ -223,11 +223,11 @@ impl Engine {
     }
 
     fn reads_all(&self, policy: &Policy) -> bool {
-        let full = self
-            .router
-            .as_ref()
-            .is_some_and(|router| router.reading == PrefillReading::Full);
-        full && matches!(policy, Policy::Routed(_))
+        match policy {
+            Policy::Answer(_) => true,
+            Policy::Routed(_) => self.prefill_reading() == PrefillReading::Full,
+            Policy::Fixed(_) | Policy::Sticky => false,
+        }
     }
 
     /// The conversation that a request goes on with, and how many of its tokens the cache already has.
@@ -245,7 +245,7 @@ impl Engine {
             cache: KvCache::new(config, self.kv, positions),
         };
         match (&request.policy, self.conversation.take()) {
-            (Policy::Fixed(mask), _) => Ok((fresh(mask.clone()), 0)),
+            (Policy::Fixed(mask) | Policy::Answer(mask), _) => Ok((fresh(mask.clone()), 0)),
             (Policy::Routed(_), _) => {
                 if self.router.is_none() {
                     return Err(Error::input(

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::file::digest;
 use crate::journal::{Journal, Key};
 use crate::mask::LayerMask;
-use crate::router::{Decision, Router};
+use crate::router::{Decision, PrefillReading, Router};
 use crate::trace::{Detail, Sampling};
 use crate::train::routed_mask;
 use std::ops::ControlFlow;
@@ -81,7 +81,10 @@ impl<'a> Meter<'a> {
 
     fn route(&mut self, router: &Router, decision: &Decision, item: &Item) -> Result<LayerMask> {
         let weights: &[u8] = bytemuck::cast_slice(&router.weights);
-        let text = format!("{:?} {:?} {decision:?}", router.biases, router.epsilon);
+        let mut text = format!("{:?} {:?} {decision:?}", router.biases, router.epsilon);
+        if !router.prefill.is_masked() {
+            text += &format!(" {:?}", router.prefill);
+        }
         let id = digest(&[weights, text.as_bytes()].concat());
         // The answer must not help to choose the mask that it is measured under.
         let prompt = &item.tokens.ids[..item.tokens.answer];
@@ -102,23 +105,33 @@ impl<'a> Meter<'a> {
     }
 
     /// Mean loss of an answer's tokens, in nats.
-    pub(super) fn loss(&mut self, item: &Item, mask: &LayerMask) -> Result<f64> {
+    pub(super) fn loss(
+        &mut self,
+        item: &Item,
+        masking: (&LayerMask, PrefillReading),
+    ) -> Result<f64> {
         let adapter = self.adapter_key();
         noted_loss(
             &self.engine,
             &adapter,
             &item.tokens,
-            mask,
+            masking,
             &mut self.journal,
         )
     }
 
     /// What the model answers, most likely token by most likely token.
-    fn answer(&mut self, item: &Item, mask: &LayerMask, max_tokens: usize) -> Result<String> {
+    fn answer(
+        &mut self,
+        item: &Item,
+        (mask, prefill): (&LayerMask, PrefillReading),
+        max_tokens: usize,
+    ) -> Result<String> {
         let prompt = &item.tokens.ids[..item.tokens.answer];
         let key = Key::Answer {
             adapter: self.adapter_key(),
             skipped: mask.to_string(),
+            prefill,
             prompt: digest(bytemuck::cast_slice(prompt)),
             max_tokens,
         };
@@ -127,7 +140,10 @@ impl<'a> Meter<'a> {
             let request = Request {
                 prompt: String::new(),
                 ids: prompt.to_vec(),
-                policy: Policy::Fixed(mask.clone()),
+                policy: match prefill {
+                    PrefillReading::Masked => Policy::Fixed(mask.clone()),
+                    PrefillReading::Full => Policy::Answer(mask.clone()),
+                },
                 policy_name: String::new(),
                 max_tokens,
                 sampling: Sampling::default(),
@@ -152,14 +168,15 @@ impl<'a> Meter<'a> {
         let mean = |sum: f64| sum / masks.len() as f64;
         let mut loss = 0.0;
         for mask in &masks {
-            loss += self.loss(item, mask)?;
+            loss += self.loss(item, (mask, candidate.prefill))?;
         }
         let mut answers = Vec::new();
         // Only what is scored is worth the time.
         if let Some(max_tokens) = answer_tokens.filter(|_| !Metric::of_task(&item.task).is_empty())
         {
             for mask in &masks {
-                answers.push(self.answer(item, mask, max_tokens)?);
+                let masking = (mask, candidate.prefill);
+                answers.push(self.answer(item, masking, max_tokens)?);
             }
         }
         let rates = masks.iter().map(|mask| self.engine.summary.skip_rate(mask));

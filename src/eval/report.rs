@@ -6,6 +6,7 @@ use super::metrics::Metric;
 use crate::bench::plot::{Chart, Series, svg};
 use crate::error::Result;
 use crate::mask::LayerMask;
+use crate::router::PrefillReading;
 use crate::trace::{AdapterSummary, ModelSummary};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,8 @@ pub struct Summary {
     pub policy: String,
     /// The adapter's name.
     pub adapter: Option<String>,
+    /// Whether its masks concern the prompt.
+    pub prefill: PrefillReading,
     /// Mean share of the layers' weight bytes skipped, over tasks and their answers.
     pub skipped: f64,
     /// How many different masks there are.
@@ -144,6 +147,7 @@ fn summary(
     Ok(Summary {
         policy: row.policy.clone(),
         adapter: row.adapter.clone(),
+        prefill: row.prefill,
         skipped: skipped(row),
         masks: masks_of(&all),
         loss: bootstrap.mean(&own),
@@ -297,6 +301,15 @@ impl Report {
                 row.routed_against_it
                     .as_ref()
                     .map_or("-".to_owned(), |(_, change)| percents(change)),
+            ));
+        }
+        let whole = self.summaries.iter().filter(|row| !row.prefill.is_masked());
+        let whole: BTreeSet<String> = whole.map(|row| format!("`{}`", row.policy)).collect();
+        if !whole.is_empty() {
+            let names = Vec::from_iter(whole).join(", ");
+            line(String::new());
+            line(format!(
+                "Of {names} every layer reads the prompt, and what is skipped is skipped for the answer alone; of others for the prompt too."
             ));
         }
         line(String::new());

@@ -21,6 +21,7 @@ pub struct Decode {
 }
 
 /// Buffers of a prefill: the residual stream of the whole prompt, the rest of one chunk.
+#[derive(Clone)]
 pub struct Prefill {
     /// The residual stream `[T, H]`.
     pub x: Buffer,
@@ -111,6 +112,14 @@ impl Prefill {
             first,
             tokens: self.chunk.min(self.tokens - first),
         })
+    }
+
+    /// The first of these tokens alone, in the same buffers.
+    pub fn first(&self, tokens: usize) -> Self {
+        Self {
+            tokens: tokens.min(self.tokens),
+            ..self.clone()
+        }
     }
 
     /// Tokens of the prompt.

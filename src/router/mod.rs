@@ -45,7 +45,9 @@ impl Granularity {
 }
 
 /// How a mask acts on the prompt itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum PrefillReading {
     /// What is skipped is skipped for the prompt too.
@@ -53,6 +55,21 @@ pub enum PrefillReading {
     Masked,
     /// Every layer reads the prompt; only the answer is masked.
     Full,
+}
+
+impl PrefillReading {
+    /// How many of the first tokens of a text every layer reads, whatever the mask.
+    pub(crate) fn whole(self, prompt: usize) -> usize {
+        match self {
+            Self::Masked => 0,
+            Self::Full => prompt,
+        }
+    }
+
+    /// Whether it is the one that needs no mention.
+    pub(crate) fn is_masked(&self) -> bool {
+        *self == Self::Masked
+    }
 }
 
 /// The routers of a model.

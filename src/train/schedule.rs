@@ -5,6 +5,7 @@ use crate::adapter::Target;
 use crate::error::{Error, Result};
 use crate::kernels::gate::Gating;
 use crate::mask::LayerMask;
+use crate::router::PrefillReading;
 use serde::{Deserialize, Serialize};
 
 /// How gates pass from soft to hard.
@@ -56,6 +57,9 @@ pub struct RunOptions {
     pub targets: Vec<String>,
     /// A mask for all texts, in the syntax of `--skip-layers`, in place of routers.
     pub mask: Option<String>,
+    /// Whether masks concern the prompt.
+    #[serde(default)]
+    pub prefill: PrefillReading,
     /// Share of the full model's probabilities in what the answers' tokens are to be.
     pub distil: f32,
     /// The routers and the adapter that it begins with, by the digests of their files.
@@ -111,6 +115,12 @@ impl RunOptions {
         }
         if self.lora_rate == 0.0 && self.routers_until == 0.0 {
             return wrong("neither routers nor low-rank updates would learn");
+        }
+        if self.prefill == PrefillReading::Full && self.routers_until > 0.0 {
+            return Err(Error::input(
+                "routers learn only where masks concern the prompt too",
+                "begin with routers whose `prefill` is `masked`",
+            ));
         }
         self.lora().map(|_| ())
     }
@@ -221,6 +231,7 @@ mod tests {
             alpha: 16.0,
             targets: vec!["q_proj".to_owned()],
             mask: None,
+            prefill: PrefillReading::Masked,
             distil: 0.0,
             begin: None,
             teacher: None,

@@ -14,6 +14,7 @@ use crate::gpu::{Buffer, Step};
 use crate::kernels::gate::{Gating, STRIDE};
 use crate::mask::{LayerMask, Sublayer};
 use crate::random::Random;
+use crate::router::PrefillReading;
 
 /// The low-rank updates that are trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,11 +63,19 @@ pub struct Outcome {
     pub skip: f64,
 }
 
+/// Gates as they are served.
+const HARD: Gating = Gating {
+    temperature: 1.0,
+    hard: true,
+};
+
 /// Trains routers and low-rank updates of a model.
 pub struct Trainer<'a> {
     engine: &'a Engine,
     network: Network<'a>,
     lora: LoraOptions,
+    /// Whether masks concern the prompt.
+    prefill: PrefillReading,
     /// The teacher's values of the parameters, where there is one.
     teacher_values: Option<Buffer>,
     /// Weight bytes of each sublayer, `[layers * 2]`.
@@ -158,9 +167,16 @@ impl<'a> Trainer<'a> {
             engine,
             network,
             lora,
+            prefill: PrefillReading::Masked,
             teacher_values: None,
             costs,
         })
+    }
+
+    /// Whether masks concern the prompt. If every layer is to read it, routers do not learn.
+    pub fn reading(mut self, prefill: PrefillReading) -> Self {
+        self.prefill = prefill;
+        self
     }
 
     /// Lets the full model be a teacher (arXiv 1503.02531), with low-rank updates like those that are trained or as it
@@ -234,38 +250,68 @@ impl<'a> Trainer<'a> {
         }
     }
 
+    /// What the routers decide if every layer reads the prompt, and their scores.
+    fn route(&self, pass: Pass) -> Result<(LayerMask, Vec<f32>)> {
+        let prompt = Pass {
+            tokens: pass.prompt,
+            ..pass
+        };
+        let mut steps = self.embed(prompt)?;
+        for layer in 0..self.engine.model.config.layers {
+            steps.extend(self.network.gate(layer, prompt, HARD)?);
+            for sublayer in Sublayer::BOTH {
+                let open = &self.network.work.one;
+                steps.extend(self.network.forward(layer, sublayer, open, prompt)?);
+            }
+        }
+        self.engine.run_paced(steps)?;
+        let [_, scores] = self.gates(&Path::Routed, None)?;
+        Ok((self.mask(&scores), scores))
+    }
+
+    /// How much of a text goes through a sublayer that runs or does not, if any.
+    fn share(&self, pass: Pass, runs: bool) -> Option<Pass> {
+        let whole = self.prefill.whole(pass.prompt);
+        match runs {
+            true => Some(pass),
+            false => (whole > 0).then_some(Pass {
+                tokens: whole,
+                ..pass
+            }),
+        }
+    }
+
+    fn embed(&self, pass: Pass) -> Result<Vec<Step>> {
+        let (engine, work) = (self.engine, &self.network.work);
+        let embed = &engine.model.embed_tokens;
+        crate::kernels::embed::steps(&engine.gpu, embed, &work.ids, &work.x, pass.tokens)
+    }
+
     /// A text forward. What routers skip is computed all the same, and multiplied by a gate of zero: to wait for every
     /// layer's decision takes longer on a GPU.
     fn forward(&self, pass: Pass, path: &Path) -> Result<()> {
-        let engine = self.engine;
-        let work = &self.network.work;
         let gating = match path {
             Path::Fixed(_) => None,
             Path::Gated(gating) => Some(*gating),
-            Path::Routed => Some(Gating {
-                temperature: 1.0,
-                hard: true,
-            }),
+            Path::Routed => Some(HARD),
         };
         let runs = |layer, sublayer| match path {
             Path::Fixed(mask) => mask.runs(layer, sublayer),
             Path::Gated(_) | Path::Routed => true,
         };
-        let embed = &engine.model.embed_tokens;
-        let mut steps =
-            crate::kernels::embed::steps(&engine.gpu, embed, &work.ids, &work.x, pass.tokens)?;
-        for layer in 0..engine.model.config.layers {
+        let mut steps = self.embed(pass)?;
+        for layer in 0..self.engine.model.config.layers {
             if let Some(gating) = gating {
                 steps.extend(self.network.gate(layer, pass, gating)?);
             }
             for sublayer in Sublayer::BOTH {
-                if runs(layer, sublayer) {
+                if let Some(pass) = self.share(pass, runs(layer, sublayer)) {
                     let gate = self.gate(path, layer, sublayer);
                     steps.extend(self.network.forward(layer, sublayer, &gate, pass)?);
                 }
             }
         }
-        engine.run_paced(steps)
+        self.engine.run_paced(steps)
     }
 
     fn backward(&self, pass: Pass, path: &Path, mask: &LayerMask) -> Result<()> {
@@ -273,7 +319,7 @@ impl<'a> Trainer<'a> {
         let learns = matches!(path, Path::Gated(_));
         for layer in (0..mask.layers()).rev() {
             for sublayer in [Sublayer::Mlp, Sublayer::Attn] {
-                if mask.runs(layer, sublayer) {
+                if let Some(pass) = self.share(pass, mask.runs(layer, sublayer)) {
                     let gate = self.gate(path, layer, sublayer);
                     steps.extend(
                         self.network
@@ -362,6 +408,12 @@ impl<'a> Trainer<'a> {
         if share.is_some() {
             self.ask_teacher(first, pass)?;
         }
+        let routed = match (self.prefill, path) {
+            (PrefillReading::Full, Path::Routed) => Some(self.route(pass)?),
+            _ => None,
+        };
+        let decided = routed.as_ref().map(|(mask, _)| Path::Fixed(mask.clone()));
+        let path = decided.as_ref().unwrap_or(path);
         let (gpu, work) = (&self.engine.gpu, &self.network.work);
         self.forward(pass, path)?;
         let share = share.map(|share| (share, share / answer as f32));
@@ -379,7 +431,10 @@ impl<'a> Trainer<'a> {
             weight: share * pull.weight,
             ..pull
         });
-        let [gates, scores] = self.gates(path, pull)?;
+        let [gates, mut scores] = self.gates(path, pull)?;
+        if let Some((_, routers)) = routed {
+            scores = routers;
+        }
         let mask = match path {
             Path::Fixed(mask) => mask.clone(),
             Path::Gated(_) | Path::Routed => self.mask(&scores),

@@ -7,6 +7,7 @@ use first_wgpu::check;
 use first_wgpu::engine::{AdapterMode, Engine};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::tiny::TinyOptions;
+use first_wgpu::router::PrefillReading;
 use first_wgpu::trace::Detail;
 use first_wgpu::train::trainer::LoraOptions;
 use first_wgpu::weights::Format;
@@ -50,7 +51,11 @@ pub(super) fn modes_agree() {
             let engine = load(&options, mode);
             let ids = engine.prompt_ids(PROMPT, true).expect("valid");
             let mask = LayerMask::parse("2.attn", LAYERS).expect("valid");
-            losses.push(engine.losses(&ids, 1, &mask).expect("runs"));
+            losses.push(
+                engine
+                    .losses(&ids, 1, &mask, PrefillReading::Masked)
+                    .expect("runs"),
+            );
         }
         let [beside, merged] = [&losses[0], &losses[1]];
         let largest = merged.iter().fold(0f32, |most, loss| most.max(*loss));
@@ -98,7 +103,7 @@ fn same_logits(engine: &Engine) {
             decoded.push(logits.to_vec());
             Ok(())
         };
-        let run = engine.forced_logits(prompt, &mask, forced, &mut keep);
+        let run = engine.forced_logits(prompt, (&mask, PrefillReading::Masked), forced, &mut keep);
         run.expect("runs");
         for (step, decoded) in decoded.iter().enumerate() {
             let ids = &ids[..prompt.len() + step];
@@ -107,7 +112,7 @@ fn same_logits(engine: &Engine) {
                 assert!(nmse < 1e-10, "mask {mask}, step {step}: NMSE {nmse:e}");
                 Ok(())
             };
-            let run = engine.forced_logits(ids, &mask, &[], &mut compare);
+            let run = engine.forced_logits(ids, (&mask, PrefillReading::Masked), &[], &mut compare);
             run.expect("runs");
         }
     }

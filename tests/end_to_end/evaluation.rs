@@ -60,6 +60,7 @@ fn plan(engine: &Engine, adapters: &[Adapter]) -> Plan {
         adapters_of(policy, adapters).map(move |adapter| Candidate {
             policy: policy.to_owned(),
             masks: masks.clone(),
+            prefill: PrefillReading::Masked,
             adapter,
         })
     });
@@ -240,7 +241,9 @@ pub(super) fn a_fixed_mask_is_the_smaller_model() {
     let ids = engine.prompt_ids(PROMPT, true).expect("valid");
     for layer in 0..LAYERS {
         let masked = LayerMask::parse(&layer.to_string(), LAYERS).expect("valid");
-        let expected = engine.losses(&ids, 1, &masked).expect("runs");
+        let expected = engine
+            .losses(&ids, 1, &masked, PrefillReading::Masked)
+            .expect("runs");
         let gguf = Gguf::open(&path).expect("opens");
         let mut config = engine.model.config.clone();
         config.layers = LAYERS - 1;
@@ -248,7 +251,12 @@ pub(super) fn a_fixed_mask_is_the_smaller_model() {
         let smaller = Llama::load(&engine.gpu, &source, config, &mut |_, _| ()).expect("loads");
         let whole = std::mem::replace(&mut engine.model, smaller);
         let found = engine
-            .losses(&ids, 1, &LayerMask::full(LAYERS - 1))
+            .losses(
+                &ids,
+                1,
+                &LayerMask::full(LAYERS - 1),
+                PrefillReading::Masked,
+            )
             .expect("runs");
         engine.model = whole;
         assert_eq!(found, expected, "layer {layer}");

@@ -8,8 +8,10 @@ use first_wgpu::engine::Engine;
 use first_wgpu::kernels::gate::Gating;
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::tiny::TinyOptions;
+use first_wgpu::reference::cross_entropy::cross_entropy;
 use first_wgpu::router::{Granularity, PrefillReading, Router};
 use first_wgpu::train::checkpoint::Checkpoint;
+use first_wgpu::train::routed_mask;
 use first_wgpu::train::run::{Beginning, Event, Keeping, Tasks, run};
 use first_wgpu::train::schedule::{Gates, RunOptions};
 use first_wgpu::train::trainer::{LoraOptions, Path, Pull, Trainer};
@@ -112,7 +114,9 @@ pub(super) fn forward() {
         let text = text(engine);
         for mask in ["", "1,2.attn,3.mlp"] {
             let mask = LayerMask::parse(mask, LAYERS).expect("a valid mask");
-            let losses = engine.losses(&text.ids, text.answer, &mask).expect("runs");
+            let losses = engine
+                .losses(&text.ids, text.answer, &mask, PrefillReading::Masked)
+                .expect("runs");
             let expected = super::mean(&losses);
             let options = lora_options();
             let mut trainer = Trainer::new(engine, options, TOKENS, 2.0, 1).expect("fits");
@@ -151,21 +155,9 @@ pub(super) fn slopes() {
             .text(&text, &path, Some(PULL), Some(1.0))
             .expect("runs");
         let (weights, biases, loras) = trainer.gradients().expect("reads");
-        let square = |values: &[f32]| values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
         // Each router, and each kind of thin matrix in each layer, is one direction: its own gradient.
         let mut slope = |what: String, squares: f64, at: &dyn Fn(f32) -> (Router, LoraAdapter)| {
-            assert!(squares > 0.0, "{what} has no gradient");
-            let size = (0.02 / squares.sqrt()) as f32;
-            let mut side = |size: f32| {
-                let (router, adapter) = at(size);
-                trainer
-                    .begin_with(Some(&router), Some(&adapter))
-                    .expect("fits");
-                total(&mut trainer)
-            };
-            let found = (side(size) - side(-size)) / (2.0 * f64::from(size));
-            let error = (found / squares - 1.0).abs();
-            assert!(error < 5e-3, "{what}: slope {found}, gradient {squares}");
+            slope(&mut trainer, &total, &what, squares, at);
         };
         let first = adapter(engine, &lora_options(), 0.2);
         for index in 0..2 * LAYERS {
@@ -184,40 +176,153 @@ pub(super) fn slopes() {
                 (router, first.clone())
             });
         }
-        for layer in 0..LAYERS {
-            for target in Target::ALL {
-                let own = loras.lora(layer, target).expect("adapted");
-                let moved = |size: [f32; 2]| {
-                    let (config, options) = (&engine.model.config, lora_options());
-                    LoraAdapter::new(
-                        "tiny",
-                        config,
-                        4,
-                        options.alpha,
-                        &options.targets,
-                        |at, which| {
-                            let mut lora = first.lora(at, which).expect("adapted").clone();
-                            if (at, which) == (layer, target) {
-                                for (a, gradient) in lora.a.iter_mut().zip(&own.a) {
-                                    *a += size[0] * gradient;
-                                }
-                                for (b, gradient) in lora.b.iter_mut().zip(&own.b) {
-                                    *b += size[1] * gradient;
-                                }
-                            }
-                            lora
-                        },
-                    )
-                };
-                let name = format!("layer {layer}, {}", target.name());
-                slope(format!("{name}, A"), square(&own.a), &|size| {
-                    (router(), moved([size, 0.0]))
-                });
-                slope(format!("{name}, B"), square(&own.b), &|size| {
-                    (router(), moved([0.0, size]))
-                });
-            }
+        slopes_of_adapter(engine, &loras, &mut slope);
+    });
+}
+
+fn square(values: &[f32]) -> f64 {
+    values.iter().map(|x| f64::from(*x).powi(2)).sum()
+}
+
+/// Hears of a direction: what it is, the square of its gradient, and the parameters that are so far along it.
+type Direction<'a> = dyn FnMut(String, f64, &dyn Fn(f32) -> (Router, LoraAdapter)) + 'a;
+
+/// Checks the slope of a loss along a direction.
+fn slope(
+    trainer: &mut Trainer<'_>,
+    loss: &dyn Fn(&mut Trainer<'_>) -> f64,
+    what: &str,
+    squares: f64,
+    at: &dyn Fn(f32) -> (Router, LoraAdapter),
+) {
+    assert!(squares > 0.0, "{what} has no gradient");
+    let size = (0.02 / squares.sqrt()) as f32;
+    let mut side = |size: f32| {
+        let (router, adapter) = at(size);
+        trainer
+            .begin_with(Some(&router), Some(&adapter))
+            .expect("fits");
+        loss(trainer)
+    };
+    let found = (side(size) - side(-size)) / (2.0 * f64::from(size));
+    let error = (found / squares - 1.0).abs();
+    assert!(error < 5e-3, "{what}: slope {found}, gradient {squares}");
+}
+
+/// The directions of low-rank updates, each kind of thin matrix in each layer by itself.
+fn slopes_of_adapter(engine: &Engine, gradients: &LoraAdapter, slope: &mut Direction<'_>) {
+    let (config, options) = (&engine.model.config, lora_options());
+    let first = adapter(engine, &options, 0.2);
+    for layer in 0..LAYERS {
+        for target in Target::ALL {
+            let own = gradients.lora(layer, target).expect("adapted");
+            let moved = |size: [f32; 2]| {
+                let targets = &options.targets;
+                LoraAdapter::new("tiny", config, 4, options.alpha, targets, |at, which| {
+                    let mut lora = first.lora(at, which).expect("adapted").clone();
+                    if (at, which) == (layer, target) {
+                        for (a, gradient) in lora.a.iter_mut().zip(&own.a) {
+                            *a += size[0] * gradient;
+                        }
+                        for (b, gradient) in lora.b.iter_mut().zip(&own.b) {
+                            *b += size[1] * gradient;
+                        }
+                    }
+                    lora
+                })
+            };
+            let name = format!("layer {layer}, {}", target.name());
+            slope(format!("{name}, A"), square(&own.a), &|size| {
+                (router(), moved([size, 0.0]))
+            });
+            slope(format!("{name}, B"), square(&own.b), &|size| {
+                (router(), moved([0.0, size]))
+            });
         }
+    }
+}
+
+/// Where every layer reads the prompt, a text's loss is that of an answer decoded behind it, its mask what the engine's
+/// router decides, and its gradients are slopes.
+pub(super) fn answers_alone() {
+    with_engine(|engine| {
+        let text = text(engine);
+        let Tokens { ids, answer } = &text;
+        let mask = LayerMask::parse("1,2.attn,3.mlp", LAYERS).expect("a valid mask");
+        let losses = |engine: &Engine, mask: &LayerMask, reading| {
+            engine.losses(ids, *answer, mask, reading).expect("runs")
+        };
+        let mut decoded = Vec::new();
+        let mut keep = |step: usize, logits: &[f32]| {
+            decoded.extend(cross_entropy(logits, &[ids[answer + step]], (0.0, &[])));
+            Ok(())
+        };
+        let forced = &ids[*answer..ids.len() - 1];
+        engine
+            .forced_logits(
+                &ids[..*answer],
+                (&mask, PrefillReading::Full),
+                forced,
+                &mut keep,
+            )
+            .expect("runs");
+        let found = losses(engine, &mask, PrefillReading::Full);
+        let masked = losses(engine, &mask, PrefillReading::Masked);
+        assert_eq!(found.len(), decoded.len());
+        for (found, decoded) in found.iter().zip(&decoded) {
+            let error = (found - decoded).abs() / decoded.max(1.0);
+            assert!(error < 2e-6, "{found} {decoded}");
+        }
+        let [apart, all] = [&masked, &found].map(|losses| super::mean(losses));
+        assert!((apart / all - 1.0).abs() > 1e-3, "{apart} {all}");
+
+        let reader = || {
+            let trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1).expect("fits");
+            trainer.reading(PrefillReading::Full)
+        };
+        let outcome = reader().text(&text, &Path::Fixed(mask.clone()), None, None);
+        let loss = outcome.expect("runs").loss;
+        assert!((loss - super::mean(&found)).abs() < 1e-6, "{loss}");
+
+        let mut trainer = reader();
+        let start = adapter(engine, &lora_options(), 0.2);
+        trainer
+            .begin_with(Some(&router()), Some(&start))
+            .expect("fits");
+        let path = Path::Fixed(mask);
+        trainer.text(&text, &path, None, Some(1.0)).expect("runs");
+        let (_, _, loras) = trainer.gradients().expect("reads");
+        let total = |trainer: &mut Trainer<'_>| {
+            let outcome = trainer.text(&text, &path, None, None);
+            outcome.expect("runs").loss
+        };
+        slopes_of_adapter(engine, &loras, &mut |what, squares, at| {
+            slope(&mut trainer, &total, &what, squares, at);
+        });
+    });
+    with_engine(|engine| {
+        let text = text(engine);
+        let router = Router {
+            prefill: PrefillReading::Full,
+            ..router()
+        };
+        engine.set_router(&router).expect("fits");
+        let prompt = &text.ids[..text.answer];
+        let mask = routed_mask(engine, prompt, &router.decision()).expect("runs");
+        assert!(!mask.is_full());
+        let losses = engine.losses(&text.ids, text.answer, &mask, PrefillReading::Full);
+        let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1)
+            .expect("fits")
+            .reading(PrefillReading::Full);
+        trainer.begin_with(Some(&router), None).expect("fits");
+        let outcome = trainer.text(&text, &Path::Routed, None, None);
+        let outcome = outcome.expect("runs");
+        assert_eq!((outcome.mask, outcome.scores.len()), (mask, 2 * LAYERS));
+        assert!((outcome.loss - super::mean(&losses.expect("runs"))).abs() < 1e-6);
+        assert_eq!(
+            trainer.router().expect("reads").prefill,
+            PrefillReading::Full
+        );
     });
 }
 
@@ -282,6 +387,7 @@ fn run_options() -> RunOptions {
             .map(str::to_owned)
             .to_vec(),
         mask: None,
+        prefill: PrefillReading::Masked,
         distil: 0.0,
         begin: None,
         teacher: None,

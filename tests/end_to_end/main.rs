@@ -79,6 +79,10 @@ fn main() {
             gradients::hardened,
         ),
         (
+            "every_layer_may_read_the_prompt_in_training",
+            gradients::answers_alone,
+        ),
+        (
             "training_reads_a_text_as_the_engine_does",
             gradients::forward,
         ),

@@ -9,8 +9,8 @@ use first_wgpu::journal::Journal;
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::reference::{cross_entropy::cross_entropy, softmax::softmax};
-use first_wgpu::router::Granularity;
 use first_wgpu::router::file::RouterFile;
+use first_wgpu::router::{Granularity, PrefillReading};
 use first_wgpu::train::{self, Search};
 use std::ops::ControlFlow;
 use std::process::Command;
@@ -55,6 +55,7 @@ pub(super) fn trained() {
             units: &units,
             budget,
             against: Against::Answers,
+            prefill: PrefillReading::Masked,
             adapter: "",
         };
         let path = |budget| {
@@ -63,7 +64,12 @@ pub(super) fn trained() {
                 .expect("searches")
         };
         let measured = |mask: &LayerMask| {
-            let losses = engine.losses(&tokens[0].ids, tokens[0].answer, mask);
+            let losses = engine.losses(
+                &tokens[0].ids,
+                tokens[0].answer,
+                mask,
+                PrefillReading::Masked,
+            );
             noted(mean(&losses.expect("runs")))
         };
         let full = LayerMask::full(LAYERS);
@@ -118,7 +124,12 @@ pub(super) fn trained() {
         let path = train::target_path(engine, &others, search(budget), &mut journal, &mut {
             progress
         });
-        let alone = engine.losses(&others[0].ids, others[0].answer, &full);
+        let alone = engine.losses(
+            &others[0].ids,
+            others[0].answer,
+            &full,
+            PrefillReading::Masked,
+        );
         let alone = noted(mean(&alone.expect("runs")));
         assert_eq!(path.expect("searches")[0].1, alone);
     });
@@ -131,7 +142,7 @@ pub(super) fn against_the_full_model() {
         let ids = engine.prompt_ids(PROMPT, true).expect("valid");
         let vocab = engine.model.config.vocab;
         let full = LayerMask::full(LAYERS);
-        let way = engine.full_way(&ids, 3).expect("runs");
+        let way = engine.full_way(&ids, 0, 3).expect("runs");
         let of = |first: usize, mask: &LayerMask| {
             let losses = engine.losses_beside(&way, Some(&way), first, mask);
             losses.expect("runs")
@@ -143,7 +154,8 @@ pub(super) fn against_the_full_model() {
                 logits.extend_from_slice(token);
                 Ok(())
             };
-            let done = engine.forced_logits(before, mask, forced, &mut keep);
+            let done =
+                engine.forced_logits(before, (mask, PrefillReading::Masked), forced, &mut keep);
             done.expect("runs");
             logits
         };
@@ -157,7 +169,9 @@ pub(super) fn against_the_full_model() {
                 // From where it leaves the full model, and from where it leaves a mask that skips something else.
                 let other = LayerMask::parse("1.attn,3.attn", LAYERS).expect("valid");
                 let other = engine.way_beside(&way, &other, 1).expect("runs");
-                let alone = engine.losses(&ids, first, &mask).expect("runs");
+                let alone = engine
+                    .losses(&ids, first, &mask, PrefillReading::Masked)
+                    .expect("runs");
                 for way in [&way, &other] {
                     let beside = engine.losses_beside(way, None, first, &mask);
                     assert_eq!(alone, beside.expect("runs"));
@@ -196,6 +210,7 @@ pub(super) fn against_the_full_model() {
             units: &units,
             budget,
             against: Against::Model,
+            prefill: PrefillReading::Masked,
             adapter: "",
         };
         let journal = &mut Journal::default();
@@ -271,6 +286,22 @@ pub(super) fn commands() {
     first(&format!(
         "train labels {data} --settle alone --settle fixed --settle joint --rates 0.2 --out menu"
     ));
+    first(&format!(
+        "train labels {data} --settle joint --prefill full --out read"
+    ));
+    first(&format!(
+        "train lora {data} {run} --begin read --out answers"
+    ));
+    first(&format!(
+        "train lora {data} {run} --skip-layers 1 --prefill full --out after-1"
+    ));
+    refused(
+        &format!("train routers {data} {run} --begin read --out idle"),
+        "`prefill` is `masked`",
+    );
+    first(
+        "eval -m tiny.gguf --data train.jsonl --examples 1 --router answers --controls even --adapter routed=answers --out measured",
+    );
     refused(
         &format!("train labels {data} --settle alone --settle fixed --out idle"),
         "`--rates`",
@@ -329,7 +360,14 @@ pub(super) fn commands() {
     };
     assert!(skipped("searched/0.3") > skipped("searched/0.1"));
     let searched = ["searched/0.1", "searched/0.3"];
-    let trained = ["lora", "joint", "settled", "after", "alone", "fixed"];
+    let table = String::from_utf8(read("measured/eval.md")).expect("UTF-8");
+    assert!(
+        table.contains("Of `even`, `routed` every layer reads the prompt"),
+        "{table}"
+    );
+    let trained = [
+        "lora", "joint", "settled", "after", "alone", "fixed", "answers", "after-1",
+    ];
     for made in [&trained[..], &searched[..]].concat() {
         for file in ["router_config.json", "adapter_config.json"] {
             assert!(path(made).join(file).exists(), "{made}/{file}");

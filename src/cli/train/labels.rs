@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::mask::{LayerMask, Sublayer};
-use crate::router::{Granularity, Router};
+use crate::router::{Granularity, PrefillReading, Router};
 use crate::train::run::Tasks;
 use crate::train::{Search, calibration, features, fit_routers, routed_mask, target_path};
 use anyhow::Context;
@@ -71,6 +71,10 @@ pub(crate) struct Labels {
     /// What may be skipped on its own.
     #[arg(long, value_enum, default_value_t = What::Sublayers)]
     units: What,
+    /// What masks concern: prompt and answer, or the answer alone, so that every layer reads the prompt. By default as in
+    /// the runs to settle on, or both.
+    #[arg(long, value_enum)]
+    prefill: Option<PrefillReading>,
     /// What always runs, in the syntax of `--skip-layers`, whatever the routers' thresholds.
     #[arg(long, value_name = "LAYERS", default_value = "none")]
     protect: String,
@@ -123,6 +127,7 @@ impl Labels {
         self.check_settling(held_out.is_empty())?;
         let (adapter, digest) = self.adapter(&engine, &settle)?;
         engine.set_adapter(adapter.as_ref())?;
+        let prefill = self.reading(&settle)?;
         let interrupted = super::super::run::interrupt()?;
         let layers = engine.model.config.layers;
         let protected = LayerMask::parse(&self.protect, layers)?;
@@ -135,6 +140,7 @@ impl Labels {
             units: &units,
             budget: self.budget(&engine, &units)?,
             against: self.against,
+            prefill,
             adapter: &digest,
         };
         let outs = self.outs();
@@ -192,7 +198,8 @@ impl Labels {
         };
         for (index, out) in outs.iter().enumerate() {
             let masks = self.chosen(&engine, &fit, &paths, self.rates.get(index))?;
-            let mut router = self.fit(&engine, &fit, &masks, granularity, &interrupted)?;
+            let made = (granularity, prefill);
+            let mut router = self.fit(&engine, &fit, &masks, made, &interrupted)?;
             router.protected = protected.to_skipped();
             if let Some(adapter) = &adapter {
                 adapter.save(out, &engine.model.config)?;
@@ -209,6 +216,20 @@ impl Labels {
         }
         let out = |rate: &f32| self.out.join(rate.to_string());
         self.rates.iter().map(out).collect()
+    }
+
+    /// What the masks concern: as asked for, or as in the runs to settle on.
+    fn reading(&self, settle: &[Trained]) -> anyhow::Result<PrefillReading> {
+        if let Some(prefill) = self.prefill {
+            return Ok(prefill);
+        }
+        let mut readings = settle.iter().filter_map(Trained::prefill);
+        let first = readings.next().unwrap_or_default();
+        anyhow::ensure!(
+            readings.all(|other| other == first),
+            "in some of these runs every layer reads the prompt, in others not; say with `--prefill` which is to be"
+        );
+        Ok(first)
     }
 
     /// Several runs to settle on need a rate, and answers to compare them by.
@@ -409,23 +430,31 @@ impl Labels {
         engine: &Engine,
         tasks: &Tasks,
         masks: &Masks<'_>,
-        granularity: Granularity,
+        (granularity, prefill): (Granularity, PrefillReading),
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<Router> {
         let bar = count_bar("reading prompts");
         let total = tasks.values().map(Vec::len).sum();
         let mut progress = |done, total| follow(&bar, interrupted, done, total);
         let mut counter = Counter::new(total, &mut progress);
+        let full = LayerMask::full(engine.model.config.layers);
         let mut pairs = Vec::new();
         for (task, texts) in tasks {
             let mask = &masks[task.as_str()];
             for text in texts {
-                pairs.push((features(engine, &text.ids[..text.answer], mask)?, mask));
+                let read = match prefill {
+                    PrefillReading::Masked => mask,
+                    PrefillReading::Full => &full,
+                };
+                pairs.push((features(engine, &text.ids[..text.answer], read)?, mask));
                 counter.one()?;
             }
         }
         bar.finish_and_clear();
-        Ok(fit_routers(&pairs, granularity, self.decay))
+        Ok(Router {
+            prefill,
+            ..fit_routers(&pairs, granularity, self.decay)
+        })
     }
 }
 

@@ -7,10 +7,10 @@ use crate::adapter::{LoraAdapter, Target};
 use crate::engine::Engine;
 use crate::mask::LayerMask;
 use crate::router::file::RouterFile;
-use crate::router::{CalibrationPoint, Router};
-use crate::train::calibration;
+use crate::router::{CalibrationPoint, Granularity, PrefillReading, Router};
 use crate::train::run::{Beginning, Event, Keeping, Tasks, run};
 use crate::train::schedule::{Gates, RunOptions};
+use crate::train::{calibration, fit_routers};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -150,6 +150,9 @@ pub(crate) struct Lora {
     /// Skip exactly these for every text, in place of the routers of `--begin`: `7-9,21,12.attn`; `none` for nothing.
     #[arg(long, value_name = "LAYERS")]
     skip_layers: Option<String>,
+    /// What they are skipped for: prompt and answer, or the answer alone. Routers of `--begin` say so themselves.
+    #[arg(long, value_enum, default_value_t, requires = "skip_layers")]
+    prefill: PrefillReading,
 }
 
 impl RunArguments {
@@ -184,6 +187,7 @@ impl RunArguments {
                     .collect()
             }),
             mask: None,
+            prefill: PrefillReading::Masked,
             distil: self.distil,
             begin: None,
             teacher: None,
@@ -287,7 +291,21 @@ impl RunArguments {
             None => {
                 let skipped = options.mask.as_deref().unwrap_or("none");
                 let mask = LayerMask::parse(skipped, engine.model.config.layers)?;
-                RouterFile::fixed(base_model(&engine)?, &mask, provenance)
+                match options.prefill {
+                    PrefillReading::Masked => {
+                        RouterFile::fixed(base_model(&engine)?, &mask, provenance)
+                    }
+                    // Routers of no weight, since those say how a prompt is read.
+                    PrefillReading::Full => {
+                        let pairs = [(
+                            vec![vec![0.0; engine.model.config.hidden]; mask.layers()],
+                            &mask,
+                        )];
+                        let mut router = fit_routers(&pairs, Granularity::Sublayer, 0.0);
+                        router.prefill = options.prefill;
+                        router_file(&engine, router, Vec::new(), provenance)?
+                    }
+                }
             }
         };
         file.save(&self.out)?;
@@ -323,7 +341,11 @@ impl RunArguments {
                 router = file.router;
             }
             match (&router, new_routers) {
-                (Some(_), _) => files += &RouterFile::digest(folder)?,
+                (Some(router), _) => {
+                    options.prefill = router.prefill;
+                    options.check()?;
+                    files += &RouterFile::digest(folder)?;
+                }
                 (None, true) => eprintln!("{} holds no routers: they begin anew", folder.display()),
                 (None, false) => anyhow::bail!(
                     "{} holds a fixed mask, no routers; give it to `first train lora --skip-layers`",
@@ -390,6 +412,7 @@ impl Lora {
         let options = self.run.options(None, Some(&self.lora));
         let options = RunOptions {
             mask: self.skip_layers.clone(),
+            prefill: self.prefill,
             ..options
         };
         self.run.run(options, Some(&self.lora))

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::mask::LayerMask;
 use crate::router::file::RouterFile;
-use crate::router::{Granularity, Router};
+use crate::router::{Granularity, PrefillReading, Router};
 use crate::train::run::Tasks;
 use crate::train::{majority, routed_mask};
 use std::path::Path;
@@ -56,6 +56,14 @@ impl Trained {
             adapter,
             digest,
         })
+    }
+
+    /// Whether its masks concern the prompt; `None` if it skips nothing.
+    pub(super) fn prefill(&self) -> Option<PrefillReading> {
+        match &self.decides {
+            Decides::Routers(router) => Some(router.prefill),
+            Decides::Mask(mask) => (!mask.is_full()).then_some(PrefillReading::Masked),
+        }
     }
 
     /// Whether its masks know no sublayers.
@@ -133,9 +141,11 @@ pub(super) fn menu(
             let bar = count_bar("measuring");
             let mut progress = |done, total| follow(&bar, interrupted, done, total);
             let mut counter = Counter::new(texts.len(), &mut progress);
+            let masking = (&mask, run.prefill().unwrap_or_default());
             let mut loss = 0.0;
             for text in texts {
-                loss += noted_loss(engine, &run.digest, text, &mask, journal)? / texts.len() as f64;
+                loss +=
+                    noted_loss(engine, &run.digest, text, masking, journal)? / texts.len() as f64;
                 counter.one()?;
             }
             bar.finish_and_clear();

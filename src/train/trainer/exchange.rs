@@ -7,7 +7,7 @@ use crate::adapter::joint::Product;
 use crate::adapter::{Lora, LoraAdapter, Target};
 use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Sublayer};
-use crate::router::{Granularity, PrefillReading, Router};
+use crate::router::{Granularity, Router};
 
 impl Trainer<'_> {
     /// Everything that training goes on from.
@@ -47,7 +47,7 @@ impl Trainer<'_> {
             biases: gather(1),
             thresholds: vec![0.5; 2 * layers.len()],
             epsilon: Some(ROUTER_EPSILON),
-            prefill: PrefillReading::Masked,
+            prefill: self.prefill,
             protected: vec![[false; 2]; layers.len()],
         })
     }

@@ -3,6 +3,7 @@
 use super::thread::{Loaded, Thread};
 use crate::session::Agreement;
 use first_wgpu::mask::LayerMask;
+use first_wgpu::router::PrefillReading;
 use first_wgpu::trace::Run;
 use first_wgpu::{Error, Result};
 
@@ -33,7 +34,8 @@ impl Thread {
         let mut expected: Vec<Vec<f32>> = Vec::new();
         let total = 2 * count;
         let mut done = 0;
-        engine.forced_logits(&run.prompt_ids, &full, forced, &mut |_, logits| {
+        let masked = (&full, PrefillReading::Masked);
+        engine.forced_logits(&run.prompt_ids, masked, forced, &mut |_, logits| {
             expected.push(logits.to_vec());
             done += 1;
             self.share("comparing with the full model", done, total)
@@ -42,7 +44,13 @@ impl Thread {
             run: index,
             ..Agreement::default()
         };
-        engine.forced_logits(&run.prompt_ids, &run.mask, forced, &mut |at, logits| {
+        // A mask that routers chose concerns the prompt or not as they say.
+        let reading = match run.scores.is_empty() {
+            true => PrefillReading::Masked,
+            false => engine.prefill_reading(),
+        };
+        let masked = (&run.mask, reading);
+        engine.forced_logits(&run.prompt_ids, masked, forced, &mut |at, logits| {
             agreement.kl.push(divergence(&expected[at], logits));
             agreement
                 .agrees

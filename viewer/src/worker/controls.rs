@@ -59,6 +59,7 @@ impl Thread {
             ("random", Some(budget.random(SEED)?)),
             ("even", Some(budget.even()?)),
         ];
+        let prefill = loaded.engine.prefill_reading();
         let mut controls = Vec::new();
         for (place, (name, mask)) in policies.iter().enumerate() {
             let mut control = Control {
@@ -69,7 +70,9 @@ impl Thread {
                 let done = place * examples.len() + index;
                 self.share("measuring losses", done, policies.len() * examples.len())?;
                 let mask = mask.as_ref().unwrap_or(&example.routed);
-                let losses = loaded.engine.losses(&example.ids, example.answer, mask)?;
+                let losses = loaded
+                    .engine
+                    .losses(&example.ids, example.answer, mask, prefill)?;
                 let losses: Vec<f64> = losses.into_iter().map(f64::from).collect();
                 control.losses.push(stats::mean(&losses));
                 control.masks.push(mask.to_string());
