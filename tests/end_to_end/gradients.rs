@@ -9,6 +9,7 @@ use first_wgpu::kernels::gate::Gating;
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::reference::cross_entropy::cross_entropy;
+use first_wgpu::reference::router_score::{pool, router_score};
 use first_wgpu::router::{Granularity, PrefillReading, Router};
 use first_wgpu::train::checkpoint::Checkpoint;
 use first_wgpu::train::routed_mask;
@@ -317,7 +318,29 @@ pub(super) fn answers_alone() {
         trainer.begin_with(Some(&router), None).expect("fits");
         let outcome = trainer.text(&text, &Path::Routed, None, None);
         let outcome = outcome.expect("runs");
-        assert_eq!((outcome.mask, outcome.scores.len()), (mask, 2 * LAYERS));
+        assert_eq!(outcome.mask, mask);
+        // Of the stream that the full model has.
+        let mut states = Vec::new();
+        let mut keep = |_: usize, x: &[f32]| {
+            states.push(x.to_vec());
+            Ok(())
+        };
+        let full = LayerMask::full(LAYERS);
+        engine
+            .hidden_states(prompt, &full, &mut keep)
+            .expect("runs");
+        assert_eq!(outcome.scores.len(), 2 * LAYERS);
+        for (index, score) in outcome.scores.iter().enumerate() {
+            let weights = &router.weights[64 * index..][..64];
+            let tokens = router_score(
+                &states[index / 2],
+                weights,
+                router.biases[index],
+                Some(1e-5),
+            );
+            let expected = pool(&tokens);
+            assert!((score - expected).abs() < 1e-5, "{score} {expected}");
+        }
         assert!((outcome.loss - super::mean(&losses.expect("runs"))).abs() < 1e-6);
         assert_eq!(
             trainer.router().expect("reads").prefill,
