@@ -116,6 +116,15 @@ struct Conversation {
     cache: KvCache,
 }
 
+impl Conversation {
+    /// Frees the cache of a layer whose attention is skipped; commands keep the memory until they have run.
+    fn forget_skipped(&mut self, layer: usize) {
+        if !self.mask.runs(layer, Sublayer::Attn) {
+            self.cache.free(layer);
+        }
+    }
+}
+
 /// A model on an adapter.
 pub struct Engine {
     /// The adapter.

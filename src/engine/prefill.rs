@@ -158,6 +158,8 @@ impl Engine {
         };
         let layers = self.model.config.layers;
         let scoring = self.scoring(&prefill, &request.policy);
+        // Then no layer waits for what the routers say.
+        let whole = self.reads_all(&request.policy);
         for layer in 0..layers {
             if let Some(scoring) = &scoring {
                 scoring.submit(&self.model, &prefill, layer, &mut pending, run)?;
@@ -165,7 +167,7 @@ impl Engine {
             // Prepared while the GPU scores the layer; what the scores leave out is never encoded.
             let mut prepared = Vec::new();
             for sublayer in Sublayer::BOTH {
-                if !conversation.mask.runs(layer, sublayer) && !self.reads_all(&request.policy) {
+                if !conversation.mask.runs(layer, sublayer) && !whole {
                     continue;
                 }
                 if sublayer == Sublayer::Attn {
@@ -177,25 +179,16 @@ impl Engine {
                     .prefill_steps(&self.gpu, &prefill, cache, layer, sublayer)?;
                 prepared.push((sublayer, steps));
             }
-            if let Some(scoring) = &scoring {
-                let scores = scoring.scores(layer)?;
-                let decision = scoring.decision;
-                let pooled: Vec<f32> = scores.iter().map(|score| score.score).collect();
-                for sublayer in Sublayer::BOTH {
-                    let runs = decision.runs(layer, sublayer, &pooled);
-                    conversation.mask.set(layer, sublayer, runs);
-                }
-                run.scores.extend(scores);
+            if let Some(scoring) = scoring.as_ref().filter(|_| !whole) {
+                scoring.decide(layer, &mut conversation.mask, run)?;
             }
             for (sublayer, steps) in prepared {
-                let runs = conversation.mask.runs(layer, sublayer);
-                if runs || self.reads_all(&request.policy) {
+                if whole || conversation.mask.runs(layer, sublayer) {
                     pending.steps.extend(steps);
                 }
-                if !runs && sublayer == Sublayer::Attn {
-                    // The commands keep the memory until they have run.
-                    conversation.cache.free(layer);
-                }
+            }
+            if !whole {
+                conversation.forget_skipped(layer);
             }
             // Work starts while later layers are being encoded, and a listener hears of real progress.
             pending.submit(run, |_| {})?;
@@ -206,6 +199,14 @@ impl Engine {
             }
             if listener(Event::Prefill(layer + 1, layers)).is_break() {
                 return Err(Error::Cancelled);
+            }
+        }
+        if whole {
+            for layer in 0..layers {
+                if let Some(scoring) = &scoring {
+                    scoring.decide(layer, &mut conversation.mask, run)?;
+                }
+                conversation.forget_skipped(layer);
             }
         }
         prefill
@@ -284,12 +285,19 @@ impl Engine {
             .expect("conversation_for has checked that there is a router");
         let count = router.granularity.routers_per_layer();
         let tokens = prefill.tokens();
+        let bytes = (4 * count * tokens) as u64;
+        let at_once = match router.reading {
+            PrefillReading::Masked => 1,
+            PrefillReading::Full => router.known.len(),
+        };
         Some(Scoring {
             gpu: &self.gpu,
             router,
             decision,
             tokens,
-            result: ReadBack::new(&self.gpu, (4 * count * tokens) as u64),
+            results: (0..at_once)
+                .map(|_| ReadBack::new(&self.gpu, bytes))
+                .collect(),
         })
     }
 }
@@ -300,7 +308,8 @@ struct Scoring<'a> {
     router: &'a GpuRouter,
     decision: &'a Decision,
     tokens: usize,
-    result: ReadBack,
+    /// One for each layer, or one that they use in turns.
+    results: Vec<ReadBack>,
 }
 
 impl Scoring<'_> {
@@ -327,10 +336,29 @@ impl Scoring<'_> {
             for index in 0..self.routers() {
                 let scores = self.router.scores(index, self.tokens);
                 let offset = 4 * (index * self.tokens) as u64;
-                self.result.record_at(encoder, offset, &scores);
+                self.result(layer).record_at(encoder, offset, &scores);
             }
         })?;
-        self.result.request(self.gpu);
+        self.result(layer).request(self.gpu);
+        Ok(())
+    }
+
+    fn result(&self, layer: usize) -> &ReadBack {
+        &self.results[layer % self.results.len()]
+    }
+
+    /// Sets what a mask says of a layer, by its scores, which go into the trace.
+    fn decide(&self, layer: usize, mask: &mut LayerMask, run: &mut Run) -> Result<()> {
+        let scores = self.scores(layer)?;
+        let pooled: Vec<f32> = scores.iter().map(|score| score.score).collect();
+        for sublayer in Sublayer::BOTH {
+            mask.set(
+                layer,
+                sublayer,
+                self.decision.runs(layer, sublayer, &pooled),
+            );
+        }
+        run.scores.extend(scores);
         Ok(())
     }
 
@@ -342,7 +370,7 @@ impl Scoring<'_> {
                 .iter()
                 .flat_map(|score| std::iter::repeat_n(*score, self.tokens))
                 .collect(),
-            None => bytemuck::pod_collect_to_vec(&self.result.wait(self.gpu)?),
+            None => bytemuck::pod_collect_to_vec(&self.result(layer).wait(self.gpu)?),
         };
         let score = |index: usize| {
             let tokens = scores[index * self.tokens..][..self.tokens].to_vec();
