@@ -3,7 +3,7 @@
 use super::super::options::{
     ModelOptions, base_model, count_bar, follow, load, rate, some, tolerance,
 };
-use super::settle::{Trained, menu};
+use super::settle::{Trained, settled};
 use super::{THRESHOLDS, command_line, read, router_file, tasks};
 use crate::adapter::LoraAdapter;
 use crate::calibrate::meter::{Against, Counter};
@@ -65,7 +65,8 @@ pub(crate) struct Labels {
     /// the calibration examples, each with the adapter of its run.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["units", "protect", "skip", "tolerate", "against", "search", "candidates"])]
     settle: Vec<PathBuf>,
-    /// The low-rank updates that the routers will serve with; they go into the folder too.
+    /// The low-rank updates that the routers will serve with; they go into the folder too. By default those of the run to
+    /// settle on.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// What may be skipped on its own.
@@ -167,23 +168,9 @@ impl Labels {
                 };
                 searched.iter().map(found).collect::<anyhow::Result<_>>()?
             }
-            [run] => {
-                run.load(&mut engine)?;
-                let mut mask = |(task, texts): (&String, &Vec<Tokens>)| {
-                    let mask = run.mask(&mut engine, task, texts, &interrupted)?;
-                    Ok(vec![(mask, 0.0)])
-                };
-                fit.iter().map(&mut mask).collect::<anyhow::Result<_>>()?
-            }
             runs => {
-                let missing = fit.keys().find(|task| !held_out.contains_key(*task));
-                if let Some(task) = missing {
-                    anyhow::bail!(
-                        "no calibration example is of task `{task}`; give some with `--calibration`"
-                    );
-                }
                 let texts = [&fit, &held_out];
-                let paths = menu(&mut engine, runs, texts, &mut journal, &interrupted)?;
+                let paths = settled(&mut engine, runs, texts, &mut journal, &interrupted)?;
                 engine.set_adapter(adapter.as_ref())?;
                 paths
             }
@@ -236,8 +223,8 @@ impl Labels {
     fn check_settling(&self, nothing_held_out: bool) -> anyhow::Result<()> {
         if self.settle.len() < 2 {
             anyhow::ensure!(
-                self.settle.is_empty() || (self.rates.is_empty() && self.adapter.is_none()),
-                "one run skips what it skips, with its own adapter; `--rates` and `--adapter` are for several `--settle`, or none"
+                self.settle.is_empty() || self.rates.is_empty(),
+                "one run skips what it skips; `--rates` is for several `--settle`, or none"
             );
             return Ok(());
         }
@@ -413,15 +400,13 @@ impl Labels {
         engine: &Engine,
         settle: &[Trained],
     ) -> anyhow::Result<(Option<LoraAdapter>, String)> {
-        if let [run] = settle {
-            return Ok((run.adapter.clone(), run.digest.clone()));
-        }
-        Ok(match &self.adapter {
-            Some(folder) => {
+        Ok(match (&self.adapter, settle) {
+            (Some(folder), _) => {
                 let adapter = LoraAdapter::load(folder, &engine.model.config)?;
                 (Some(adapter), LoraAdapter::digest(folder)?)
             }
-            None => (None, String::new()),
+            (None, [run]) => (run.adapter.clone(), run.digest.clone()),
+            (None, _) => (None, String::new()),
         })
     }
 

@@ -121,11 +121,34 @@ impl Trained {
         );
         Ok(mask)
     }
+
+    /// The mean loss of a task's answers under a mask, on an engine that serves as it was trained.
+    fn loss(
+        &self,
+        engine: &Engine,
+        texts: &[Tokens],
+        mask: &LayerMask,
+        journal: &mut Journal,
+        interrupted: &Arc<AtomicBool>,
+    ) -> anyhow::Result<f64> {
+        let bar = count_bar("measuring");
+        let mut progress = |done, total| follow(&bar, interrupted, done, total);
+        let mut counter = Counter::new(texts.len(), &mut progress);
+        let masking = (mask, self.prefill().unwrap_or_default());
+        let mut loss = 0.0;
+        for text in texts {
+            loss += noted_loss(engine, &self.digest, text, masking, journal)? / texts.len() as f64;
+            counter.one()?;
+        }
+        bar.finish_and_clear();
+        println!("  loss {loss:.4} with it");
+        Ok(loss)
+    }
 }
 
-/// For each task those masks of several runs that are worth taking, with the loss of the task's held-out answers under
-/// each and its run's adapter.
-pub(super) fn menu(
+/// For each task the mask of a run; of several runs those masks that are worth taking, with the loss of the task's held-out
+/// answers under each and its run's adapter.
+pub(super) fn settled(
     engine: &mut Engine,
     runs: &[Trained],
     [fit, held_out]: [&Tasks; 2],
@@ -137,19 +160,13 @@ pub(super) fn menu(
         run.load(engine)?;
         for (path, (task, texts)) in paths.iter_mut().zip(fit) {
             let mask = run.mask(engine, task, texts, interrupted)?;
-            let texts = &held_out[task];
-            let bar = count_bar("measuring");
-            let mut progress = |done, total| follow(&bar, interrupted, done, total);
-            let mut counter = Counter::new(texts.len(), &mut progress);
-            let masking = (&mask, run.prefill().unwrap_or_default());
-            let mut loss = 0.0;
-            for text in texts {
-                loss +=
-                    noted_loss(engine, &run.digest, text, masking, journal)? / texts.len() as f64;
-                counter.one()?;
-            }
-            bar.finish_and_clear();
-            println!("{}: loss {loss:.4} with it", name(task));
+            let loss = match (runs, held_out.get(task)) {
+                ([_], _) => 0.0,
+                (_, Some(texts)) => run.loss(engine, texts, &mask, journal, interrupted)?,
+                (_, None) => anyhow::bail!(
+                    "no calibration example is of task `{task}`; give some with `--calibration`"
+                ),
+            };
             path.push((mask, loss));
         }
     }
