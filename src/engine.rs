@@ -74,6 +74,16 @@ pub enum Policy {
     Sticky,
 }
 
+impl Policy {
+    /// A mask that is known before the prompt is read.
+    pub fn fixed(mask: LayerMask, prefill: PrefillReading) -> Self {
+        match prefill {
+            PrefillReading::Masked => Self::Fixed(mask),
+            PrefillReading::Full => Self::Answer(mask),
+        }
+    }
+}
+
 /// One prompt.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -259,6 +269,15 @@ impl Engine {
         router.map_or(PrefillReading::Masked, |router| router.reading)
     }
 
+    /// How a prompt is read under a policy.
+    pub fn reading(&self, policy: &Policy) -> PrefillReading {
+        match policy {
+            Policy::Answer(_) => PrefillReading::Full,
+            Policy::Routed(_) => self.prefill_reading(),
+            Policy::Fixed(_) | Policy::Sticky => PrefillReading::Masked,
+        }
+    }
+
     /// The token ids of a prompt: one user turn through the chat template, or the text as it is.
     pub fn prompt_ids(&self, prompt: &str, chat: bool) -> Result<Vec<u32>> {
         if !chat {
@@ -338,6 +357,7 @@ impl Engine {
             answer: String::new(),
             policy: request.policy_name.clone(),
             mask: LayerMask::full(self.model.config.layers),
+            prefill: self.reading(&request.policy),
             scores: Vec::new(),
             sampling: request.sampling.clone(),
             ttft_nanos: 0,

@@ -23,7 +23,7 @@ struct Header {
 
 /// What a result is of. Texts are short digests of what they stand for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Key {
     /// The mask that routers give a prompt.
     Mask {

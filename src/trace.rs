@@ -8,6 +8,7 @@ pub mod export;
 use crate::error::{Error, Result};
 use crate::file::write_whole;
 use crate::mask::{LayerMask, Sublayer};
+use crate::router::PrefillReading;
 use serde::{Deserialize, Serialize};
 use std::io::BufRead;
 use std::path::Path;
@@ -239,6 +240,9 @@ pub struct Run {
     pub policy: String,
     /// Which sublayers ran.
     pub mask: LayerMask,
+    /// Whether the mask concerned the prompt.
+    #[serde(default, skip_serializing_if = "PrefillReading::is_masked")]
+    pub prefill: PrefillReading,
     /// The routers' scores; empty without a router.
     pub scores: Vec<Score>,
     /// How tokens were chosen.

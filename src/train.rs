@@ -1,10 +1,10 @@
 //! Training routers from target masks: what the method's first phase needs when only forward passes are at hand.
 //!
 //! For each task a greedy search finds the mask that costs its answers least per byte that it skips ([`target_path`]), or
-//! routers that were trained through the model are asked what they skip for most of its prompts ([`majority`]). The routers
+//! runs that were trained are asked what they skip for most of its prompts ([`majority`]). The routers
 //! then learn to tell the tasks apart: one logistic regression per router, on the mean of the normalised
 //! stream that enters its layer *on the path that the target mask makes* ([`features`]), so that a later
-//! layer learns from what it will see.
+//! layer learns from what it will see. Where every layer reads the prompt, that is the full model's.
 
 pub mod checkpoint;
 pub mod log;

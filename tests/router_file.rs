@@ -77,9 +77,18 @@ fn files_round_trip() {
     fixed.router = None;
     fixed.config.kind = Kind::Fixed {
         skipped: "1.attn,2".to_owned(),
+        prefill: PrefillReading::Full,
     };
-    let loaded = RouterFile::load(saved(&fixed).path()).expect("loads");
-    assert_eq!(loaded.fixed_mask().expect("fixed").to_string(), "1.attn,2");
+    // In the place of routers, whose tensors are not its own.
+    let folder = saved(&sample(Granularity::Layer));
+    fixed.save(folder.path()).expect("written");
+    let loaded = RouterFile::load(folder.path()).expect("loads");
+    let (mask, prefill) = loaded.fixed_mask().expect("fixed");
+    assert_eq!(
+        (mask.to_string().as_str(), prefill),
+        ("1.attn,2", PrefillReading::Full)
+    );
+    assert!(!folder.path().join("router.safetensors").exists());
 }
 
 #[test]

@@ -129,7 +129,8 @@ impl Calibrate {
             ),
         ];
         let provenance = provenance.map(|(key, value)| (key.to_owned(), value));
-        RouterFile::fixed(base_model(&engine)?, mask, provenance.into())
+        let masking = (mask, PrefillReading::Masked);
+        RouterFile::fixed(base_model(&engine)?, masking, provenance.into())
             .save(&self.out)
             .context("the mask was found but not written")?;
         println!(

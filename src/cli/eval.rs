@@ -217,7 +217,7 @@ impl Eval {
     ) -> anyhow::Result<(Vec<Candidate>, Vec<usize>)> {
         let layers = engine.model.config.layers;
         let full = Masks::Fixed(LayerMask::full(layers));
-        let mut policies = vec![("none".to_owned(), full)];
+        let mut policies = vec![("none".to_owned(), full, PrefillReading::Masked)];
         let base = base_model(engine)?;
         let mut leads = Vec::new();
         for (name, file) in files {
@@ -231,13 +231,17 @@ impl Eval {
                         let decision = router.decision().with_threshold(threshold);
                         // As it was given: 15 %, not 15.000001 %.
                         let percent = (1e6 * f64::from(*rate)).round() / 1e4;
-                        policies.push((format!("{name}@{percent}%"), routed(decision)));
+                        let name = format!("{name}@{percent}%");
+                        policies.push((name, routed(decision), router.prefill));
                     }
                     if self.skip.is_empty() {
-                        policies.push((name.clone(), routed(router.decision())));
+                        let decision = router.decision();
+                        policies.push((name.clone(), routed(decision), router.prefill));
                     }
                 }
-                (None, Some(mask)) => policies.push((name.clone(), Masks::Fixed(mask))),
+                (None, Some((mask, prefill))) => {
+                    policies.push((name.clone(), Masks::Fixed(mask), prefill));
+                }
                 (None, None) => unreachable!("a router file holds a fixed mask or routers"),
             }
             // One policy at several rates is one policy.
@@ -248,15 +252,11 @@ impl Eval {
         for text in &self.masks {
             let (name, mask) = text.split_once('=').unwrap_or((text, text));
             let mask = Masks::Fixed(mask_named(mask, layers)?);
-            policies.push((name.to_owned(), mask));
+            policies.push((name.to_owned(), mask, PrefillReading::Masked));
         }
         let (mut candidates, mut own_leads) = (Vec::new(), Vec::new());
-        for (index, (name, masks)) in policies.into_iter().enumerate() {
+        for (index, (name, masks, prefill)) in policies.into_iter().enumerate() {
             let first = candidates.len();
-            let prefill = match &masks {
-                Masks::Routed(router, _) => router.prefill,
-                _ => PrefillReading::Masked,
-            };
             candidates.extend(adapters_of(&name, adapters).map(|adapter| Candidate {
                 policy: name.clone(),
                 masks: masks.clone(),

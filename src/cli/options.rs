@@ -9,7 +9,7 @@ use crate::model::synthetic::Synthetic;
 use crate::pull;
 use crate::router::file::{BaseModel, RouterFile};
 use crate::router::policy::{even, random};
-use crate::router::{Decision, threshold_for};
+use crate::router::{Decision, PrefillReading, threshold_for};
 use crate::shipped;
 use crate::trace::Sampling;
 use anyhow::Context;
@@ -317,20 +317,23 @@ impl PolicyOptions {
     pub(super) fn policy(&self, engine: &mut Engine) -> Result<(Policy, String)> {
         let layers = engine.model.config.layers;
         match (&self.skip_layers, self.no_skip) {
-            (Some(text), _) => Ok(fixed(LayerMask::parse(text, layers)?)),
-            (None, true) => Ok(fixed(LayerMask::full(layers))),
+            (Some(text), _) => Ok(fixed(
+                LayerMask::parse(text, layers)?,
+                PrefillReading::Masked,
+            )),
+            (None, true) => Ok(fixed(LayerMask::full(layers), PrefillReading::Masked)),
             (None, false) => self.routers.policy(engine),
         }
     }
 }
 
 /// A fixed mask as a policy, and what traces call it.
-fn fixed(mask: LayerMask) -> (Policy, String) {
+fn fixed(mask: LayerMask, prefill: PrefillReading) -> (Policy, String) {
     let name = match mask.is_full() {
         true => "none".to_owned(),
         false => format!("fixed:{mask}"),
     };
-    (Policy::Fixed(mask), name)
+    (Policy::fixed(mask, prefill), name)
 }
 
 impl RouterOptions {
@@ -352,11 +355,12 @@ impl RouterOptions {
 
     fn policy(&self, engine: &mut Engine) -> Result<(Policy, String)> {
         let Some(folder) = &self.router else {
-            return Ok(fixed(LayerMask::full(engine.model.config.layers)));
+            let full = LayerMask::full(engine.model.config.layers);
+            return Ok(fixed(full, PrefillReading::Masked));
         };
         let file = RouterFile::load(folder)?;
         file.check(&base_model(engine)?)?;
-        if let Some(mask) = file.fixed_mask() {
+        if let Some((mask, prefill)) = file.fixed_mask() {
             if self.threshold.is_some() || self.skip.is_some() {
                 return Err(Error::input(
                     format!(
@@ -366,7 +370,7 @@ impl RouterOptions {
                     "leave out `--threshold` and `--skip`, or give a folder with routers",
                 ));
             }
-            return Ok(fixed(mask));
+            return Ok(fixed(mask, prefill));
         }
         let router = file
             .router

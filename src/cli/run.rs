@@ -6,6 +6,7 @@ use super::options::{
 use super::report;
 use crate::engine::{Engine, Event, Policy, Request};
 use crate::model::chat_template::Message;
+use crate::router::PrefillReading;
 use crate::router::policy::TurnPolicy;
 use crate::trace::{self, Detail, Run as TraceRun, Sampling};
 use anyhow::Context;
@@ -157,9 +158,10 @@ pub(super) struct Chat {
     /// A system message to begin with.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// What later turns do about the mask: keep it, or decide again and read everything again.
-    #[arg(long, value_enum, default_value_t = TurnPolicy::Sticky)]
-    turns: TurnPolicy,
+    /// What later turns do about the mask: keep it, or decide again and read everything again. By default they keep it,
+    /// unless every layer is to read what is asked.
+    #[arg(long, value_enum)]
+    turns: Option<TurnPolicy>,
     /// The most tokens of an answer.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 512)]
     max_tokens: usize,
@@ -178,6 +180,13 @@ impl Chat {
         self.policy.or_shipped(&self.model, &mut self.adapter)?;
         let mut engine = load_with(&self.model, &self.adapter)?;
         let (policy, policy_name) = self.policy.policy(&mut engine)?;
+        let turns = match (engine.reading(&policy), self.turns) {
+            (PrefillReading::Full, Some(TurnPolicy::Sticky)) => anyhow::bail!(
+                "with these routers every layer reads what is asked, which a mask that is kept does not let it; leave out `--turns sticky`"
+            ),
+            (PrefillReading::Full, _) => TurnPolicy::Reroute,
+            (PrefillReading::Masked, turns) => turns.unwrap_or_default(),
+        };
         let interrupted = interrupt()?;
         let mut messages: Vec<Message> = self
             .system
@@ -196,7 +205,7 @@ impl Chat {
                 return Ok(ExitCode::SUCCESS);
             }
             messages.push(Message::new("user", line.trim()));
-            let keep = !first && self.turns == TurnPolicy::Sticky;
+            let keep = !first && turns == TurnPolicy::Sticky;
             let request = self.turn(
                 &engine,
                 &messages,

@@ -107,6 +107,25 @@ fn router_file(
     })
 }
 
+/// What tables call a task: examples without one share a task of no name.
+fn name(task: &str) -> &str {
+    match task {
+        "" => "all",
+        named => named,
+    }
+}
+
+/// What a mask skips, for people.
+fn skipping(mask: &LayerMask, share: f64) -> String {
+    match mask.is_full() {
+        true => "skipping nothing".to_owned(),
+        false => format!(
+            "skipping {mask}, {:.1} % of the layers' weights",
+            100.0 * share
+        ),
+    }
+}
+
 /// The command for others to read: of paths that say where they lie their last part alone, since router files are given
 /// away.
 fn command_line(arguments: impl Iterator<Item = String>) -> String {

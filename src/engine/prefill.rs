@@ -159,7 +159,7 @@ impl Engine {
         let layers = self.model.config.layers;
         let scoring = self.scoring(&prefill, &request.policy);
         // Then no layer waits for what the routers say.
-        let whole = self.reads_all(&request.policy);
+        let whole = self.reading(&request.policy) == PrefillReading::Full;
         for layer in 0..layers {
             if let Some(scoring) = &scoring {
                 scoring.submit(&self.model, &prefill, layer, &mut pending, run)?;
@@ -221,14 +221,6 @@ impl Engine {
         run.mask = conversation.mask.clone();
         let _ = listener(Event::Mask(&conversation.mask, &run.scores));
         Ok(conversation)
-    }
-
-    fn reads_all(&self, policy: &Policy) -> bool {
-        match policy {
-            Policy::Answer(_) => true,
-            Policy::Routed(_) => self.prefill_reading() == PrefillReading::Full,
-            Policy::Fixed(_) | Policy::Sticky => false,
-        }
     }
 
     /// The conversation that a request goes on with, and how many of its tokens the cache already has.

@@ -140,10 +140,7 @@ impl<'a> Meter<'a> {
             let request = Request {
                 prompt: String::new(),
                 ids: prompt.to_vec(),
-                policy: match prefill {
-                    PrefillReading::Masked => Policy::Fixed(mask.clone()),
-                    PrefillReading::Full => Policy::Answer(mask.clone()),
-                },
+                policy: Policy::fixed(mask.clone(), prefill),
                 policy_name: String::new(),
                 max_tokens,
                 sampling: Sampling::default(),

@@ -184,6 +184,7 @@ fn routed_beside<'a>(row: &Row, rows: &'a [Row], skipped: &dyn Fn(&Row) -> f64) 
     let apart = |other: &Row| (skipped(other) - own).abs();
     rows.iter()
         .filter(|other| other.routed && other.adapter.is_some() == row.adapter.is_some())
+        .filter(|other| other.prefill == row.prefill)
         .filter(|other| apart(other) <= SAME_RATE)
         .min_by(|a, b| {
             let other = |row_: &Row| (row_.adapter != row.adapter, apart(row_));
@@ -309,7 +310,7 @@ impl Report {
             let names = Vec::from_iter(whole).join(", ");
             line(String::new());
             line(format!(
-                "Of {names} every layer reads the prompt, and what is skipped is skipped for the answer alone; of others for the prompt too."
+                "With {names} every layer reads the prompt, and what is skipped is skipped for the answer alone; with others for the prompt too."
             ));
         }
         line(String::new());

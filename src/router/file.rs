@@ -86,6 +86,9 @@ pub enum Kind {
     Fixed {
         /// What is skipped, in the syntax of `--skip-layers`.
         skipped: String,
+        /// How the mask acts on the prompt.
+        #[serde(default, skip_serializing_if = "PrefillReading::is_masked")]
+        prefill: PrefillReading,
     },
 }
 
@@ -126,7 +129,7 @@ impl RouterFile {
     /// One mask for every prompt.
     pub fn fixed(
         base_model: BaseModel,
-        mask: &LayerMask,
+        (mask, prefill): (&LayerMask, PrefillReading),
         provenance: BTreeMap<String, String>,
     ) -> Self {
         let config = RouterConfig {
@@ -134,6 +137,7 @@ impl RouterFile {
             base_model,
             kind: Kind::Fixed {
                 skipped: mask.to_string(),
+                prefill,
             },
             provenance,
         };
@@ -186,7 +190,7 @@ impl RouterFile {
         }
         let wrong = |error: Error| Error::file(&path, error.to_string(), remedy);
         let router = match &config.kind {
-            Kind::Fixed { skipped } => {
+            Kind::Fixed { skipped, .. } => {
                 LayerMask::parse(skipped, layers).map_err(wrong)?;
                 None
             }
@@ -265,11 +269,12 @@ impl RouterFile {
         ))
     }
 
-    /// The fixed mask, for a policy without routers.
-    pub fn fixed_mask(&self) -> Option<LayerMask> {
+    /// The fixed mask and how it acts on the prompt, for a policy without routers.
+    pub fn fixed_mask(&self) -> Option<(LayerMask, PrefillReading)> {
         match &self.config.kind {
-            Kind::Fixed { skipped } => {
-                LayerMask::parse(skipped, self.config.base_model.layers).ok()
+            Kind::Fixed { skipped, prefill } => {
+                let mask = LayerMask::parse(skipped, self.config.base_model.layers).ok()?;
+                Some((mask, *prefill))
             }
             Kind::Routed { .. } => None,
         }
@@ -313,6 +318,11 @@ impl RouterFile {
             let bytes =
                 safetensors::serialize(views, None).expect("names are distinct and shapes fit");
             write(&folder.join(TENSORS), &bytes)?;
+        } else if let Err(error) = std::fs::remove_file(folder.join(TENSORS))
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            // Of other routers.
+            return Err(Error::write(&folder.join(TENSORS), error));
         }
         let mut json =
             serde_json::to_vec_pretty(&self.config).expect("a configuration is plain data");

@@ -172,10 +172,15 @@ impl RunOptions {
         self.mask.is_none() && self.done(step) < self.routers_until
     }
 
+    /// Whether one mask for all texts is learned.
+    pub fn learns_one_mask(&self) -> bool {
+        self.router_rate == 0.0 && self.learns(0)
+    }
+
     /// Whether one mask for all texts is made hard after this step.
     pub fn hardens_after(&self, step: u32) -> bool {
         let ends = step + 1 == self.steps || !self.learns(step + 1);
-        self.router_rate == 0.0 && self.learns(step) && ends
+        self.learns_one_mask() && self.learns(step) && ends
     }
 
     /// Step `step`, from 0.

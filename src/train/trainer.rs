@@ -378,6 +378,10 @@ impl<'a> Trainer<'a> {
     ) -> Result<Outcome> {
         let config = &self.engine.model.config;
         let (gpu, work) = (&self.engine.gpu, &self.network.work);
+        assert!(
+            self.prefill.is_masked() || !matches!(path, Path::Gated(_)),
+            "routers learn where masks concern the prompt"
+        );
         let pass = Pass {
             tokens: text.ids.len() - 1,
             prompt: text.answer,

@@ -8,23 +8,20 @@ use first_wgpu::engine::Engine;
 use first_wgpu::kernels::gate::Gating;
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::tiny::TinyOptions;
-use first_wgpu::reference::cross_entropy::cross_entropy;
-use first_wgpu::reference::router_score::{pool, router_score};
 use first_wgpu::router::{Granularity, PrefillReading, Router};
 use first_wgpu::train::checkpoint::Checkpoint;
-use first_wgpu::train::routed_mask;
 use first_wgpu::train::run::{Beginning, Event, Keeping, Tasks, run};
 use first_wgpu::train::schedule::{Gates, RunOptions};
 use first_wgpu::train::trainer::{LoraOptions, Path, Pull, Trainer};
 use std::ops::ControlFlow;
 
-const TOKENS: usize = 128;
+pub(super) const TOKENS: usize = 128;
 const PULL: Pull = Pull {
     weight: 40.0,
     skip: 0.2,
 };
 
-fn lora_options() -> LoraOptions {
+pub(super) fn lora_options() -> LoraOptions {
     LoraOptions {
         rank: 4,
         alpha: 8.0,
@@ -32,7 +29,7 @@ fn lora_options() -> LoraOptions {
     }
 }
 
-fn text(engine: &Engine) -> Tokens {
+pub(super) fn text(engine: &Engine) -> Tokens {
     let ids = engine.prompt_ids(PROMPT, true).expect("valid");
     Tokens {
         answer: ids.len() - 9,
@@ -71,7 +68,7 @@ pub(super) fn adapter(engine: &Engine, options: &LoraOptions, size: f32) -> Lora
 }
 
 /// A router that is of two minds, so that its gates have slopes.
-fn router() -> Router {
+pub(super) fn router() -> Router {
     let mut router = random_router(Granularity::Sublayer, PrefillReading::Masked);
     for weight in &mut router.weights {
         *weight *= 0.3;
@@ -100,7 +97,12 @@ pub(super) fn hardened() {
         let full = LayerMask::full(LAYERS);
         let skips = LayerMask::parse("1.attn,2", LAYERS).expect("a mask");
         let rate = engine.summary.skip_rate(&skips);
-        for (asked, expected) in [(0.0, &full), (rate, &skips), (rate + 0.01, &skips)] {
+        for (asked, expected) in [
+            (0.0, &full),
+            (rate, &skips),
+            (rate + 0.01, &skips),
+            (0.0, &full),
+        ] {
             trainer.harden(asked as f32).expect("runs");
             let hard = trainer.router().expect("read");
             let outcome = trainer.text(&text(engine), &Path::Routed, None, None);
@@ -189,7 +191,7 @@ fn square(values: &[f32]) -> f64 {
 type Direction<'a> = dyn FnMut(String, f64, &dyn Fn(f32) -> (Router, LoraAdapter)) + 'a;
 
 /// Checks the slope of a loss along a direction.
-fn slope(
+pub(super) fn slope(
     trainer: &mut Trainer<'_>,
     loss: &dyn Fn(&mut Trainer<'_>) -> f64,
     what: &str,
@@ -211,7 +213,11 @@ fn slope(
 }
 
 /// The directions of low-rank updates, each kind of thin matrix in each layer by itself.
-fn slopes_of_adapter(engine: &Engine, gradients: &LoraAdapter, slope: &mut Direction<'_>) {
+pub(super) fn slopes_of_adapter(
+    engine: &Engine,
+    gradients: &LoraAdapter,
+    slope: &mut Direction<'_>,
+) {
     let (config, options) = (&engine.model.config, lora_options());
     let first = adapter(engine, &options, 0.2);
     for layer in 0..LAYERS {
@@ -241,112 +247,6 @@ fn slopes_of_adapter(engine: &Engine, gradients: &LoraAdapter, slope: &mut Direc
             });
         }
     }
-}
-
-/// Where every layer reads the prompt, a text's loss is that of an answer decoded behind it, its mask what the engine's
-/// router decides, and its gradients are slopes.
-pub(super) fn answers_alone() {
-    with_engine(|engine| {
-        let text = text(engine);
-        let Tokens { ids, answer } = &text;
-        let mask = LayerMask::parse("1,2.attn,3.mlp", LAYERS).expect("a valid mask");
-        let losses = |engine: &Engine, mask: &LayerMask, reading| {
-            engine.losses(ids, *answer, mask, reading).expect("runs")
-        };
-        let mut decoded = Vec::new();
-        let mut keep = |step: usize, logits: &[f32]| {
-            decoded.extend(cross_entropy(logits, &[ids[answer + step]], (0.0, &[])));
-            Ok(())
-        };
-        let forced = &ids[*answer..ids.len() - 1];
-        engine
-            .forced_logits(
-                &ids[..*answer],
-                (&mask, PrefillReading::Full),
-                forced,
-                &mut keep,
-            )
-            .expect("runs");
-        let found = losses(engine, &mask, PrefillReading::Full);
-        let masked = losses(engine, &mask, PrefillReading::Masked);
-        assert_eq!(found.len(), decoded.len());
-        for (found, decoded) in found.iter().zip(&decoded) {
-            let error = (found - decoded).abs() / decoded.max(1.0);
-            assert!(error < 2e-6, "{found} {decoded}");
-        }
-        let [apart, all] = [&masked, &found].map(|losses| super::mean(losses));
-        assert!((apart / all - 1.0).abs() > 1e-3, "{apart} {all}");
-
-        let reader = || {
-            let trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1).expect("fits");
-            trainer.reading(PrefillReading::Full)
-        };
-        let outcome = reader().text(&text, &Path::Fixed(mask.clone()), None, None);
-        let loss = outcome.expect("runs").loss;
-        assert!((loss - super::mean(&found)).abs() < 1e-6, "{loss}");
-
-        let mut trainer = reader();
-        let start = adapter(engine, &lora_options(), 0.2);
-        trainer
-            .begin_with(Some(&router()), Some(&start))
-            .expect("fits");
-        let path = Path::Fixed(mask);
-        trainer.text(&text, &path, None, Some(1.0)).expect("runs");
-        let (_, _, loras) = trainer.gradients().expect("reads");
-        let total = |trainer: &mut Trainer<'_>| {
-            let outcome = trainer.text(&text, &path, None, None);
-            outcome.expect("runs").loss
-        };
-        slopes_of_adapter(engine, &loras, &mut |what, squares, at| {
-            slope(&mut trainer, &total, &what, squares, at);
-        });
-    });
-    with_engine(|engine| {
-        let text = text(engine);
-        let router = Router {
-            prefill: PrefillReading::Full,
-            ..router()
-        };
-        engine.set_router(&router).expect("fits");
-        let prompt = &text.ids[..text.answer];
-        let mask = routed_mask(engine, prompt, &router.decision()).expect("runs");
-        assert!(!mask.is_full());
-        let losses = engine.losses(&text.ids, text.answer, &mask, PrefillReading::Full);
-        let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1)
-            .expect("fits")
-            .reading(PrefillReading::Full);
-        trainer.begin_with(Some(&router), None).expect("fits");
-        let outcome = trainer.text(&text, &Path::Routed, None, None);
-        let outcome = outcome.expect("runs");
-        assert_eq!(outcome.mask, mask);
-        // Of the stream that the full model has.
-        let mut states = Vec::new();
-        let mut keep = |_: usize, x: &[f32]| {
-            states.push(x.to_vec());
-            Ok(())
-        };
-        let full = LayerMask::full(LAYERS);
-        engine
-            .hidden_states(prompt, &full, &mut keep)
-            .expect("runs");
-        assert_eq!(outcome.scores.len(), 2 * LAYERS);
-        for (index, score) in outcome.scores.iter().enumerate() {
-            let weights = &router.weights[64 * index..][..64];
-            let tokens = router_score(
-                &states[index / 2],
-                weights,
-                router.biases[index],
-                Some(1e-5),
-            );
-            let expected = pool(&tokens);
-            assert!((score - expected).abs() < 1e-5, "{score} {expected}");
-        }
-        assert!((outcome.loss - super::mean(&losses.expect("runs"))).abs() < 1e-6);
-        assert_eq!(
-            trainer.router().expect("reads").prefill,
-            PrefillReading::Full
-        );
-    });
 }
 
 /// A student that is its teacher has nothing to learn from it; one that differs, or that skips, has.
@@ -471,6 +371,22 @@ pub(super) fn resumed() {
             );
             losses
         };
+        // One mask for all is made hard between the second step and the fourth.
+        let one = RunOptions {
+            router_rate: 0.0,
+            ..options.clone()
+        };
+        let ends = [&[0][..], &[2, 4, 0]].map(|stops| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let losses = stops
+                .iter()
+                .flat_map(|stop| run(folder.path(), &one, *stop).1);
+            let losses: Vec<f64> = losses.collect();
+            let found = Checkpoint::load(folder.path()).expect("reads");
+            (losses, found.expect("was written"))
+        });
+        assert!(ends[0] == ends[1]);
+
         let [whole, parts] = [(), ()].map(|()| tempfile::tempdir().expect("a folder"));
         let losses = go(whole.path(), 0);
         assert!(losses[5] < losses[0], "{losses:?}");

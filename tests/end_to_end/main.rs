@@ -19,6 +19,7 @@ mod costs;
 mod evaluation;
 mod gradient_goldens;
 mod gradients;
+mod readings;
 mod training;
 
 const LAYERS: usize = 4;
@@ -80,7 +81,7 @@ fn main() {
         ),
         (
             "every_layer_may_read_the_prompt_in_training",
-            gradients::answers_alone,
+            readings::answers_alone,
         ),
         (
             "training_reads_a_text_as_the_engine_does",

@@ -142,26 +142,27 @@ pub(super) fn against_the_full_model() {
         let ids = engine.prompt_ids(PROMPT, true).expect("valid");
         let vocab = engine.model.config.vocab;
         let full = LayerMask::full(LAYERS);
-        let way = engine.full_way(&ids, 0, 3).expect("runs");
-        let of = |first: usize, mask: &LayerMask| {
-            let losses = engine.losses_beside(&way, Some(&way), first, mask);
-            losses.expect("runs")
-        };
-        let logits = |first: usize, mask: &LayerMask| {
+        let logits = |first: usize, masking: (&LayerMask, PrefillReading)| {
             let mut logits = Vec::new();
             let (before, forced) = (&ids[..first], &ids[first..ids.len() - 1]);
             let mut keep = |_: usize, token: &[f32]| {
                 logits.extend_from_slice(token);
                 Ok(())
             };
-            let done =
-                engine.forced_logits(before, (mask, PrefillReading::Masked), forced, &mut keep);
+            let done = engine.forced_logits(before, masking, forced, &mut keep);
             done.expect("runs");
             logits
         };
-        // Behind an odd and an even number of tokens.
-        for first in [6, 7] {
-            let said = softmax(&logits(first, &full), vocab);
+        // Behind an odd and an even number of tokens, which the mask concerns or not.
+        let [masked, whole] = [PrefillReading::Masked, PrefillReading::Full];
+        for (first, reading) in [(6, masked), (7, masked), (6, whole), (7, whole)] {
+            let read = if reading == whole { first } else { 0 };
+            let way = engine.full_way(&ids, read, 3).expect("runs");
+            let of = |first: usize, mask: &LayerMask| {
+                let losses = engine.losses_beside(&way, Some(&way), first, mask);
+                losses.expect("runs")
+            };
+            let said = softmax(&logits(first, (&full, reading)), vocab);
             let least = of(first, &full);
             // The last goes on where the full model enters layer 3.
             for skipped in ["1.attn,2.mlp", "0.mlp,3", "3.mlp"] {
@@ -169,16 +170,15 @@ pub(super) fn against_the_full_model() {
                 // From where it leaves the full model, and from where it leaves a mask that skips something else.
                 let other = LayerMask::parse("1.attn,3.attn", LAYERS).expect("valid");
                 let other = engine.way_beside(&way, &other, 1).expect("runs");
-                let alone = engine
-                    .losses(&ids, first, &mask, PrefillReading::Masked)
-                    .expect("runs");
+                let alone = engine.losses(&ids, first, &mask, reading).expect("runs");
                 for way in [&way, &other] {
                     let beside = engine.losses_beside(way, None, first, &mask);
                     assert_eq!(alone, beside.expect("runs"));
                 }
                 let found = of(first, &mask);
                 let taught = (1.0, said.as_slice());
-                let expected = cross_entropy(&logits(first, &mask), &ids[first..], taught);
+                let expected =
+                    cross_entropy(&logits(first, (&mask, reading)), &ids[first..], taught);
                 assert_eq!(found.len(), expected.len());
                 for ((found, expected), least) in found.iter().zip(&expected).zip(&least) {
                     let allowed = 1e-5 * (1.0 + expected);
@@ -206,22 +206,26 @@ pub(super) fn against_the_full_model() {
             loss: f64::INFINITY,
             candidates: 1,
         };
-        let search = Search {
-            units: &units,
-            budget,
-            against: Against::Model,
-            prefill: PrefillReading::Masked,
-            adapter: "",
-        };
+        // What was measured of one reading is not taken for the other.
         let journal = &mut Journal::default();
-        let path = train::target_path(engine, &[example], search, journal, &mut progress)
-            .expect("searches");
-        let mask = units[0].skipped_from(&full);
-        let expected = [full, mask].map(|mask| {
-            let loss = noted(mean(&of(6, &mask)));
-            (mask, loss)
-        });
-        assert_eq!(path, expected);
+        for (reading, read) in [(masked, 0), (whole, 6)] {
+            let search = Search {
+                units: &units,
+                budget,
+                against: Against::Model,
+                prefill: reading,
+                adapter: "",
+            };
+            let texts = std::slice::from_ref(&example);
+            let path = train::target_path(engine, texts, search, journal, &mut progress);
+            let way = engine.full_way(&ids, read, 3).expect("runs");
+            let mask = units[0].skipped_from(&full);
+            let expected = [full.clone(), mask].map(|mask| {
+                let losses = engine.losses_beside(&way, Some(&way), 6, &mask);
+                (mask, noted(mean(&losses.expect("runs"))))
+            });
+            assert_eq!(path.expect("searches"), expected);
+        }
     });
 }
 
@@ -299,6 +303,23 @@ pub(super) fn commands() {
         &format!("train routers {data} {run} --begin read --out idle"),
         "`prefill` is `masked`",
     );
+    refused(
+        &format!("train joint {data} {run} --begin labels --router-rate 0 --out idle"),
+        "one mask for all",
+    );
+    for (runs, needle) in [
+        (
+            "--settle joint --settle answers --rates 0.1",
+            "runs of one kind",
+        ),
+        (
+            "--settle alone --settle fixed --rates 0.9",
+            "lower `--rates`",
+        ),
+        ("--settle joint --rates 0.1", "several `--settle`"),
+    ] {
+        refused(&format!("train labels {data} {runs} --out idle"), needle);
+    }
     first(
         "eval -m tiny.gguf --data train.jsonl --examples 1 --router answers --controls even --adapter routed=answers --out measured",
     );
@@ -362,7 +383,7 @@ pub(super) fn commands() {
     let searched = ["searched/0.1", "searched/0.3"];
     let table = String::from_utf8(read("measured/eval.md")).expect("UTF-8");
     assert!(
-        table.contains("Of `even`, `routed` every layer reads the prompt"),
+        table.contains("With `even`, `routed` every layer reads the prompt"),
         "{table}"
     );
     let trained = [
@@ -377,5 +398,12 @@ pub(super) fn commands() {
         ));
     }
     first("run -m tiny.gguf --router menu/0.2 -n 3 --raw the");
+    let text = String::from_utf8(read("menu/0.2/router_config.json")).expect("UTF-8");
+    let config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let chosen = ["mask of 0", "mask of 1"].map(|key| config["provenance"][key].as_str());
+    assert!(
+        chosen.contains(&Some("1")) || chosen.contains(&Some("")),
+        "{text}"
+    );
     assert!(!LoraAdapter::is_in(&path("menu/0.2")));
 }

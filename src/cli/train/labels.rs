@@ -3,8 +3,8 @@
 use super::super::options::{
     ModelOptions, base_model, count_bar, follow, load, rate, some, tolerance,
 };
-use super::settle::{Trained, settled};
-use super::{THRESHOLDS, command_line, read, router_file, tasks};
+use super::settle::{self, Trained};
+use super::{THRESHOLDS, command_line, name, read, router_file, skipping, tasks};
 use crate::adapter::LoraAdapter;
 use crate::calibrate::meter::{Against, Counter};
 use crate::calibrate::{Budget, Unit, spread};
@@ -121,14 +121,14 @@ impl Labels {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let examples = read(&self.data, self.skip_bad)?;
         let held_out = read(&self.calibration, self.skip_bad)?;
+        settle::check(&self.settle, &self.rates, [&examples, &held_out])?;
         let mut engine = load(&self.model)?;
         let open = |folder: &PathBuf| Trained::open(&engine, folder);
-        let settle = self.settle.iter().map(open);
-        let settle = settle.collect::<anyhow::Result<Vec<_>>>()?;
-        self.check_settling(held_out.is_empty())?;
-        let (adapter, digest) = self.adapter(&engine, &settle)?;
+        let trained = self.settle.iter().map(open);
+        let trained = trained.collect::<anyhow::Result<Vec<_>>>()?;
+        let (adapter, digest) = self.adapter(&engine, &trained)?;
         engine.set_adapter(adapter.as_ref())?;
-        let prefill = self.reading(&settle)?;
+        let prefill = settle::reading(self.prefill, &trained)?;
         let interrupted = super::super::run::interrupt()?;
         let layers = engine.model.config.layers;
         let protected = LayerMask::parse(&self.protect, layers)?;
@@ -154,14 +154,14 @@ impl Labels {
         }
         // All that is needed, before anything long begins.
         let of = |examples, count| tasks(&engine, examples, self.tokens, count);
-        let searched = enough(of(&examples, 4 * self.search)?, self.search);
+        let searched = enough(of(&examples, 4 * self.search)?, self.search, prefill)?;
         let fit = of(&examples, self.fit)?;
         let held_out = of(&held_out, self.fit)?;
-        let mut journal = match settle.len() {
+        let mut journal = match trained.len() {
             1 => Journal::default(),
             _ => self.journal(&engine)?,
         };
-        let paths = match settle.as_slice() {
+        let paths = match trained.as_slice() {
             [] => {
                 let found = |(task, texts): (&String, &Vec<Tokens>)| {
                     found(&engine, task, texts, search, &mut journal, &interrupted)
@@ -170,12 +170,12 @@ impl Labels {
             }
             runs => {
                 let texts = [&fit, &held_out];
-                let paths = settled(&mut engine, runs, texts, &mut journal, &interrupted)?;
+                let paths = settle::settled(&mut engine, runs, texts, &mut journal, &interrupted)?;
                 engine.set_adapter(adapter.as_ref())?;
                 paths
             }
         };
-        let whole = match settle.as_slice() {
+        let whole = match trained.as_slice() {
             [] => self.units == What::Layers,
             runs => runs.iter().all(Trained::skips_layers_whole),
         };
@@ -203,40 +203,6 @@ impl Labels {
         }
         let out = |rate: &f32| self.out.join(rate.to_string());
         self.rates.iter().map(out).collect()
-    }
-
-    /// What the masks concern: as asked for, or as in the runs to settle on.
-    fn reading(&self, settle: &[Trained]) -> anyhow::Result<PrefillReading> {
-        if let Some(prefill) = self.prefill {
-            return Ok(prefill);
-        }
-        let mut readings = settle.iter().filter_map(Trained::prefill);
-        let first = readings.next().unwrap_or_default();
-        anyhow::ensure!(
-            readings.all(|other| other == first),
-            "in some of these runs every layer reads the prompt, in others not; say with `--prefill` which is to be"
-        );
-        Ok(first)
-    }
-
-    /// Several runs to settle on need a rate, and answers to compare them by.
-    fn check_settling(&self, nothing_held_out: bool) -> anyhow::Result<()> {
-        if self.settle.len() < 2 {
-            anyhow::ensure!(
-                self.settle.is_empty() || self.rates.is_empty(),
-                "one run skips what it skips; `--rates` is for several `--settle`, or none"
-            );
-            return Ok(());
-        }
-        anyhow::ensure!(
-            !self.rates.is_empty(),
-            "of several runs each task gets the mask of one; say with `--rates` how much all skip"
-        );
-        anyhow::ensure!(
-            !nothing_held_out,
-            "runs are compared on examples that they were not trained with; give them with `--calibration`"
-        );
-        Ok(())
     }
 
     /// What a search, or a comparison of runs, that was broken off has measured.
@@ -326,6 +292,18 @@ impl Labels {
             skipped > 0.0,
             "no task skips anything; raise `--skip`, `--rates` or `--tolerate`"
         );
+        if let (Some(rate), false) = (rate, self.settle.is_empty()) {
+            // A step of the runs is as large as their rates are apart.
+            let most = paths
+                .iter()
+                .map(|path| engine.summary.skip_rate(&path[path.len() - 1].0));
+            let most = most.sum::<f64>() / paths.len() as f64;
+            anyhow::ensure!(
+                most >= f64::from(*rate),
+                "these runs skip {:.1} % at most; lower `--rates`, or settle on runs that skip more",
+                100.0 * most
+            );
+        }
         println!("all tasks: {:.1} % of the layers' weights", 100.0 * skipped);
         Ok(masks)
     }
@@ -398,9 +376,9 @@ impl Labels {
     fn adapter(
         &self,
         engine: &Engine,
-        settle: &[Trained],
+        trained: &[Trained],
     ) -> anyhow::Result<(Option<LoraAdapter>, String)> {
-        Ok(match (&self.adapter, settle) {
+        Ok(match (&self.adapter, trained) {
             (Some(folder), _) => {
                 let adapter = LoraAdapter::load(folder, &engine.model.config)?;
                 (Some(adapter), LoraAdapter::digest(folder)?)
@@ -444,13 +422,20 @@ impl Labels {
 }
 
 /// Of up to four times as many texts of each task those to search on: `count`, or more where answers are short, since it is
-/// their tokens that tell masks apart.
-fn enough(tasks: Tasks, count: usize) -> Tasks {
+/// their tokens that tell masks apart. Where every layer reads the prompt, the first of an answer does not.
+fn enough(tasks: Tasks, count: usize, prefill: PrefillReading) -> anyhow::Result<Tasks> {
     let some = |(task, texts): (String, Vec<Tokens>)| {
-        let answers: usize = texts.iter().map(|text| text.ids.len() - text.answer).sum();
+        let all = usize::from(!prefill.is_masked());
+        let tokens = |text: &Tokens| text.ids.len() - text.answer - all;
+        let answers: usize = texts.iter().map(tokens).sum();
+        anyhow::ensure!(
+            answers > 0,
+            "answers of task `{}` are one token long, which no mask concerns; raise `--tokens`, or leave out `--prefill full`",
+            name(&task)
+        );
         let needed = (count * ANSWER_TOKENS * texts.len()).div_ceil(answers);
         let chosen = data::spread(&texts, needed.max(count)).cloned().collect();
-        (task, chosen)
+        Ok((task, chosen))
     };
     tasks.into_iter().map(some).collect()
 }
@@ -480,24 +465,6 @@ fn found(
     Ok(path)
 }
 
-/// What tables call a task: examples without one share a task of no name.
-pub(super) fn name(task: &str) -> &str {
-    match task {
-        "" => "all",
-        named => named,
-    }
-}
-
-fn skipping(mask: &LayerMask, share: f64) -> String {
-    match mask.is_full() {
-        true => "skipping nothing".to_owned(),
-        false => format!(
-            "skipping {mask}, {:.1} % of the layers' weights",
-            100.0 * share
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -508,14 +475,19 @@ mod tests {
             ids: vec![index as u32; 10 + answer],
             answer: 10,
         };
-        let chosen = |answer: usize| -> Vec<u32> {
+        let chosen_of = |answer: usize, prefill: PrefillReading| -> Vec<u32> {
             let texts = (0..8).map(|index| text(index, answer)).collect();
-            let tasks = enough(Tasks::from([(String::new(), texts)]), 2);
+            let tasks = enough(Tasks::from([(String::new(), texts)]), 2, prefill).expect("enough");
             tasks[""].iter().map(|text| text.ids[0]).collect()
         };
+        let chosen = |answer| chosen_of(answer, PrefillReading::Masked);
         assert_eq!(chosen(2 * ANSWER_TOKENS), [0, 4]);
         assert_eq!(chosen(ANSWER_TOKENS), [0, 4]);
         assert_eq!(chosen(ANSWER_TOKENS / 2), [0, 2, 4, 6]);
         assert_eq!(chosen(1), [0, 1, 2, 3, 4, 5, 6, 7]);
+        let after_first = |answer| chosen_of(answer, PrefillReading::Full);
+        assert_eq!(after_first(ANSWER_TOKENS + 1), [0, 4]);
+        let one = Tasks::from([(String::new(), vec![text(0, 1)])]);
+        assert!(enough(one, 2, PrefillReading::Full).is_err());
     }
 }

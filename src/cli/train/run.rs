@@ -7,10 +7,10 @@ use crate::adapter::{LoraAdapter, Target};
 use crate::engine::Engine;
 use crate::mask::LayerMask;
 use crate::router::file::RouterFile;
-use crate::router::{CalibrationPoint, Granularity, PrefillReading, Router};
+use crate::router::{CalibrationPoint, PrefillReading, Router};
+use crate::train::calibration;
 use crate::train::run::{Beginning, Event, Keeping, Tasks, run};
 use crate::train::schedule::{Gates, RunOptions};
-use crate::train::{calibration, fit_routers};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -83,7 +83,8 @@ struct RouterArguments {
     /// Last temperature of the gates.
     #[arg(long, value_name = "X", default_value_t = 0.1)]
     last_temperature: f32,
-    /// Learning rate of the routers' weights; 0 learns one mask for all prompts.
+    /// Learning rate of the routers' weights; 0 learns one mask for all prompts, which in the end skips as near to `--skip` as
+    /// may be.
     #[arg(long, value_name = "X", default_value_t = 1e-3)]
     router_rate: f32,
     /// Learning rate of the routers' biases.
@@ -291,21 +292,8 @@ impl RunArguments {
             None => {
                 let skipped = options.mask.as_deref().unwrap_or("none");
                 let mask = LayerMask::parse(skipped, engine.model.config.layers)?;
-                match options.prefill {
-                    PrefillReading::Masked => {
-                        RouterFile::fixed(base_model(&engine)?, &mask, provenance)
-                    }
-                    // Routers of no weight, since those say how a prompt is read.
-                    PrefillReading::Full => {
-                        let pairs = [(
-                            vec![vec![0.0; engine.model.config.hidden]; mask.layers()],
-                            &mask,
-                        )];
-                        let mut router = fit_routers(&pairs, Granularity::Sublayer, 0.0);
-                        router.prefill = options.prefill;
-                        router_file(&engine, router, Vec::new(), provenance)?
-                    }
-                }
+                let masking = (&mask, options.prefill);
+                RouterFile::fixed(base_model(&engine)?, masking, provenance)
             }
         };
         file.save(&self.out)?;

@@ -1,11 +1,11 @@
 //! What `first train labels --settle` takes masks from: runs that were trained with theirs.
 
 use super::super::options::{base_model, count_bar, follow};
-use super::labels::name;
+use super::{name, skipping};
 use crate::adapter::LoraAdapter;
 use crate::calibrate::front;
 use crate::calibrate::meter::{Counter, noted_loss};
-use crate::data::Tokens;
+use crate::data::{Example, Tokens};
 use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::mask::LayerMask;
@@ -13,7 +13,7 @@ use crate::router::file::RouterFile;
 use crate::router::{Granularity, PrefillReading, Router};
 use crate::train::run::Tasks;
 use crate::train::{majority, routed_mask};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -21,7 +21,7 @@ use std::sync::atomic::AtomicBool;
 #[derive(Debug)]
 enum Decides {
     Routers(Box<Router>),
-    Mask(LayerMask),
+    Mask(LayerMask, PrefillReading),
 }
 
 /// A trained run: what decides, and the adapter that was trained with it.
@@ -42,7 +42,7 @@ impl Trained {
         let mask = file.fixed_mask();
         let decides = match (file.router, mask) {
             (Some(router), _) => Decides::Routers(Box::new(router)),
-            (None, Some(mask)) => Decides::Mask(mask),
+            (None, Some((mask, prefill))) => Decides::Mask(mask, prefill),
             (None, None) => unreachable!("a router file holds a fixed mask or routers"),
         };
         let (mut adapter, mut digest) = (None, String::new());
@@ -62,7 +62,7 @@ impl Trained {
     pub(super) fn prefill(&self) -> Option<PrefillReading> {
         match &self.decides {
             Decides::Routers(router) => Some(router.prefill),
-            Decides::Mask(mask) => (!mask.is_full()).then_some(PrefillReading::Masked),
+            Decides::Mask(mask, prefill) => (!mask.is_full()).then_some(*prefill),
         }
     }
 
@@ -90,13 +90,10 @@ impl Trained {
     ) -> anyhow::Result<LayerMask> {
         let router = match &self.decides {
             Decides::Routers(router) => router,
-            Decides::Mask(mask) => {
-                let share = 100.0 * engine.summary.skip_rate(mask);
-                println!(
-                    "{}: {share:4.1} %  {mask}, as all do with {}",
-                    name(task),
-                    self.name
-                );
+            Decides::Mask(mask, _) => {
+                let share = engine.summary.skip_rate(mask);
+                let what = skipping(mask, share);
+                println!("{}: {what}, as all do with {}", name(task), self.name);
                 return Ok(mask.clone());
             }
         };
@@ -112,10 +109,10 @@ impl Trained {
         bar.finish_and_clear();
         let mask = majority(&masks);
         let same = masks.iter().filter(|other| **other == mask).count();
-        let share = 100.0 * engine.summary.skip_rate(&mask);
         println!(
-            "{}: {share:4.1} %  {mask}, as {same} of {} prompts do exactly with {}",
+            "{}: {}, as {same} of {} prompts do exactly with {}",
             name(task),
+            skipping(&mask, engine.summary.skip_rate(&mask)),
             masks.len(),
             self.name,
         );
@@ -163,13 +160,55 @@ pub(super) fn settled(
             let loss = match (runs, held_out.get(task)) {
                 ([_], _) => 0.0,
                 (_, Some(texts)) => run.loss(engine, texts, &mask, journal, interrupted)?,
-                (_, None) => anyhow::bail!(
-                    "no calibration example is of task `{task}`; give some with `--calibration`"
-                ),
+                (_, None) => unreachable!("tasks without held-out answers are refused"),
             };
             path.push((mask, loss));
         }
     }
     let fronts = paths.into_iter().map(|masks| front(&engine.summary, masks));
     Ok(fronts.collect())
+}
+
+/// What masks concern: as asked for, or as in the runs to settle on.
+pub(super) fn reading(
+    asked: Option<PrefillReading>,
+    runs: &[Trained],
+) -> anyhow::Result<PrefillReading> {
+    let mut readings = runs.iter().filter_map(Trained::prefill);
+    let first = readings.next().unwrap_or_default();
+    if let (Some(asked), [] | [_]) = (asked, runs) {
+        return Ok(asked);
+    }
+    anyhow::ensure!(
+        readings.chain(asked).all(|other| other == first),
+        "what was lost by a mask for prompt and answer says nothing of one for the answer alone; settle on runs of one kind, as `--prefill` says"
+    );
+    Ok(first)
+}
+
+/// Several runs to settle on need a rate, and held-out answers of every task to compare them by.
+pub(super) fn check(
+    runs: &[PathBuf],
+    rates: &[f32],
+    [examples, held_out]: [&[Example]; 2],
+) -> anyhow::Result<()> {
+    if runs.len() < 2 {
+        anyhow::ensure!(
+            runs.is_empty() || rates.is_empty(),
+            "one run skips what it skips; `--rates` is for several `--settle`, or none"
+        );
+        return Ok(());
+    }
+    anyhow::ensure!(
+        !rates.is_empty(),
+        "of several runs each task gets the mask of one; say with `--rates` how much all skip"
+    );
+    let has = |task: &Option<String>| held_out.iter().any(|other| other.task == *task);
+    if let Some(example) = examples.iter().find(|example| !has(&example.task)) {
+        anyhow::bail!(
+            "runs are compared on examples that they were not trained with, and none is of task `{}`; give some with `--calibration`",
+            name(example.task.as_deref().unwrap_or_default())
+        );
+    }
+    Ok(())
 }

@@ -79,12 +79,21 @@ impl Trainer<'_> {
     /// Moves all biases alike, so that routers without weights skip as near to a share of the layers' weight bytes as the order of
     /// their biases allows. Soft gates may keep to that share and yet all end just above the threshold, where they skip
     /// nothing.
+    ///
+    /// # Panics
+    /// If routers have weights.
     pub fn harden(&mut self, skip: f32) -> Result<()> {
         let router = self.router()?;
+        assert!(
+            router.weights.iter().all(|weight| *weight == 0.0),
+            "one mask for all texts"
+        );
         let mut order: Vec<usize> = (0..router.biases.len()).collect();
         order.sort_by(|a, b| router.biases[*a].total_cmp(&router.biases[*b]));
         let mut mask = LayerMask::full(self.network.layers.len());
-        let (mut shift, mut nearest) = (0.0, skip.into());
+        // Beginning with nothing.
+        let lowest = order.first().map_or(0.0, |index| router.biases[*index]);
+        let (mut shift, mut nearest) = ((lowest - 1.0).min(0.0), skip.into());
         for two in order.windows(2) {
             mask.set(two[0] / 2, Sublayer::BOTH[two[0] % 2], false);
             let off = (self.skip_rate(&mask) - f64::from(skip)).abs();

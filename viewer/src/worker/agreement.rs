@@ -44,12 +44,7 @@ impl Thread {
             run: index,
             ..Agreement::default()
         };
-        // A mask that routers chose concerns the prompt or not as they say.
-        let reading = match run.scores.is_empty() {
-            true => PrefillReading::Masked,
-            false => engine.prefill_reading(),
-        };
-        let masked = (&run.mask, reading);
+        let masked = (&run.mask, run.prefill);
         engine.forced_logits(&run.prompt_ids, masked, forced, &mut |at, logits| {
             agreement.kl.push(divergence(&expected[at], logits));
             agreement

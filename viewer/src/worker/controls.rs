@@ -59,7 +59,7 @@ impl Thread {
             ("random", Some(budget.random(SEED)?)),
             ("even", Some(budget.even()?)),
         ];
-        let prefill = loaded.engine.prefill_reading();
+        let prefill = loaded.prefill();
         let mut controls = Vec::new();
         for (place, (name, mask)) in policies.iter().enumerate() {
             let mut control = Control {

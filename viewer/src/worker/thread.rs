@@ -8,8 +8,8 @@ use first_wgpu::engine::{Engine, Event, LoadOptions, Policy, Request};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::config::Config;
 use first_wgpu::pull;
-use first_wgpu::router::Decision;
 use first_wgpu::router::file::{BaseModel, RouterFile};
+use first_wgpu::router::{Decision, PrefillReading};
 use first_wgpu::trace::Run;
 use first_wgpu::weights::gguf::Gguf;
 use first_wgpu::{Error, Result};
@@ -38,6 +38,12 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// How prompts are read under the policy that was loaded.
+    pub(super) fn prefill(&self) -> PrefillReading {
+        let routed = self.routed.as_ref();
+        routed.map_or(PrefillReading::Masked, |policy| self.engine.reading(policy))
+    }
+
     /// The policy of a choice, and what traces call it.
     pub(super) fn policy(&self, choice: &Choice) -> Result<(Policy, String)> {
         let layers = self.engine.model.config.layers;
@@ -58,7 +64,11 @@ impl Loaded {
                     "begin from a run of this model",
                 ));
             }
-            Choice::Mask(mask) => (Policy::Fixed(mask.clone()), format!("fixed:{mask}")),
+            // As the run was read that the mask is made from.
+            Choice::Mask(mask) => (
+                Policy::fixed(mask.clone(), self.prefill()),
+                format!("fixed:{mask}"),
+            ),
             Choice::Routed => (routed()?, "routed".to_owned()),
             Choice::RoutedAt(threshold) => match routed()? {
                 Policy::Routed(decision) => {
@@ -228,7 +238,7 @@ impl Thread {
                 engine.set_router(router)?;
                 Some(Policy::Routed(router.decision()))
             }
-            (mask, _) => mask.map(Policy::Fixed),
+            (fixed, _) => fixed.map(|(mask, prefill)| Policy::fixed(mask, prefill)),
         };
         let calibration = file.calibration().to_vec();
         self.tell(|progress| {

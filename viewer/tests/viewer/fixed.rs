@@ -68,6 +68,7 @@ pub(crate) fn run(prompt: &str, mask: &str, tag: &str, seed: usize) -> Run {
         answer: format!("An answer to this, number {seed}."),
         policy: "routed".to_owned(),
         mask,
+        prefill: Default::default(),
         scores: scores.collect(),
         sampling: Default::default(),
         ttft_nanos: 180_000_000,

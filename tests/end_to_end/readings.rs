@@ -1,0 +1,118 @@
+//! The reading of a prompt by every layer, in training as it is served.
+
+use super::gradients::{TOKENS, adapter, lora_options, router, slope, slopes_of_adapter, text};
+use super::{LAYERS, mean, with_engine};
+use first_wgpu::data::Tokens;
+use first_wgpu::engine::Engine;
+use first_wgpu::mask::LayerMask;
+use first_wgpu::reference::cross_entropy::cross_entropy;
+use first_wgpu::reference::router_score::{pool, router_score};
+use first_wgpu::router::{PrefillReading, Router};
+use first_wgpu::train::routed_mask;
+use first_wgpu::train::trainer::{Path, Trainer};
+
+/// Where every layer reads the prompt, a text's loss is that of an answer decoded behind it, its mask what the engine's
+/// router decides, and its gradients are slopes.
+pub(super) fn answers_alone() {
+    with_engine(|engine| {
+        let text = text(engine);
+        let Tokens { ids, answer } = &text;
+        let mask = LayerMask::parse("1,2.attn,3.mlp", LAYERS).expect("a valid mask");
+        let losses = |engine: &Engine, mask: &LayerMask, reading| {
+            engine.losses(ids, *answer, mask, reading).expect("runs")
+        };
+        let mut decoded = Vec::new();
+        let mut keep = |step: usize, logits: &[f32]| {
+            decoded.extend(cross_entropy(logits, &[ids[answer + step]], (0.0, &[])));
+            Ok(())
+        };
+        let forced = &ids[*answer..ids.len() - 1];
+        engine
+            .forced_logits(
+                &ids[..*answer],
+                (&mask, PrefillReading::Full),
+                forced,
+                &mut keep,
+            )
+            .expect("runs");
+        let found = losses(engine, &mask, PrefillReading::Full);
+        let masked = losses(engine, &mask, PrefillReading::Masked);
+        assert_eq!(found.len(), decoded.len());
+        for (found, decoded) in found.iter().zip(&decoded) {
+            let error = (found - decoded).abs() / decoded.max(1.0);
+            assert!(error < 2e-6, "{found} {decoded}");
+        }
+        let [apart, all] = [&masked, &found].map(|losses| mean(losses));
+        assert!((apart / all - 1.0).abs() > 1e-3, "{apart} {all}");
+
+        let reader = || {
+            let trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1).expect("fits");
+            trainer.reading(PrefillReading::Full)
+        };
+        let outcome = reader().text(&text, &Path::Fixed(mask.clone()), None, None);
+        let loss = outcome.expect("runs").loss;
+        assert!((loss - mean(&found)).abs() < 1e-6, "{loss}");
+
+        let mut trainer = reader();
+        let start = adapter(engine, &lora_options(), 0.2);
+        trainer
+            .begin_with(Some(&router()), Some(&start))
+            .expect("fits");
+        let path = Path::Fixed(mask);
+        trainer.text(&text, &path, None, Some(1.0)).expect("runs");
+        let (_, _, loras) = trainer.gradients().expect("reads");
+        let total = |trainer: &mut Trainer<'_>| {
+            let outcome = trainer.text(&text, &path, None, None);
+            outcome.expect("runs").loss
+        };
+        slopes_of_adapter(engine, &loras, &mut |what, squares, at| {
+            slope(&mut trainer, &total, &what, squares, at);
+        });
+    });
+    with_engine(|engine| {
+        let text = text(engine);
+        let router = Router {
+            prefill: PrefillReading::Full,
+            ..router()
+        };
+        engine.set_router(&router).expect("fits");
+        let prompt = &text.ids[..text.answer];
+        let mask = routed_mask(engine, prompt, &router.decision()).expect("runs");
+        assert!(!mask.is_full());
+        let losses = engine.losses(&text.ids, text.answer, &mask, PrefillReading::Full);
+        let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1)
+            .expect("fits")
+            .reading(PrefillReading::Full);
+        trainer.begin_with(Some(&router), None).expect("fits");
+        let outcome = trainer.text(&text, &Path::Routed, None, None);
+        let outcome = outcome.expect("runs");
+        assert_eq!(outcome.mask, mask);
+        // Of the stream that the full model has.
+        let mut states = Vec::new();
+        let mut keep = |_: usize, x: &[f32]| {
+            states.push(x.to_vec());
+            Ok(())
+        };
+        let full = LayerMask::full(LAYERS);
+        engine
+            .hidden_states(prompt, &full, &mut keep)
+            .expect("runs");
+        assert_eq!(outcome.scores.len(), 2 * LAYERS);
+        for (index, score) in outcome.scores.iter().enumerate() {
+            let weights = &router.weights[64 * index..][..64];
+            let tokens = router_score(
+                &states[index / 2],
+                weights,
+                router.biases[index],
+                Some(1e-5),
+            );
+            let expected = pool(&tokens);
+            assert!((score - expected).abs() < 1e-5, "{score} {expected}");
+        }
+        assert!((outcome.loss - mean(&losses.expect("runs"))).abs() < 1e-6);
+        assert_eq!(
+            trainer.router().expect("reads").prefill,
+            PrefillReading::Full
+        );
+    });
+}
