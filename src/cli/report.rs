@@ -46,8 +46,13 @@ pub(super) fn print(run: &Run) {
     }
     let millis = |nanos: u64| nanos as f64 / 1e6;
     let mut line = format!(
-        "prompt    {} tokens, first token after {:.0} ms",
+        "prompt    {} tokens{}, first token after {:.0} ms",
         run.prompt_ids.len(),
+        if run.prefill.is_masked() {
+            ""
+        } else {
+            ", read by every layer"
+        },
         millis(run.ttft_nanos)
     );
     if run.ttft_nanos > 0 {
