@@ -304,6 +304,10 @@ pub(super) fn commands() {
         "`prefill` is `masked`",
     );
     refused(
+        &format!("train lora {data} {run} --begin labels --out labels"),
+        "another `--out`",
+    );
+    refused(
         &format!("train joint {data} {run} --begin labels --router-rate 0 --out idle"),
         "one mask for all",
     );

@@ -8,9 +8,9 @@ use crate::engine::Engine;
 use crate::mask::LayerMask;
 use crate::router::file::RouterFile;
 use crate::router::{CalibrationPoint, PrefillReading, Router};
-use crate::train::calibration;
 use crate::train::run::{Beginning, Event, Keeping, Tasks, run};
 use crate::train::schedule::{Gates, RunOptions};
+use crate::train::{calibration, checkpoint};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -202,6 +202,13 @@ impl RunArguments {
         lora: Option<&LoraArguments>,
     ) -> anyhow::Result<ExitCode> {
         options.check()?;
+        let out = self.out.display();
+        // What a run writes at its end must not be what another has made.
+        anyhow::ensure!(
+            self.out.join(checkpoint::FILE).exists()
+                || !(RouterFile::is_in(&self.out) || LoraAdapter::is_in(&self.out)),
+            "{out} holds routers or an adapter that no run in it has made; give another `--out`"
+        );
         let teacher = lora.and_then(|lora| lora.teacher.as_deref());
         options.teacher = teacher.map(LoraAdapter::digest).transpose()?;
         let train = read(&self.data, self.skip_bad)?;
