@@ -263,17 +263,14 @@ impl Engine {
         Ok(())
     }
 
-    /// How a prompt is read when the engine's router decides.
-    pub fn prefill_reading(&self) -> PrefillReading {
-        let router = self.router.as_ref();
-        router.map_or(PrefillReading::Masked, |router| router.reading)
-    }
-
     /// How a prompt is read under a policy.
     pub fn reading(&self, policy: &Policy) -> PrefillReading {
         match policy {
             Policy::Answer(_) => PrefillReading::Full,
-            Policy::Routed(_) => self.prefill_reading(),
+            Policy::Routed(_) => {
+                let router = self.router.as_ref();
+                router.map_or(PrefillReading::Masked, |router| router.reading)
+            }
             Policy::Fixed(_) | Policy::Sticky => PrefillReading::Masked,
         }
     }

@@ -154,7 +154,6 @@ impl Labels {
         }
         // All that is needed, before anything long begins.
         let of = |examples, count| tasks(&engine, examples, self.tokens, count);
-        let searched = enough(of(&examples, 4 * self.search)?, self.search, prefill)?;
         let fit = of(&examples, self.fit)?;
         let held_out = of(&held_out, self.fit)?;
         let mut journal = match trained.len() {
@@ -163,6 +162,8 @@ impl Labels {
         };
         let paths = match trained.as_slice() {
             [] => {
+                let texts = of(&examples, 4 * self.search)?;
+                let searched = enough(texts, self.search, prefill)?;
                 let found = |(task, texts): (&String, &Vec<Tokens>)| {
                     found(&engine, task, texts, search, &mut journal, &interrupted)
                 };

@@ -157,10 +157,9 @@ pub(super) fn settled(
         run.load(engine)?;
         for (path, (task, texts)) in paths.iter_mut().zip(fit) {
             let mask = run.mask(engine, task, texts, interrupted)?;
-            let loss = match (runs, held_out.get(task)) {
-                ([_], _) => 0.0,
-                (_, Some(texts)) => run.loss(engine, texts, &mask, journal, interrupted)?,
-                (_, None) => unreachable!("tasks without held-out answers are refused"),
+            let loss = match runs {
+                [_] => 0.0,
+                _ => run.loss(engine, &held_out[task], &mask, journal, interrupted)?,
             };
             path.push((mask, loss));
         }

@@ -38,7 +38,7 @@ fn panel(name: &str) -> &'static Panel {
 
 /// What pictures are drawn with: the backends that the program has, and not OpenGL, whose libraries clean up
 /// after a thread as it ends. A test's thread may end while the program does, and both then free the same
-/// memory, once in a thousand times.
+/// memory, if rarely.
 fn setup() -> WgpuSetup {
     let mut setup = default_wgpu_setup();
     if let WgpuSetup::CreateNew(new) = &mut setup {
