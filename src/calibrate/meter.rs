@@ -99,7 +99,7 @@ impl<'a, 'p> Counter<'a, 'p> {
 }
 
 /// Bytes of streams that a meter keeps of the full model and as many of one mask, at most, but for the last of each
-/// example.
+/// example; and where every layer reads the prompts, all their keys and values besides.
 const KEPT_BYTES: usize = 256 << 20;
 
 /// Measures the mean loss of some examples' answers under masks, in nats: first over the tokens of an answer, then over

@@ -18,15 +18,35 @@ pub type SublayerListener<'a> = dyn FnMut(usize, Sublayer, [&[f32]; 2]) + 'a;
 pub struct Way {
     /// Of the text.
     ids: Vec<u32>,
-    /// How many of them every layer reads, whatever the mask.
-    whole: usize,
     mask: LayerMask,
-    /// By layer, the streams that enter it, `[T - 1, H]` of `T` ids (the last has nothing to foretell); behind the last
-    /// layer what leaves it.
+    /// The first tokens, if every layer reads them whatever the mask.
+    prompt: Option<Prompt>,
+    /// By layer, the streams that enter it, of each token behind the prompt but the last, which has nothing to foretell;
+    /// behind the last layer what leaves it.
     streams: BTreeMap<usize, Buffer>,
 }
 
+/// A prompt that every layer has read, once for all masks.
+#[derive(Clone)]
+struct Prompt {
+    tokens: usize,
+    /// Its keys and values, and behind them room for the rest of the text.
+    cache: KvCache,
+    /// What leaves the last layer, of all its tokens.
+    streams: Buffer,
+}
+
 impl Way {
+    /// How many tokens every layer reads, whatever the mask.
+    fn whole(&self) -> usize {
+        self.prompt.as_ref().map_or(0, |prompt| prompt.tokens)
+    }
+
+    /// The tokens that go this way.
+    fn rest(&self) -> &[u32] {
+        &self.ids[self.whole()..self.ids.len() - 1]
+    }
+
     /// How many of the first layers a mask runs as this way does.
     fn alike(&self, mask: &LayerMask) -> usize {
         let same = |layer: &usize| {
@@ -147,19 +167,37 @@ impl Engine {
         mask: &LayerMask,
     ) -> Result<Vec<f32>> {
         let layers = self.model.config.layers;
-        let (prefill, mut cache, begun) = self.begin_beside(way, mask)?;
-        self.run_layers(&prefill, &mut cache, begun..layers, mask, way.whole)?;
-        let teacher = teacher.map(|teacher| &teacher.streams[&layers]);
-        self.losses_of(&way.ids, first, &prefill.x, teacher)
+        let mut left = None;
+        if !way.rest().is_empty() {
+            let (prefill, mut cache, begun) = self.begin_beside(way, mask)?;
+            self.run_layers(&prefill, &mut cache, begun..layers, mask, 0)?;
+            left = Some(prefill.x);
+        }
+        let teacher = teacher
+            .map(|teacher| self.behind_prompt(teacher, teacher.streams.get(&layers)))
+            .transpose()?;
+        let streams = self.behind_prompt(way, left.as_ref())?;
+        self.losses_of(&way.ids, first, &streams, teacher.as_ref())
     }
 
     /// The way of a text through all layers, the first `whole` tokens of which no mask is to concern. Streams are kept
     /// `spacing` layers apart, and the last.
     pub fn full_way(&self, ids: &[u32], whole: usize, spacing: usize) -> Result<Way> {
+        let mask = LayerMask::full(self.model.config.layers);
+        let mut prompt = None;
+        if whole > 0 {
+            let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
+            let read = self.prefilled(&ids[..whole], &mask, 0, &mut cache)?;
+            prompt = Some(Prompt {
+                tokens: whole,
+                cache,
+                streams: read.x,
+            });
+        }
         let nothing = Way {
             ids: ids.to_vec(),
-            whole,
-            mask: LayerMask::full(self.model.config.layers),
+            mask,
+            prompt,
             streams: BTreeMap::new(),
         };
         self.way_beside(&nothing, &nothing.mask, spacing)
@@ -168,32 +206,39 @@ impl Engine {
     /// The way of a text under another mask, from where that differs.
     pub fn way_beside(&self, way: &Way, mask: &LayerMask, spacing: usize) -> Result<Way> {
         let (gpu, layers) = (&self.gpu, self.model.config.layers);
+        let mut beside = Way {
+            ids: way.ids.clone(),
+            mask: mask.clone(),
+            prompt: way.prompt.clone(),
+            streams: BTreeMap::new(),
+        };
+        if way.rest().is_empty() {
+            return Ok(beside);
+        }
         let (prefill, mut cache, begun) = self.begin_beside(way, mask)?;
         let known = way.streams.range(..=begun);
-        let mut streams: BTreeMap<usize, Buffer> =
-            known.map(|(layer, x)| (*layer, x.clone())).collect();
+        beside.streams = known.map(|(layer, x)| (*layer, x.clone())).collect();
         for first in (begun..layers).step_by(spacing) {
             let next = layers.min(first + spacing);
-            self.run_layers(&prefill, &mut cache, first..next, mask, way.whole)?;
+            self.run_layers(&prefill, &mut cache, first..next, mask, 0)?;
             let x = Buffer::zeroed(gpu, "known x", prefill.x.size_bytes())?;
             prefill.x.copy_to(gpu, &x);
-            streams.insert(next, x);
+            beside.streams.insert(next, x);
         }
-        Ok(Way {
-            ids: way.ids.clone(),
-            whole: way.whole,
-            mask: mask.clone(),
-            streams,
-        })
+        Ok(beside)
     }
 
     /// Buffers for a text under a mask, and the layer that their stream enters next: the last that is known from another
     /// way, or the first.
     fn begin_beside(&self, way: &Way, mask: &LayerMask) -> Result<(Prefill, KvCache, usize)> {
-        let cache = KvCache::new(&self.model.config, self.kv, way.ids.len());
-        // The last token has nothing to foretell.
-        let ids = &way.ids[..way.ids.len() - 1];
-        let prefill = self.model.prefill_buffers(&self.gpu, ids, 0)?;
+        let cache = match &way.prompt {
+            // What was left behind the prompt is written anew before it is read.
+            Some(prompt) => prompt.cache.clone(),
+            None => KvCache::new(&self.model.config, self.kv, way.ids.len()),
+        };
+        let prefill = self
+            .model
+            .prefill_buffers(&self.gpu, way.rest(), way.whole())?;
         let begun = match way.shared(mask) {
             Some((layer, x)) => {
                 x.copy_to(&self.gpu, &prefill.x);
@@ -205,6 +250,22 @@ impl Engine {
             }
         };
         Ok((prefill, cache, begun))
+    }
+
+    /// What leaves the last layer, of a way's whole text, where that of the tokens behind its prompt is given.
+    fn behind_prompt(&self, way: &Way, rest: Option<&Buffer>) -> Result<Buffer> {
+        let gpu = &self.gpu;
+        let (before, rest) = match (&way.prompt, rest) {
+            (None, Some(rest)) => return Ok(rest.clone()),
+            (Some(prompt), None) => return Ok(prompt.streams.clone()),
+            (Some(prompt), Some(rest)) => (&prompt.streams, rest),
+            (None, None) => panic!("a text of one token has nothing to foretell"),
+        };
+        let bytes = [before, rest].map(Buffer::size_bytes);
+        let all = Buffer::zeroed(gpu, "all x", bytes[0] + bytes[1])?;
+        before.copy_to(gpu, &all);
+        rest.copy_to(gpu, &all.slice(bytes[0], bytes[1]));
+        Ok(all)
     }
 
     /// The losses of a text from what leaves the last layer, against its tokens or what a teacher's streams say.

@@ -5,7 +5,9 @@ use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
 use crate::kernels::KvFormat;
 
-/// One buffer per layer whose attention runs, `[C / 32][keys, values]`: see `shaders/lib/kv_layout.wgsl`.
+/// One buffer per layer whose attention runs, `[C / 32][keys, values]`: see `shaders/lib/kv_layout.wgsl`. A clone has the
+/// same memory.
+#[derive(Clone)]
 pub struct KvCache {
     layers: Vec<Option<Buffer>>,
     format: KvFormat,

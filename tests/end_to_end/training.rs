@@ -191,6 +191,14 @@ pub(super) fn against_the_full_model() {
                 assert!(mean(&found) > mean(&least));
             }
         }
+        // An answer of one token follows what every layer has read.
+        let last = ids.len() - 1;
+        let way = engine.full_way(&ids, last, 3).expect("runs");
+        let mask = LayerMask::parse("1.attn,2.mlp", LAYERS).expect("valid");
+        let beside = engine.way_beside(&way, &mask, 3).expect("runs");
+        let found = engine.losses_beside(&beside, None, last, &mask);
+        let expected = engine.losses(&ids, last, &full, masked).expect("runs");
+        assert_eq!(found.expect("runs"), expected);
         let example = Tokens {
             answer: 6,
             ids: ids.clone(),
@@ -317,13 +325,14 @@ pub(super) fn commands() {
             "runs of one kind",
         ),
         (
-            "--settle alone --settle fixed --rates 0.9",
+            "--settle alone --settle fixed --rates 0.1,0.9",
             "lower `--rates`",
         ),
         ("--settle joint --rates 0.1", "several `--settle`"),
     ] {
         refused(&format!("train labels {data} {runs} --out idle"), needle);
     }
+    assert!(!path("idle/0.1").exists());
     first(
         "eval -m tiny.gguf --data train.jsonl --examples 1 --router answers --controls even --adapter routed=answers --out measured",
     );

@@ -184,8 +184,11 @@ impl Labels {
             true => Granularity::Layer,
             false => Granularity::Sublayer,
         };
-        for (index, out) in outs.iter().enumerate() {
-            let masks = self.chosen(&engine, &fit, &paths, self.rates.get(index))?;
+        // Nothing is written before all rates are known to be met.
+        let choose = |index: usize| self.chosen(&engine, &fit, &paths, self.rates.get(index));
+        let chosen = (0..outs.len()).map(choose);
+        let chosen = chosen.collect::<anyhow::Result<Vec<_>>>()?;
+        for (out, masks) in outs.iter().zip(chosen) {
             let made = (granularity, prefill);
             let mut router = self.fit(&engine, &fit, &masks, made, &interrupted)?;
             router.protected = protected.to_skipped();
