@@ -1,8 +1,11 @@
 //! Router files: what was saved loads again, and what does not fit is refused with both sides named.
 
-use first_wgpu::mask::Sublayer;
-use first_wgpu::router::file::{BaseModel, Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
+use first_wgpu::mask::{LayerMask, Sublayer};
+use first_wgpu::router::file::{
+    BaseModel, Decides, Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION,
+};
 use first_wgpu::router::{CalibrationPoint, Granularity, PrefillReading, Router, threshold_for};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const LAYERS: usize = 3;
@@ -49,7 +52,7 @@ fn sample(granularity: Granularity) -> RouterFile {
     };
     RouterFile {
         config,
-        router: Some(router),
+        decides: Decides::Routers(router),
     }
 }
 
@@ -73,21 +76,18 @@ fn files_round_trip() {
         let file = sample(granularity);
         assert_eq!(RouterFile::load(saved(&file).path()).expect("loads"), file);
     }
-    let mut fixed = sample(Granularity::Layer);
-    fixed.router = None;
-    fixed.config.kind = Kind::Fixed {
-        skipped: "1.attn,2".to_owned(),
-        prefill: PrefillReading::Full,
-    };
+    let mask = LayerMask::parse("1.attn,2", LAYERS).expect("a mask");
+    let masking = (&mask, PrefillReading::Full);
+    let fixed = RouterFile::fixed(model(), masking, BTreeMap::new());
     // In the place of routers, whose tensors are not its own.
     let folder = saved(&sample(Granularity::Layer));
     fixed.save(folder.path()).expect("written");
     let loaded = RouterFile::load(folder.path()).expect("loads");
-    let (mask, prefill) = loaded.fixed_mask().expect("fixed");
     assert_eq!(
-        (mask.to_string().as_str(), prefill),
-        ("1.attn,2", PrefillReading::Full)
+        loaded.decides,
+        Decides::Mask(mask.clone(), PrefillReading::Full)
     );
+    assert_eq!(loaded, fixed);
     assert!(!folder.path().join("router.safetensors").exists());
 }
 
@@ -161,7 +161,7 @@ fn damaged_files_are_refused() {
 #[test]
 fn decisions_respect_thresholds_and_protection() {
     let file = sample(Granularity::Sublayer);
-    let router = file.router.expect("routed");
+    let router = file.router().expect("routed");
     assert_eq!(
         router
             .decision()
@@ -181,8 +181,9 @@ fn decisions_respect_thresholds_and_protection() {
     let mut forced = router.decision();
     forced.force(0, Sublayer::Mlp, false);
     assert_eq!(forced.mask(&[1.0; 6]).to_string(), "0.mlp");
-    let layer = sample(Granularity::Layer)
-        .router
+    let file = sample(Granularity::Layer);
+    let layer = file
+        .router()
         .expect("routed")
         .decision()
         .with_threshold(0.5);
@@ -211,7 +212,7 @@ fn a_rate_finds_its_threshold() {
 fn the_shipped_routers_load() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("routers/smollm2-135m");
     let file = RouterFile::load(&folder).expect("loads");
-    let router = file.router.as_ref().expect("holds routers");
+    let router = file.router().expect("holds routers");
     assert_eq!((router.layers(), router.hidden()), (30, 576));
     assert!(threshold_for(file.calibration(), 0.05).is_ok());
 }

@@ -17,7 +17,7 @@ use crate::file::write_whole;
 use crate::journal::Journal;
 use crate::mask::LayerMask;
 use crate::pull;
-use crate::router::file::RouterFile;
+use crate::router::file::{Decides, RouterFile};
 use crate::router::{PrefillReading, threshold_for};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -223,8 +223,8 @@ impl Eval {
         for (name, file) in files {
             file.check(&base)?;
             let before = policies.len();
-            match (&file.router, file.fixed_mask()) {
-                (Some(router), _) => {
+            match &file.decides {
+                Decides::Routers(router) => {
                     let routed = |decision| Masks::Routed(Box::new(router.clone()), decision);
                     for rate in &self.skip {
                         let threshold = threshold_for(file.calibration(), *rate)?;
@@ -239,10 +239,9 @@ impl Eval {
                         policies.push((name.clone(), routed(decision), router.prefill));
                     }
                 }
-                (None, Some((mask, prefill))) => {
-                    policies.push((name.clone(), Masks::Fixed(mask), prefill));
+                Decides::Mask(mask, prefill) => {
+                    policies.push((name.clone(), Masks::Fixed(mask.clone()), *prefill));
                 }
-                (None, None) => unreachable!("a router file holds a fixed mask or routers"),
             }
             // One policy at several rates is one policy.
             if stem(name) == stem(&files[0].0) {
@@ -318,10 +317,9 @@ fn read(files: &[PathBuf], count: usize) -> Result<Vec<data::Example>> {
 fn router(text: &str) -> Result<(String, RouterFile)> {
     let (name, folder) = named(text);
     let file = RouterFile::load(folder)?;
-    let own = if file.router.is_some() {
-        "routed"
-    } else {
-        "fixed"
+    let own = match file.decides {
+        Decides::Routers(_) => "routed",
+        Decides::Mask(..) => "fixed",
     };
     Ok((name.unwrap_or(own).to_owned(), file))
 }

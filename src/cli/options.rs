@@ -7,7 +7,7 @@ use crate::kernels::KvFormat;
 use crate::mask::LayerMask;
 use crate::model::synthetic::Synthetic;
 use crate::pull;
-use crate::router::file::{BaseModel, RouterFile};
+use crate::router::file::{BaseModel, Decides, RouterFile};
 use crate::router::policy::{even, random};
 use crate::router::{Decision, PrefillReading, threshold_for};
 use crate::shipped;
@@ -360,8 +360,9 @@ impl RouterOptions {
         };
         let file = RouterFile::load(folder)?;
         file.check(&base_model(engine)?)?;
-        if let Some((mask, prefill)) = file.fixed_mask() {
-            if self.threshold.is_some() || self.skip.is_some() {
+        let router = match &file.decides {
+            Decides::Routers(router) => router,
+            Decides::Mask(..) if self.threshold.is_some() || self.skip.is_some() => {
                 return Err(Error::input(
                     format!(
                         "{} holds a fixed mask, which has no threshold",
@@ -370,12 +371,8 @@ impl RouterOptions {
                     "leave out `--threshold` and `--skip`, or give a folder with routers",
                 ));
             }
-            return Ok(fixed(mask, prefill));
-        }
-        let router = file
-            .router
-            .as_ref()
-            .expect("a router file holds a fixed mask or routers");
+            Decides::Mask(mask, prefill) => return Ok(fixed(mask.clone(), *prefill)),
+        };
         engine.set_router(router)?;
         let mut decision: Decision = router.decision();
         let threshold = match (self.threshold, self.skip) {

@@ -8,7 +8,7 @@ use super::options::{base_model, count_bar};
 use crate::data::{self, Example};
 use crate::engine::Engine;
 use crate::mask::LayerMask;
-use crate::router::file::{Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
+use crate::router::file::{Decides, Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
 use crate::router::{CalibrationPoint, Router};
 use crate::train::by_task;
 use crate::train::run::Tasks;
@@ -103,7 +103,7 @@ fn router_file(
     };
     Ok(RouterFile {
         config,
-        router: Some(router),
+        decides: Decides::Routers(router),
     })
 }
 

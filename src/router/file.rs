@@ -116,13 +116,22 @@ fn default_epsilon() -> f32 {
     1e-5
 }
 
+/// What decides which layers run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decides {
+    /// Routers.
+    Routers(Router),
+    /// One mask for every prompt, which it concerns too or not.
+    Mask(LayerMask, PrefillReading),
+}
+
 /// A router file, loaded and checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouterFile {
     /// Its configuration.
     pub config: RouterConfig,
-    /// The routers; `None` for a fixed mask.
-    pub router: Option<Router>,
+    /// What it decides by.
+    pub decides: Decides,
 }
 
 impl RouterFile {
@@ -143,7 +152,7 @@ impl RouterFile {
         };
         Self {
             config,
-            router: None,
+            decides: Decides::Mask(mask.clone(), prefill),
         }
     }
 
@@ -189,10 +198,9 @@ impl RouterFile {
             ));
         }
         let wrong = |error: Error| Error::file(&path, error.to_string(), remedy);
-        let router = match &config.kind {
-            Kind::Fixed { skipped, .. } => {
-                LayerMask::parse(skipped, layers).map_err(wrong)?;
-                None
+        let decides = match &config.kind {
+            Kind::Fixed { skipped, prefill } => {
+                Decides::Mask(LayerMask::parse(skipped, layers).map_err(wrong)?, *prefill)
             }
             Kind::Routed {
                 granularity,
@@ -222,7 +230,7 @@ impl RouterFile {
                 let protected = LayerMask::parse(protected, layers).map_err(wrong)?;
                 let (weights, biases) =
                     tensors(&folder.join(TENSORS), *granularity, layers, hidden)?;
-                Some(Router {
+                Decides::Routers(Router {
                     granularity: *granularity,
                     weights,
                     biases,
@@ -237,7 +245,7 @@ impl RouterFile {
                 })
             }
         };
-        Ok(Self { config, router })
+        Ok(Self { config, decides })
     }
 
     /// An error that names both sides unless this file was made for that model.
@@ -269,14 +277,11 @@ impl RouterFile {
         ))
     }
 
-    /// The fixed mask and how it acts on the prompt, for a policy without routers.
-    pub fn fixed_mask(&self) -> Option<(LayerMask, PrefillReading)> {
-        match &self.config.kind {
-            Kind::Fixed { skipped, prefill } => {
-                let mask = LayerMask::parse(skipped, self.config.base_model.layers).ok()?;
-                Some((mask, *prefill))
-            }
-            Kind::Routed { .. } => None,
+    /// The routers, unless it is a fixed mask.
+    pub fn router(&self) -> Option<&Router> {
+        match &self.decides {
+            Decides::Routers(router) => Some(router),
+            Decides::Mask(..) => None,
         }
     }
 
@@ -291,7 +296,7 @@ impl RouterFile {
     /// Writes the folder; each file whole or not at all, the configuration last.
     pub fn save(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-        if let Some(router) = &self.router {
+        if let Decides::Routers(router) = &self.decides {
             let hidden = router.hidden();
             let mut tensors = Vec::new();
             for (index, (weight, bias)) in router

@@ -380,7 +380,7 @@ pub(super) fn commands() {
     // The mask of a task's provenance, in what the search for the larger share found, skips more.
     let skipped = |folder: &str| {
         let file = RouterFile::load(&path(folder)).expect("loads");
-        let protected = file.router.expect("has routers").protected;
+        let protected = file.router().expect("has routers").protected.clone();
         assert_eq!(LayerMask::skipping(&protected).to_string(), "0");
         let text = String::from_utf8(read(&format!("{folder}/router_config.json"))).expect("UTF-8");
         let config: serde_json::Value = serde_json::from_str(&text).expect("JSON");

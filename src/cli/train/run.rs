@@ -333,7 +333,7 @@ impl RunArguments {
             if !new_routers || RouterFile::is_in(folder) {
                 let file = RouterFile::load(folder)?;
                 file.check(&base_model(engine)?)?;
-                router = file.router;
+                router = file.router().cloned();
             }
             match (&router, new_routers) {
                 (Some(router), _) => {

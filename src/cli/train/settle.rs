@@ -9,20 +9,13 @@ use crate::data::{Example, Tokens};
 use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::mask::LayerMask;
-use crate::router::file::RouterFile;
-use crate::router::{Granularity, PrefillReading, Router};
+use crate::router::file::{Decides, RouterFile};
+use crate::router::{Granularity, PrefillReading};
 use crate::train::run::Tasks;
 use crate::train::{majority, routed_mask};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// What decides in a trained run.
-#[derive(Debug)]
-enum Decides {
-    Routers(Box<Router>),
-    Mask(LayerMask, PrefillReading),
-}
 
 /// A trained run: what decides, and the adapter that was trained with it.
 #[derive(Debug)]
@@ -39,12 +32,6 @@ impl Trained {
     pub(super) fn open(engine: &Engine, folder: &Path) -> anyhow::Result<Self> {
         let file = RouterFile::load(folder)?;
         file.check(&base_model(engine)?)?;
-        let mask = file.fixed_mask();
-        let decides = match (file.router, mask) {
-            (Some(router), _) => Decides::Routers(Box::new(router)),
-            (None, Some((mask, prefill))) => Decides::Mask(mask, prefill),
-            (None, None) => unreachable!("a router file holds a fixed mask or routers"),
-        };
         let (mut adapter, mut digest) = (None, String::new());
         if LoraAdapter::is_in(folder) {
             adapter = Some(LoraAdapter::load(folder, &engine.model.config)?);
@@ -52,7 +39,7 @@ impl Trained {
         }
         Ok(Self {
             name: folder.display().to_string(),
-            decides,
+            decides: file.decides,
             adapter,
             digest,
         })

@@ -8,7 +8,7 @@ use first_wgpu::engine::{Engine, Event, LoadOptions, Policy, Request};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::config::Config;
 use first_wgpu::pull;
-use first_wgpu::router::file::{BaseModel, RouterFile};
+use first_wgpu::router::file::{BaseModel, Decides, RouterFile};
 use first_wgpu::router::{Decision, PrefillReading};
 use first_wgpu::trace::Run;
 use first_wgpu::weights::gguf::Gguf;
@@ -233,13 +233,14 @@ impl Thread {
             let routed = None;
             return Ok(Loaded { engine, routed });
         };
-        let routed = match (file.fixed_mask(), &file.router) {
-            (None, Some(router)) => {
+        let routed = match &file.decides {
+            Decides::Routers(router) => {
                 engine.set_router(router)?;
-                Some(Policy::Routed(router.decision()))
+                Policy::Routed(router.decision())
             }
-            (fixed, _) => fixed.map(|(mask, prefill)| Policy::fixed(mask, prefill)),
+            Decides::Mask(mask, prefill) => Policy::fixed(mask.clone(), *prefill),
         };
+        let routed = Some(routed);
         let calibration = file.calibration().to_vec();
         self.tell(|progress| {
             progress.has_router = true;

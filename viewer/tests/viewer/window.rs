@@ -9,7 +9,7 @@ use first_viewer::panels::PANELS;
 use first_viewer::session::Session;
 use first_viewer::worker::Setup;
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
-use first_wgpu::router::file::{BaseModel, Kind, Norm, Pooling, RouterConfig, RouterFile};
+use first_wgpu::router::file::{BaseModel, Decides, Kind, Norm, Pooling, RouterConfig, RouterFile};
 use first_wgpu::router::{CalibrationPoint, Granularity, PrefillReading, Router};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -246,9 +246,10 @@ fn router(folder: &Path, model: &Path, options: &TinyOptions) -> PathBuf {
         },
         provenance: Default::default(),
     };
-    let router = Some(router);
+    let decides = Decides::Routers(router);
     let path = folder.join("router");
-    RouterFile { config, router }.save(&path).expect("written");
+    let file = RouterFile { config, decides };
+    file.save(&path).expect("written");
     path
 }
 
