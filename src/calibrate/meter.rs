@@ -130,12 +130,12 @@ impl<'a, 'p> LossMeter<'a, 'p> {
         progress: &'a mut Progress<'p>,
     ) -> Result<Self> {
         let config = &engine.model.config;
-        let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
+        let whole = |example: &Tokens| prefill.whole(example.answer);
+        let own = |example: &Tokens| example.ids.len() - whole(example);
+        let tokens: usize = examples.iter().map(own).sum();
         let all = 4 * tokens * config.hidden * config.layers;
         let spacing = all.div_ceil(KEPT_BYTES).max(3);
-        let way = |example: &Tokens| {
-            engine.full_way(&example.ids, prefill.whole(example.answer), spacing)
-        };
+        let way = |example: &Tokens| engine.full_way(&example.ids, whole(example), spacing);
         Ok(Self {
             engine,
             examples,

@@ -184,7 +184,7 @@ impl Labels {
             true => Granularity::Layer,
             false => Granularity::Sublayer,
         };
-        // Nothing is written before all rates are known to be met.
+        // No routers are written before all rates are known to be met.
         let choose = |index: usize| self.chosen(&engine, &fit, &paths, self.rates.get(index));
         let chosen = (0..outs.len()).map(choose);
         let chosen = chosen.collect::<anyhow::Result<Vec<_>>>()?;
