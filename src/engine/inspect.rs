@@ -254,17 +254,18 @@ impl Engine {
 
     /// What leaves the last layer, of a way's whole text, where that of the tokens behind its prompt is given.
     fn behind_prompt(&self, way: &Way, rest: Option<&Buffer>) -> Result<Buffer> {
-        let gpu = &self.gpu;
-        let (before, rest) = match (&way.prompt, rest) {
-            (None, Some(rest)) => return Ok(rest.clone()),
-            (Some(prompt), None) => return Ok(prompt.streams.clone()),
-            (Some(prompt), Some(rest)) => (&prompt.streams, rest),
-            (None, None) => panic!("a text of one token has nothing to foretell"),
-        };
-        let bytes = [before, rest].map(Buffer::size_bytes);
-        let all = Buffer::zeroed(gpu, "all x", bytes[0] + bytes[1])?;
-        before.copy_to(gpu, &all);
-        rest.copy_to(gpu, &all.slice(bytes[0], bytes[1]));
+        let before = way.prompt.iter().map(|prompt| &prompt.streams);
+        let parts: Vec<&Buffer> = before.chain(rest).collect();
+        if let [all] = parts[..] {
+            return Ok(all.clone());
+        }
+        let bytes = parts.iter().map(|part| part.size_bytes()).sum();
+        let all = Buffer::zeroed(&self.gpu, "all x", bytes)?;
+        let mut begin = 0;
+        for part in parts {
+            part.copy_to(&self.gpu, &all.slice(begin, part.size_bytes()));
+            begin += part.size_bytes();
+        }
         Ok(all)
     }
 
