@@ -119,6 +119,8 @@ pub struct Plan {
     pub leads: Vec<usize>,
     /// Which controls.
     pub controls: Vec<Control>,
+    /// Whether what has an adapter is measured with it alone.
+    pub tuned: bool,
     /// How many random masks.
     pub seeds: u64,
     /// The most tokens of an answer; `None` to measure losses alone.
@@ -136,7 +138,7 @@ pub fn run(
     candidates.extend(control_candidates(meter, plan, searching)?);
     let mut counter = Counter::new(candidates.len() * plan.items.len(), measuring);
     let mut rows: Vec<Option<Row>> = vec![None; candidates.len()];
-    // Adapter by adapter, since changing it means loading the model again.
+    // Adapter by adapter, since a merged one means loading the model again.
     let mut order: Vec<usize> = (0..candidates.len()).collect();
     order.sort_by_key(|index| candidates[*index].adapter);
     for index in order {
@@ -185,7 +187,7 @@ fn control_candidates(
         let budget = Budget::of(&summary, granularity, &masks);
         for &control in &plan.controls {
             let masks = control_masks(meter, plan, (&budget, prefill), control, progress)?;
-            let adapters = adapters_of(control.name(), meter.adapters());
+            let adapters = adapters_of(control.name(), meter.adapters(), plan.tuned);
             found.extend(adapters.map(|adapter| Candidate {
                 policy: match rate {
                     Some(rate) => format!("{}@{rate}", control.name()),
@@ -200,18 +202,22 @@ fn control_candidates(
     Ok(found)
 }
 
-/// No adapter, and those that are to be measured with a policy.
+/// No adapter, unless `tuned` and there is one, and those that are to be measured with a policy.
 pub fn adapters_of<'a>(
     policy: &'a str,
     adapters: &'a [Adapter],
+    tuned: bool,
 ) -> impl Iterator<Item = Option<usize>> + 'a {
     let all = policy.split('@').next();
     let goes = move |adapter: &Adapter| {
         let own = adapter.policy.as_deref();
         own.is_none() || own == Some(policy) || own == all
     };
-    let with = (0..adapters.len()).filter(move |index| goes(&adapters[*index]));
-    std::iter::once(None).chain(with.map(Some))
+    let mut with = (0..adapters.len())
+        .filter(move |index| goes(&adapters[*index]))
+        .peekable();
+    let without = (!tuned || with.peek().is_none()).then_some(None);
+    without.into_iter().chain(with.map(Some))
 }
 
 fn control_masks(
@@ -291,9 +297,12 @@ mod tests {
             policy: policy.map(str::to_owned),
         };
         let adapters = [None, Some("routed"), Some("routed@8%"), Some("none")].map(adapter);
-        let of = |policy: &str| adapters_of(policy, &adapters).flatten().collect::<Vec<_>>();
-        assert_eq!(of("routed@8%"), [0, 1, 2]);
-        assert_eq!(of("routed@4%"), [0, 1]);
-        assert_eq!(of("none"), [0, 3]);
+        let of = |policy| adapters_of(policy, &adapters, false).collect::<Vec<_>>();
+        assert_eq!(of("routed@8%"), [None, Some(0), Some(1), Some(2)]);
+        assert_eq!(of("routed@4%"), [None, Some(0), Some(1)]);
+        assert_eq!(of("none"), [None, Some(0), Some(3)]);
+        let tuned = |policy| adapters_of(policy, &adapters[1..], true).collect::<Vec<_>>();
+        assert_eq!(tuned("routed@4%"), [Some(0)]);
+        assert_eq!(tuned("even"), [None]);
     }
 }

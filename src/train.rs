@@ -24,13 +24,11 @@ use crate::error::Result;
 use crate::journal::Journal;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::{CalibrationPoint, Decision, Granularity, PrefillReading, Router};
-use crate::trace::{Detail, Sampling};
+use crate::trace::{Detail, ModelSummary, Run, Sampling};
 use logistic::{Logistic, fit};
+use network::ROUTER_EPSILON;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-
-/// What an epsilon of the routers' norm is.
-const EPSILON: f32 = 1e-5;
 
 /// The score that a router without a choice gives: far from every sensible threshold.
 const CERTAIN: f32 = 4.0;
@@ -96,7 +94,7 @@ fn pooled(x: &[f32], hidden: usize) -> Vec<f32> {
     let mut mean = vec![0f64; hidden];
     for row in x.chunks_exact(hidden) {
         let squares: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
-        let rms = (squares / hidden as f64 + f64::from(EPSILON)).sqrt();
+        let rms = (squares / hidden as f64 + f64::from(ROUTER_EPSILON)).sqrt();
         for (mean, x) in mean.iter_mut().zip(row) {
             *mean += f64::from(*x) / rms;
         }
@@ -108,19 +106,22 @@ fn pooled(x: &[f32], hidden: usize) -> Vec<f32> {
 /// Fits one router per sublayer (or layer) to `(features, target mask)` pairs. `decay` is the weight of
 /// `|w|^2` in the loss.
 pub fn fit_routers(
-    examples: &[(Vec<Vec<f32>>, &LayerMask)],
+    examples: &[(impl AsRef<[Vec<f32>]>, &LayerMask)],
     granularity: Granularity,
     decay: f32,
 ) -> Router {
     let layers = examples[0].1.layers();
-    let hidden = examples[0].0[0].len();
+    let hidden = examples[0].0.as_ref()[0].len();
     let count = granularity.routers_per_layer();
     let (mut weights, mut biases) = (Vec::new(), Vec::new());
     for layer in 0..layers {
         for index in 0..count {
             let sublayer = granularity.sublayer(index).unwrap_or(Sublayer::Attn);
             let runs = |mask: &LayerMask| mask.runs(layer, sublayer);
-            let inputs: Vec<&[f32]> = examples.iter().map(|(x, _)| x[layer].as_slice()).collect();
+            let inputs: Vec<&[f32]> = examples
+                .iter()
+                .map(|(x, _)| x.as_ref()[layer].as_slice())
+                .collect();
             let labels: Vec<bool> = examples.iter().map(|(_, mask)| runs(mask)).collect();
             let Logistic { weights: w, bias } = match labels.iter().all(|label| *label == labels[0])
             {
@@ -139,7 +140,7 @@ pub fn fit_routers(
         thresholds: vec![0.5; biases.len()],
         weights,
         biases,
-        epsilon: Some(EPSILON),
+        epsilon: Some(ROUTER_EPSILON),
         prefill: PrefillReading::Masked,
         protected: vec![[false; 2]; layers],
     }
@@ -147,6 +148,11 @@ pub fn fit_routers(
 
 /// The mask that the engine's router gives a prompt.
 pub fn routed_mask(engine: &mut Engine, prompt: &[u32], decision: &Decision) -> Result<LayerMask> {
+    Ok(routed(engine, prompt, decision)?.mask)
+}
+
+/// A prompt through the engine's router.
+fn routed(engine: &mut Engine, prompt: &[u32], decision: &Decision) -> Result<Run> {
     engine.reset();
     let request = Request {
         prompt: String::new(),
@@ -160,7 +166,7 @@ pub fn routed_mask(engine: &mut Engine, prompt: &[u32], decision: &Decision) -> 
     };
     let run = engine.generate(&request, &mut |_| ControlFlow::Continue(()))?;
     engine.reset();
-    Ok(run.mask)
+    Ok(run)
 }
 
 /// The mask that skips what more than half of some masks, at least one, skip.
@@ -176,32 +182,58 @@ pub fn majority(masks: &[LayerMask]) -> LayerMask {
     majority
 }
 
-/// What thresholds skip, on prompts that the routers were not fitted to: shares of the layers' weights,
-/// made to rise with the threshold as a calibration must.
-pub fn calibration(
+/// The masks that the engine's router gives each prompt at each threshold.
+pub fn masks_at(
     engine: &mut Engine,
     prompts: &[Vec<u32>],
     decision: &Decision,
     thresholds: &[f32],
     progress: &mut Progress<'_>,
-) -> Result<Vec<CalibrationPoint>> {
-    let (mut points, mut least) = (Vec::new(), 0f32);
-    let mut counter = Counter::new(thresholds.len() * prompts.len(), progress);
-    for threshold in thresholds {
-        let decision = decision.clone().with_threshold(*threshold);
-        let mut sum = 0.0;
-        for prompt in prompts {
-            let mask = routed_mask(engine, prompt, &decision)?;
-            sum += engine.summary.skip_rate(&mask);
+) -> Result<Vec<Vec<LayerMask>>> {
+    let at = |threshold: &f32| decision.clone().with_threshold(*threshold);
+    let reading = engine.reading(&Policy::Routed(decision.clone()));
+    let asked = match reading {
+        PrefillReading::Masked => thresholds.len(),
+        PrefillReading::Full => 1,
+    };
+    let mut counter = Counter::new(asked * prompts.len(), progress);
+    let mut masks = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        let mut runs = Vec::with_capacity(asked);
+        for threshold in &thresholds[..asked] {
+            runs.push(routed(engine, prompt, &at(threshold))?);
             counter.one()?;
         }
-        least = least.max((sum / prompts.len().max(1) as f64) as f32);
-        points.push(CalibrationPoint {
-            threshold: *threshold,
-            skip_rate: least,
+        masks.push(match reading {
+            PrefillReading::Masked => runs.into_iter().map(|run| run.mask).collect(),
+            // Every layer has read the prompt, so that scores are the same at any threshold.
+            PrefillReading::Full => {
+                let scores: Vec<f32> = runs[0].scores.iter().map(|score| score.score).collect();
+                let mask = |threshold| at(threshold).mask(&scores);
+                thresholds.iter().map(mask).collect()
+            }
         });
     }
-    Ok(points)
+    Ok(masks)
+}
+
+/// What thresholds skip, from the masks that prompts have at each: shares of the layers' weights, made to rise with the
+/// threshold as a calibration must.
+pub fn calibration(
+    summary: &ModelSummary,
+    thresholds: &[f32],
+    masks: &[Vec<LayerMask>],
+) -> Vec<CalibrationPoint> {
+    let mut least = 0f32;
+    let point = |(index, threshold): (usize, &f32)| {
+        let rates = masks.iter().map(|of| summary.skip_rate(&of[index]));
+        least = least.max((rates.sum::<f64>() / masks.len().max(1) as f64) as f32);
+        CalibrationPoint {
+            threshold: *threshold,
+            skip_rate: least,
+        }
+    };
+    thresholds.iter().enumerate().map(point).collect()
 }
 
 #[cfg(test)]

@@ -166,6 +166,7 @@ fn evaluations_that_mean_nothing_are_refused() {
     for arguments in [
         &["--skip", "4%"][..],
         &["--controls", "even"],
+        &["--tuned"],
         &["--adapter-mode", "merged"],
         &["-n", "5"],
     ] {

@@ -41,6 +41,9 @@ pub(super) struct Eval {
     /// and always every policy without; may be given several times.
     #[arg(long = "adapter", value_name = "[NAME=]DIR")]
     adapters: Vec<String>,
+    /// Measure what has an adapter with it alone, and no controls but those that `--controls` names: half the work.
+    #[arg(long, requires = "adapters")]
+    tuned: bool,
     /// How adapters are applied.
     #[arg(
         long,
@@ -139,6 +142,7 @@ impl Eval {
             candidates,
             leads,
             controls,
+            tuned: self.tuned,
             seeds: self.seeds,
             answer_tokens: self.scores.then_some(self.max_tokens),
         };
@@ -152,12 +156,23 @@ impl Eval {
         let (model, device) = (engine.summary.clone(), engine.gpu.adapter.clone());
         let (searching, measuring) = (count_bar("searching controls"), count_bar("measuring"));
         let interrupted = super::run::interrupt()?;
-        let mut reload = |adapter: Option<usize>| {
+        let mut load = |engine: &mut Engine, adapter: Option<usize>| {
             let folder = adapter.map(|index| folders[index].clone());
-            let options = folder.map(|folder| AdapterOptions::of(folder, self.adapter_mode));
-            load_with(&self.model, &options.unwrap_or_default())
+            match self.adapter_mode {
+                AdapterMode::RunTime => {
+                    let config = &engine.model.config;
+                    let read = |folder: PathBuf| LoraAdapter::load(&folder, config);
+                    let adapter = folder.map(read).transpose()?;
+                    engine.set_adapter(adapter.as_ref())?;
+                }
+                AdapterMode::Merged => {
+                    let of = |folder| AdapterOptions::of(folder, self.adapter_mode);
+                    *engine = load_with(&self.model, &folder.map(of).unwrap_or_default())?;
+                }
+            }
+            Ok(())
         };
-        let mut meter = Meter::new(engine, &mut reload, &adapters, journal);
+        let mut meter = Meter::new(engine, &mut load, &adapters, journal);
         let rows = run(
             &mut meter,
             &plan,
@@ -193,6 +208,7 @@ impl Eval {
         let all = <Control as clap::ValueEnum>::value_variants().to_vec();
         let searchable = !self.calibration.is_empty();
         match &self.controls {
+            None if self.tuned => Ok(Vec::new()),
             None => Ok(all
                 .into_iter()
                 .filter(|control| searchable || !control.needs_answers())
@@ -253,16 +269,25 @@ impl Eval {
             let mask = Masks::Fixed(mask_named(mask, layers)?);
             policies.push((name.to_owned(), mask, PrefillReading::Masked));
         }
+        let mut names: Vec<&str> = policies.iter().map(|(name, ..)| name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            anyhow::bail!(
+                "two policies are called `{}`; name routers like `--router NAME=DIR`",
+                pair[0]
+            );
+        }
         let (mut candidates, mut own_leads) = (Vec::new(), Vec::new());
         for (index, (name, masks, prefill)) in policies.into_iter().enumerate() {
             let first = candidates.len();
-            candidates.extend(adapters_of(&name, adapters).map(|adapter| Candidate {
+            let measured = adapters_of(&name, adapters, self.tuned);
+            candidates.extend(measured.map(|adapter| Candidate {
                 policy: name.clone(),
                 masks: masks.clone(),
                 prefill,
                 adapter,
             }));
-            if leads.contains(&index) {
+            if leads.contains(&index) && !controls.is_empty() {
                 // Routers trained with an adapter decide as they do with it.
                 let own = |candidate: &Candidate| {
                     let adapter = candidate.adapter.map(|index| &adapters[index]);
@@ -271,19 +296,6 @@ impl Eval {
                 let with = candidates[first..].iter().position(own);
                 own_leads.push(first + with.unwrap_or(0));
             }
-        }
-        let plain = |candidate: &&Candidate| candidate.adapter.is_none();
-        let mut names: Vec<&str> = candidates
-            .iter()
-            .filter(plain)
-            .map(|one| one.policy.as_str())
-            .collect();
-        names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            anyhow::bail!(
-                "two policies are called `{}`; name routers like `--router NAME=DIR`",
-                pair[0]
-            );
         }
         let policies = || {
             let names = |one: &Candidate| [one.policy.clone(), stem(&one.policy).to_owned()];

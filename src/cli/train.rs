@@ -2,6 +2,7 @@
 
 mod labels;
 mod run;
+mod search;
 mod settle;
 
 use super::options::{base_model, count_bar};

@@ -13,8 +13,8 @@ use crate::trace::{Detail, Sampling};
 use crate::train::routed_mask;
 use std::ops::ControlFlow;
 
-/// Puts the model on the GPU with an adapter, or without.
-pub type Load<'a> = dyn FnMut(Option<usize>) -> Result<Engine> + 'a;
+/// Gives an engine another adapter, or none.
+pub type Load<'a> = dyn FnMut(&mut Engine, Option<usize>) -> Result<()> + 'a;
 
 /// An engine whose results are noted.
 pub struct Meter<'a> {
@@ -27,7 +27,7 @@ pub struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    /// Measures with `engine`, which has no adapter; `load` makes others.
+    /// Measures with `engine`, which has no adapter; `load` gives it others.
     pub fn new(
         engine: Engine,
         load: &'a mut Load<'a>,
@@ -59,10 +59,10 @@ impl<'a> Meter<'a> {
         self.adapter.map(digest).unwrap_or_default()
     }
 
-    /// Loads the model again, if it has another adapter.
+    /// Sees to the engine's adapter.
     pub(super) fn set_adapter(&mut self, adapter: Option<usize>) -> Result<()> {
         if self.adapter != adapter {
-            self.engine = (self.load)(adapter)?;
+            (self.load)(&mut self.engine, adapter)?;
             (self.adapter, self.router) = (adapter, String::new());
         }
         Ok(())

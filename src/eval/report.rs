@@ -452,9 +452,9 @@ impl Report {
                 from_zero: false,
             }
         };
-        let with = series.keys().any(|(adapter, _)| *adapter);
-        let charts = [Some(chart(false)), with.then(|| chart(true))];
-        svg(&charts.into_iter().flatten().collect::<Vec<_>>())
+        let any = |with: &bool| series.keys().any(|(adapter, _)| adapter == with);
+        let charts = [false, true].into_iter().filter(any).map(chart);
+        svg(&charts.collect::<Vec<_>>())
     }
 }
 

@@ -111,6 +111,14 @@ impl Log {
     }
 }
 
+/// The last look at held-out texts that a folder's log tells of.
+pub fn last_evaluation(folder: &Path) -> Result<Option<EvaluationLine>> {
+    let path = folder.join(FILE);
+    let text = std::fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?;
+    let mut lines = text.lines().rev();
+    Ok(lines.find_map(|line| serde_json::from_str(line).ok()))
+}
+
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("lines are plain data")
 }

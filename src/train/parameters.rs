@@ -100,6 +100,18 @@ impl Parameters {
         self.groups[2].end
     }
 
+    /// Forgets the gradients of groups at rate 0, which are not to move.
+    pub fn forget_idle(&self, gpu: &Gpu, rates: [f32; 3]) {
+        for (range, rate) in self.groups.iter().zip(rates) {
+            if rate == 0.0 && !range.is_empty() {
+                let size = 4 * range.len() as u64;
+                self.gradients
+                    .slice(4 * range.start as u64, size)
+                    .clear(gpu);
+            }
+        }
+    }
+
     /// The Euclidean norm of all gradients.
     pub fn gradient_norm(&self, gpu: &Gpu) -> Result<f64> {
         self.sums.clear(gpu);
@@ -110,19 +122,15 @@ impl Parameters {
         Ok(sums.into_iter().map(f64::from).sum::<f64>().sqrt())
     }
 
-    /// Moves each group along its gradients, at its own rate; a group at rate 0 stays, and forgets its gradients.
+    /// Moves each group along its gradients, at its own rate; a group at rate 0 stays.
     pub fn update(&self, gpu: &Gpu, step: u32, scale: f32, rates: [f32; 3]) -> Result<()> {
         let mut steps = Vec::new();
         for (range, rate) in self.groups.iter().zip(rates) {
-            if range.is_empty() {
+            if range.is_empty() || rate == 0.0 {
                 continue;
             }
             let part =
                 |buffer: &Buffer| buffer.slice(4 * range.start as u64, 4 * range.len() as u64);
-            if rate == 0.0 {
-                part(&self.gradients).clear(gpu);
-                continue;
-            }
             let buffers = [&self.values, &self.gradients, &self.mean, &self.square].map(part);
             let adamw = adamw::AdamW {
                 step,

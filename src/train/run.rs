@@ -95,7 +95,7 @@ fn step(
         if !outcome.loss.is_finite() {
             return Err(Error::input(
                 format!("the loss of step {} is not a finite number", index + 1),
-                "go on from the last checkpoint with smaller rates",
+                "begin again with smaller rates, in another folder",
             ));
         }
         let share = f64::from(share);
@@ -147,7 +147,8 @@ pub enum Event<'a> {
     Evaluation(&'a EvaluationLine),
 }
 
-/// Runs to the end, or until the listener breaks it off: then the last step is kept too, and the run can go on.
+/// Runs to the end, or until the listener breaks it off: then the last step is kept too, unless a look was due after it, and
+/// the run can go on.
 ///
 /// # Panics
 /// If there is a teacher's adapter without its digest in the options, or the other way round.
@@ -223,12 +224,15 @@ pub fn run<'a>(
         let broken = listener(Event::Step(&line)).is_break();
         let after = index + 1;
         let last = after == options.steps;
-        if look > 0 && (after % look == 0 || last) && !held_out.is_empty() && !broken {
+        let due = look > 0 && (after % look == 0 || last) && !held_out.is_empty();
+        if due && !broken {
             let line = evaluate(&mut trainer, held_out, &options.served(layers)?, after)?;
             log.line(&line)?;
             let _ = listener(Event::Evaluation(&line));
         }
-        if after % checkpoint.max(1) == 0 || last || broken {
+        // A step is kept with its look, which would not be made up for.
+        let kept = after % checkpoint.max(1) == 0 || last || broken;
+        if kept && !(due && broken) {
             let snapshot = trainer.snapshot()?;
             Checkpoint {
                 step: after,

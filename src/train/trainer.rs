@@ -469,14 +469,16 @@ impl<'a> Trainer<'a> {
     }
 
     /// Moves the parameters along their gradients, which are scaled down to a norm of `most`; the norm before that.
-    /// `rates` are those of the groups; `step` counts from 1.
+    /// `rates` are those of the groups, of which gradients of a group at rate 0 are forgotten; `step` counts from 1.
     pub fn update(&mut self, step: u32, rates: [f32; 3], most: f32) -> Result<f64> {
         let gpu = &self.engine.gpu;
+        // What moves nothing must not scale down what does.
+        self.network.parameters.forget_idle(gpu, rates);
         let norm = self.network.parameters.gradient_norm(gpu)?;
         if !norm.is_finite() {
             return Err(Error::input(
                 format!("the gradients of step {step} are not finite"),
-                "go on from the last checkpoint with smaller rates",
+                "begin again with smaller rates, in another folder",
             ));
         }
         let scale = (f64::from(most) / norm.max(1e-30)).min(1.0);

@@ -57,7 +57,7 @@ fn plan(engine: &Engine, adapters: &[Adapter]) -> Plan {
         ("routed", Masks::Routed(Box::new(router), decision)),
     ];
     let candidates = policies.into_iter().flat_map(|(policy, masks)| {
-        adapters_of(policy, adapters).map(move |adapter| Candidate {
+        adapters_of(policy, adapters, false).map(move |adapter| Candidate {
             policy: policy.to_owned(),
             masks: masks.clone(),
             prefill: PrefillReading::Masked,
@@ -90,6 +90,7 @@ fn plan(engine: &Engine, adapters: &[Adapter]) -> Plan {
             Control::Greedy,
             Control::PerTask,
         ],
+        tuned: false,
         seeds: 3,
         answer_tokens: Some(4),
     }
@@ -104,7 +105,10 @@ fn measured(model: &Path, journal: Journal, most: u64) -> Result<Vec<Row>, Error
     }];
     let engine = load(model, false);
     let plan = plan(&engine, &adapters);
-    let mut reload = |adapter: Option<usize>| Ok(load(model, adapter.is_some()));
+    let mut reload = |engine: &mut Engine, adapter: Option<usize>| {
+        *engine = load(model, adapter.is_some());
+        Ok(())
+    };
     let mut meter = Meter::new(engine, &mut reload, &adapters, journal);
     let mut go_on = |_, _| ControlFlow::Continue(());
     run(

@@ -85,6 +85,40 @@ fn trainer(engine: &Engine) -> Trainer<'_> {
     trainer
 }
 
+/// The norm that gradients are scaled down by is of what moves.
+pub(super) fn norms() {
+    with_engine(|engine| {
+        let mut trainer = trainer(engine);
+        let path = Path::Gated(Gating {
+            temperature: 0.5,
+            hard: false,
+        });
+        let mut norm_at = |rates| {
+            let text = text(engine);
+            let outcome = trainer.text(&text, &path, Some(PULL), Some(1.0));
+            outcome.expect("runs");
+            let (weights, biases, adapter) = trainer.gradients().expect("reads");
+            let loras =
+                (0..LAYERS).flat_map(|layer| Target::ALL.map(|target| adapter.lora(layer, target)));
+            let loras = loras
+                .flatten()
+                .flat_map(|lora| lora.a.iter().chain(&lora.b));
+            let squares = |numbers: &[f32]| numbers.iter().map(|x| f64::from(*x).powi(2)).sum();
+            let loras: Vec<f32> = loras.copied().collect();
+            let parts: [f64; 3] = [&weights, &biases, &loras].map(|numbers| squares(numbers));
+            let expected = parts.iter().zip(rates).filter(|(_, rate)| *rate > 0.0);
+            let expected: f64 = expected.map(|(squares, _)| squares).sum();
+            let norm = trainer.update(1, rates, f32::MAX).expect("moves");
+            let error = (norm / expected.sqrt() - 1.0).abs();
+            assert!(error < 1e-5, "{rates:?}: {norm} {parts:?}");
+            norm
+        };
+        let some = norm_at([0.0, 1e-30, 0.0]);
+        let all = norm_at([1e-30; 3]);
+        assert!(all > 1.1 * some, "{all} {some}");
+    });
+}
+
 /// One mask for all texts skips what was asked for once it is hard, those of the lowest biases.
 pub(super) fn hardened() {
     with_engine(|engine| {
@@ -131,7 +165,14 @@ pub(super) fn forward() {
                 outcome.loss
             );
         }
-        let trainer = trainer(engine);
+        let mut trainer = trainer(engine);
+        let moved = Router {
+            thresholds: vec![0.4; 2 * LAYERS],
+            ..router()
+        };
+        trainer
+            .begin_with(Some(&moved), None)
+            .expect_err("served otherwise than it is trained");
         assert_eq!(trainer.router().expect("reads").weights, router().weights);
         assert_eq!(
             trainer.adapter("tiny").expect("reads"),
@@ -272,7 +313,7 @@ pub(super) fn distilled() {
                     .expect("fits");
                 trainer.begin_with(None, Some(student)).expect("fits");
                 trainer.text(&text, path, None, Some(1.0)).expect("runs");
-                trainer.update(1, [0.0; 3], 1.0).expect("finite")
+                trainer.update(1, [0.0, 0.0, 1e-30], 1.0).expect("finite")
             };
         let hard = norm(0.0, None, &idle, &full);
         for (teacher, same, other) in [(None, &idle, &trained), (Some(&trained), &trained, &idle)] {

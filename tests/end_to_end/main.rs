@@ -84,6 +84,14 @@ fn main() {
             readings::answers_alone,
         ),
         (
+            "gradients_of_what_does_not_move_scale_nothing_down",
+            gradients::norms,
+        ),
+        (
+            "a_calibration_is_what_prompts_skip_at_each_threshold",
+            readings::calibrated,
+        ),
+        (
             "training_reads_a_text_as_the_engine_does",
             gradients::forward,
         ),

@@ -8,8 +8,9 @@ use first_wgpu::mask::LayerMask;
 use first_wgpu::reference::cross_entropy::cross_entropy;
 use first_wgpu::reference::router_score::{pool, router_score};
 use first_wgpu::router::{PrefillReading, Router};
-use first_wgpu::train::routed_mask;
 use first_wgpu::train::trainer::{Path, Trainer};
+use first_wgpu::train::{calibration, masks_at, routed_mask};
+use std::ops::ControlFlow;
 
 /// Where every layer reads the prompt, a text's loss is that of an answer decoded behind it, its mask what the engine's
 /// router decides, and its gradients are slopes.
@@ -114,5 +115,46 @@ pub(super) fn answers_alone() {
             trainer.router().expect("reads").prefill,
             PrefillReading::Full
         );
+    });
+}
+
+/// A threshold is said to skip what prompts skip at it, which where every layer reads them one look at each tells.
+pub(super) fn calibrated() {
+    const THRESHOLDS: [f32; 4] = [0.3, 0.5, 0.6, 0.9];
+    with_engine(|engine| {
+        let ids = text(engine).ids;
+        let prompts = [&ids[..], &ids[1..], &ids[..9]].map(<[u32]>::to_vec);
+        for (reading, looks) in [
+            (PrefillReading::Masked, THRESHOLDS.len() * prompts.len()),
+            (PrefillReading::Full, prompts.len()),
+        ] {
+            let router = Router {
+                prefill: reading,
+                ..router()
+            };
+            engine.set_router(&router).expect("fits");
+            let mut looked = 0;
+            let mut count = |done: u64, total: u64| {
+                looked += 1;
+                assert_eq!((done, total), (looked, looks as u64));
+                ControlFlow::Continue(())
+            };
+            let decision = router.decision();
+            let masks = masks_at(engine, &prompts, &decision, &THRESHOLDS, &mut count);
+            let points = calibration(&engine.summary, &THRESHOLDS, &masks.expect("runs"));
+            assert_eq!(looked, looks as u64);
+            let mut least = 0f32;
+            for (point, threshold) in points.iter().zip(THRESHOLDS) {
+                let decision = decision.clone().with_threshold(threshold);
+                let rate = |prompt: &Vec<u32>| {
+                    let mask = routed_mask(engine, prompt, &decision).expect("runs");
+                    engine.summary.skip_rate(&mask)
+                };
+                let rates: Vec<f64> = prompts.iter().map(rate).collect();
+                least = least.max((rates.iter().sum::<f64>() / prompts.len() as f64) as f32);
+                assert_eq!((point.threshold, point.skip_rate), (threshold, least));
+            }
+            assert!(least > 0.0);
+        }
     });
 }

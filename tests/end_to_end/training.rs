@@ -319,6 +319,10 @@ pub(super) fn commands() {
         &format!("train joint {data} {run} --begin labels --router-rate 0 --out idle"),
         "one mask for all",
     );
+    refused(
+        &format!("train lora {data} {run} --begin nowhere --skip-layers none --out idle"),
+        "nothing that this run begins with",
+    );
     for (runs, needle) in [
         (
             "--settle joint --settle answers --rates 0.1",
@@ -336,6 +340,14 @@ pub(super) fn commands() {
     first(
         "eval -m tiny.gguf --data train.jsonl --examples 1 --router answers --controls even --adapter routed=answers --out measured",
     );
+    first(
+        "eval -m tiny.gguf --data train.jsonl --examples 1 --router answers --adapter routed=answers --adapter none=alone --tuned --out tuned",
+    );
+    for (rates, out) in [("0.1,0.3", "both"), ("0.3", "one")] {
+        first(&format!(
+            "train labels {data} --rates {rates} --prefill full --out {out}"
+        ));
+    }
     refused(
         &format!("train labels {data} --settle alone --settle fixed --out idle"),
         "`--rates`",
@@ -378,10 +390,13 @@ pub(super) fn commands() {
     assert_ne!(adapter("after"), adapter("alone"));
     assert_ne!(adapter("taught"), adapter("lora"));
     // The mask of a task's provenance, in what the search for the larger share found, skips more.
-    let skipped = |folder: &str| {
+    let protected = |folder: &str| {
         let file = RouterFile::load(&path(folder)).expect("loads");
-        let protected = file.router().expect("has routers").protected.clone();
-        assert_eq!(LayerMask::skipping(&protected).to_string(), "0");
+        let routers = file.router().expect("has routers");
+        LayerMask::skipping(&routers.protected).to_string()
+    };
+    let skipped = |folder: &str| {
+        assert_eq!(protected(folder), "0");
         let text = String::from_utf8(read(&format!("{folder}/router_config.json"))).expect("UTF-8");
         let config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         let mask = config["provenance"]["mask of 0"]
@@ -393,12 +408,22 @@ pub(super) fn commands() {
         mask.skipped(Sublayer::Attn) + mask.skipped(Sublayer::Mlp)
     };
     assert!(skipped("searched/0.3") > skipped("searched/0.1"));
+    // What is protected stays so in what is trained from it.
+    assert_eq!(protected("taught"), "0");
     let searched = ["searched/0.1", "searched/0.3"];
     let table = String::from_utf8(read("measured/eval.md")).expect("UTF-8");
     assert!(
         table.contains("With `even`, `routed` every layer reads the prompt"),
         "{table}"
     );
+    let results: serde_json::Value =
+        serde_json::from_slice(&read("tuned/eval.json")).expect("JSON");
+    let rows = results["rows"].as_array().expect("rows");
+    let with: Vec<_> = rows.iter().map(|row| row["adapter"].as_str()).collect();
+    assert_eq!(with, [Some("alone"), Some("answers")]);
+    // Routers of a rate are the same beside others.
+    let routers = |folder: &str| read(&format!("{folder}/0.3/router.safetensors"));
+    assert_eq!(routers("both"), routers("one"));
     let trained = [
         "lora", "joint", "settled", "after", "alone", "fixed", "answers", "after-1",
     ];

@@ -3,28 +3,27 @@
 use super::super::options::{
     ModelOptions, base_model, count_bar, follow, load, rate, some, tolerance,
 };
+use super::search::{enough, found};
 use super::settle::{self, Trained};
 use super::{THRESHOLDS, command_line, name, read, router_file, skipping, tasks};
 use crate::adapter::LoraAdapter;
 use crate::calibrate::meter::{Against, Counter};
 use crate::calibrate::{Budget, Unit, spread};
-use crate::data::{self, Tokens};
+use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::{Granularity, PrefillReading, Router};
 use crate::train::run::Tasks;
-use crate::train::{Search, calibration, features, fit_routers, routed_mask, target_path};
+use crate::train::{Search, calibration, features, fit_routers, masks_at};
 use anyhow::Context;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// Tokens of answers that each example of a search should bring on the mean.
-const ANSWER_TOKENS: usize = 24;
 
 /// How many times what all tasks skip on the mean one of them may skip that was searched for: what is known of its loss
 /// are a few answers of a model that was not trained with the mask.
@@ -188,9 +187,27 @@ impl Labels {
         let choose = |index: usize| self.chosen(&engine, &fit, &paths, self.rates.get(index));
         let chosen = (0..outs.len()).map(choose);
         let chosen = chosen.collect::<anyhow::Result<Vec<_>>>()?;
+        let read = |engine: &Engine, mask: &dyn Fn(&str) -> LayerMask| {
+            self.inputs(engine, &fit, mask, &interrupted)
+        };
+        // Where every layer reads the prompts, routers of all rates are given the same.
+        let shared = match prefill {
+            PrefillReading::Masked => None,
+            PrefillReading::Full => Some(read(&engine, &|_| LayerMask::full(layers))?),
+        };
         for (out, masks) in outs.iter().zip(chosen) {
-            let made = (granularity, prefill);
-            let mut router = self.fit(&engine, &fit, &masks, made, &interrupted)?;
+            let inputs = match &shared {
+                Some(shared) => Cow::Borrowed(shared),
+                None => Cow::Owned(read(&engine, &|task| masks[task].clone())?),
+            };
+            let target = |(task, texts): (&String, &Vec<Tokens>)| {
+                std::iter::repeat_n(&masks[task.as_str()], texts.len())
+            };
+            let pairs: Vec<_> = inputs.iter().zip(fit.iter().flat_map(target)).collect();
+            let mut router = Router {
+                prefill,
+                ..fit_routers(&pairs, granularity, self.decay)
+            };
             router.protected = protected.to_skipped();
             if let Some(adapter) = &adapter {
                 adapter.save(out, &engine.model.config)?;
@@ -292,10 +309,12 @@ impl Labels {
             skipped += share / paths.len() as f64;
             masks.insert(task, mask.clone());
         }
-        anyhow::ensure!(
-            skipped > 0.0,
-            "no task skips anything; raise `--skip`, `--rates` or `--tolerate`"
-        );
+        let remedy = match self.settle.as_slice() {
+            [] => "raise `--skip`, `--rates` or `--tolerate`",
+            [_] => "settle on a run that skips something for most prompts of a task",
+            _ => "raise `--rates`",
+        };
+        anyhow::ensure!(skipped > 0.0, "no task skips anything; {remedy}");
         if let (Some(rate), false) = (rate, self.settle.is_empty()) {
             // A step of the runs is as large as their rates are apart.
             let most = paths
@@ -324,31 +343,29 @@ impl Labels {
     ) -> anyhow::Result<()> {
         engine.set_router(&router)?;
         let decision = router.decision();
-        let bar = count_bar("calibrating");
-        let total = held_out.values().map(Vec::len).sum();
-        let mut progress = |done, total| follow(&bar, interrupted, done, total);
-        let mut counter = Counter::new(total, &mut progress);
-        let mut prompts = Vec::new();
-        let mut right = 0;
-        for (task, texts) in held_out {
-            for text in texts {
-                let prompt = text.ids[..text.answer].to_vec();
-                let mask = routed_mask(engine, &prompt, &decision)?;
-                right += usize::from(masks.get(task.as_str()) == Some(&mask));
-                prompts.push(prompt);
-                counter.one()?;
-            }
-        }
         let mut points = Vec::new();
         let mut provenance = BTreeMap::new();
         let mut say = |key: &str, value: String| provenance.insert(key.to_owned(), value);
-        if !prompts.is_empty() {
-            let right = format!("{right} of {}", prompts.len());
+        if !held_out.is_empty() {
+            let (mut prompts, mut targets) = (Vec::new(), Vec::new());
+            for (task, texts) in held_out {
+                let prompt = |text: &Tokens| text.ids[..text.answer].to_vec();
+                prompts.extend(texts.iter().map(prompt));
+                targets.extend(std::iter::repeat_n(masks.get(task.as_str()), texts.len()));
+            }
+            let bar = count_bar("calibrating");
+            let mut progress = |done, total| follow(&bar, interrupted, done, total);
+            let at = masks_at(engine, &prompts, &decision, &THRESHOLDS, &mut progress)?;
+            bar.finish_and_clear();
+            points = calibration(&engine.summary, &THRESHOLDS, &at);
+            let served = THRESHOLDS.iter().position(|threshold| *threshold == 0.5);
+            let served = served.expect("routers are fitted to 0.5");
+            let same = at.iter().zip(targets);
+            let right = same.filter(|(at, target)| *target == Some(&at[served]));
+            let right = format!("{} of {}", right.count(), prompts.len());
             println!("{right} held-out prompts get exactly their task's mask");
             say("held-out prompts with their task's mask", right);
-            points = calibration(engine, &prompts, &decision, &THRESHOLDS, &mut progress)?;
         }
-        bar.finish_and_clear();
         let command = command_line(std::env::args().skip(1));
         say("made by", format!("first {command}"));
         let (method, examples) = match self.settle.is_empty() {
@@ -392,106 +409,27 @@ impl Labels {
         })
     }
 
-    fn fit(
+    /// What routers are given of each prompt, `[layers][H]`, on the path that its task's mask leaves.
+    fn inputs(
         &self,
         engine: &Engine,
         tasks: &Tasks,
-        masks: &Masks<'_>,
-        (granularity, prefill): (Granularity, PrefillReading),
+        mask: &dyn Fn(&str) -> LayerMask,
         interrupted: &Arc<AtomicBool>,
-    ) -> anyhow::Result<Router> {
+    ) -> anyhow::Result<Vec<Vec<Vec<f32>>>> {
         let bar = count_bar("reading prompts");
         let total = tasks.values().map(Vec::len).sum();
         let mut progress = |done, total| follow(&bar, interrupted, done, total);
         let mut counter = Counter::new(total, &mut progress);
-        let full = LayerMask::full(engine.model.config.layers);
-        let mut pairs = Vec::new();
+        let mut inputs = Vec::new();
         for (task, texts) in tasks {
-            let mask = &masks[task.as_str()];
+            let mask = mask(task);
             for text in texts {
-                let read = match prefill {
-                    PrefillReading::Masked => mask,
-                    PrefillReading::Full => &full,
-                };
-                pairs.push((features(engine, &text.ids[..text.answer], read)?, mask));
+                inputs.push(features(engine, &text.ids[..text.answer], &mask)?);
                 counter.one()?;
             }
         }
         bar.finish_and_clear();
-        Ok(Router {
-            prefill,
-            ..fit_routers(&pairs, granularity, self.decay)
-        })
-    }
-}
-
-/// Of up to four times as many texts of each task those to search on: `count`, or more where answers are short, since it is
-/// their tokens that tell masks apart. Where every layer reads the prompt, the first of an answer does not.
-fn enough(tasks: Tasks, count: usize, prefill: PrefillReading) -> anyhow::Result<Tasks> {
-    let some = |(task, texts): (String, Vec<Tokens>)| {
-        let all = usize::from(!prefill.is_masked());
-        let tokens = |text: &Tokens| text.ids.len() - text.answer - all;
-        let answers: usize = texts.iter().map(tokens).sum();
-        anyhow::ensure!(
-            answers > 0,
-            "answers of task `{}` are one token long, which no mask concerns; raise `--tokens`, or leave out `--prefill full`",
-            name(&task)
-        );
-        let needed = (count * ANSWER_TOKENS * texts.len()).div_ceil(answers);
-        let chosen = data::spread(&texts, needed.max(count)).cloned().collect();
-        Ok((task, chosen))
-    };
-    tasks.into_iter().map(some).collect()
-}
-
-/// Masks of one task, searched for, with the loss of each.
-fn found(
-    engine: &Engine,
-    task: &str,
-    texts: &[Tokens],
-    search: Search<'_>,
-    journal: &mut Journal,
-    interrupted: &Arc<AtomicBool>,
-) -> anyhow::Result<Vec<(LayerMask, f64)>> {
-    let bar = count_bar("searching");
-    let name = name(task);
-    bar.println(format!(
-        "searching masks for {name} on {} examples",
-        texts.len()
-    ));
-    let mut progress = |done, total| follow(&bar, interrupted, done, total);
-    let path = target_path(engine, texts, search, journal, &mut progress)?;
-    bar.finish_and_clear();
-    for (mask, loss) in &path {
-        let share = 100.0 * engine.summary.skip_rate(mask);
-        println!("{name}: {share:4.1} %  {loss:.4}  {mask}");
-    }
-    Ok(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn short_answers_are_searched_on_more() {
-        let text = |index: usize, answer: usize| Tokens {
-            ids: vec![index as u32; 10 + answer],
-            answer: 10,
-        };
-        let chosen_of = |answer: usize, prefill: PrefillReading| -> Vec<u32> {
-            let texts = (0..8).map(|index| text(index, answer)).collect();
-            let tasks = enough(Tasks::from([(String::new(), texts)]), 2, prefill).expect("enough");
-            tasks[""].iter().map(|text| text.ids[0]).collect()
-        };
-        let chosen = |answer| chosen_of(answer, PrefillReading::Masked);
-        assert_eq!(chosen(2 * ANSWER_TOKENS), [0, 4]);
-        assert_eq!(chosen(ANSWER_TOKENS), [0, 4]);
-        assert_eq!(chosen(ANSWER_TOKENS / 2), [0, 2, 4, 6]);
-        assert_eq!(chosen(1), [0, 1, 2, 3, 4, 5, 6, 7]);
-        let after_first = |answer| chosen_of(answer, PrefillReading::Full);
-        assert_eq!(after_first(ANSWER_TOKENS + 1), [0, 4]);
-        let one = Tasks::from([(String::new(), vec![text(0, 1)])]);
-        assert!(enough(one, 2, PrefillReading::Full).is_err());
+        Ok(inputs)
     }
 }

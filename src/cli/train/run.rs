@@ -8,9 +8,10 @@ use crate::engine::Engine;
 use crate::mask::LayerMask;
 use crate::router::file::RouterFile;
 use crate::router::{CalibrationPoint, PrefillReading, Router};
+use crate::train::log::{EvaluationLine, last_evaluation};
 use crate::train::run::{Beginning, Event, Keeping, Tasks, run};
 use crate::train::schedule::{Gates, RunOptions};
-use crate::train::{calibration, checkpoint};
+use crate::train::{calibration, checkpoint, masks_at};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -232,7 +233,6 @@ impl RunArguments {
         };
         let bar = count_bar("training");
         bar.set_length(u64::from(options.steps));
-        let mut last = String::new();
         let mut listener = |event: Event<'_>| {
             match event {
                 Event::Step(line) => {
@@ -244,16 +244,7 @@ impl RunArguments {
                         100.0 * line.skip_hard
                     ));
                 }
-                Event::Evaluation(line) => {
-                    last = format!(
-                        "step {}: held-out loss {:.4}, skips {:.1} %, {} masks",
-                        line.step,
-                        line.heldout_loss,
-                        100.0 * line.heldout_skip,
-                        line.heldout_masks
-                    );
-                    bar.println(&last);
-                }
+                Event::Evaluation(line) => bar.println(look(line)),
             }
             let done = bar.position();
             follow(&bar, &interrupted, done, options.steps.into())
@@ -274,10 +265,15 @@ impl RunArguments {
         bar.finish_and_clear();
         let name = lora.and_then(|lora| lora.base_model.clone());
         let name = name.unwrap_or_else(|| engine.summary.name.clone());
+        let protected = router.map(|router| router.protected);
         let router = match options.mask {
             None => Some(trainer.router()?),
             Some(_) => None,
         };
+        let router = router.map(|router| Router {
+            protected: protected.unwrap_or_else(|| router.protected.clone()),
+            ..router
+        });
         let adapter = match options.lora_rate > 0.0 {
             true => Some(trainer.adapter(&name)?),
             false => None,
@@ -287,10 +283,11 @@ impl RunArguments {
             adapter.save(&self.out, &engine.model.config)?;
             engine.set_adapter(Some(adapter))?;
         }
-        let provenance = BTreeMap::from([
-            ("made by".to_owned(), format!("first {command}")),
-            ("calibration examples".to_owned(), last.clone()),
-        ]);
+        let last = last_evaluation(&self.out)?.as_ref().map(look);
+        let mut provenance = BTreeMap::from([("made by".to_owned(), format!("first {command}"))]);
+        if let Some(last) = &last {
+            provenance.insert("calibration examples".to_owned(), last.clone());
+        }
         let file = match router {
             Some(router) => {
                 let points = calibrate(&mut engine, &router, &held_out, &interrupted)?;
@@ -304,7 +301,7 @@ impl RunArguments {
             }
         };
         file.save(&self.out)?;
-        if !last.is_empty() {
+        if let Some(last) = last {
             println!("{last}");
         }
         println!("written to {}", self.out.display());
@@ -326,6 +323,12 @@ impl RunArguments {
             return Ok((None, None));
         };
         let has_adapter = options.lora_rate > 0.0 && LoraAdapter::is_in(folder);
+        if LoraAdapter::is_in(folder) && !has_adapter {
+            eprintln!(
+                "{} holds an adapter, which is left out: routers alone are trained",
+                folder.display()
+            );
+        }
         let (mut router, mut files) = (None, String::new());
         if options.mask.is_none() {
             // `joint` may add routers to an adapter that was trained without.
@@ -355,9 +358,25 @@ impl RunArguments {
             }
             false => None,
         };
-        options.begin = (!files.is_empty()).then_some(files);
+        anyhow::ensure!(
+            !files.is_empty(),
+            "{} holds nothing that this run begins with; give another folder, or leave out `--begin`",
+            folder.display()
+        );
+        options.begin = Some(files);
         Ok((router, adapter))
     }
+}
+
+/// A look at held-out texts in words.
+fn look(line: &EvaluationLine) -> String {
+    format!(
+        "step {}: held-out loss {:.4}, skips {:.1} %, {} masks",
+        line.step,
+        line.heldout_loss,
+        100.0 * line.heldout_skip,
+        line.heldout_masks
+    )
 }
 
 /// What thresholds skip on the prompts of held-out texts.
@@ -379,9 +398,9 @@ fn calibrate(
     let bar = count_bar("calibrating");
     let decision = router.decision();
     let mut progress = |done, total| follow(&bar, interrupted, done, total);
-    let points = calibration(engine, &prompts, &decision, &THRESHOLDS, &mut progress)?;
+    let masks = masks_at(engine, &prompts, &decision, &THRESHOLDS, &mut progress)?;
     bar.finish_and_clear();
-    Ok(points)
+    Ok(calibration(&engine.summary, &THRESHOLDS, &masks))
 }
 
 impl Routers {

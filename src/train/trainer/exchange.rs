@@ -122,6 +122,12 @@ impl Trainer<'_> {
                     "give a router file of granularity `sublayer` whose norm has epsilon 1e-5",
                 ));
             }
+            if router.thresholds.iter().any(|threshold| *threshold != 0.5) {
+                return Err(Error::mismatch(
+                    "routers are trained at a threshold of 0.5",
+                    "give a router file whose `thresholds` are all 0.5",
+                ));
+            }
             for (index, layer) in network.layers.iter().enumerate() {
                 let size = router.weights.len() / network.layers.len();
                 network
