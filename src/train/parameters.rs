@@ -50,6 +50,11 @@ pub struct Snapshot {
     pub square: Vec<f32>,
 }
 
+/// A range of a buffer's numbers.
+fn within(buffer: &Buffer, range: &Range<usize>) -> Buffer {
+    buffer.slice(4 * range.start as u64, 4 * range.len() as u64)
+}
+
 impl Parameters {
     /// Parameters with their first values, in the order of their groups.
     pub fn new(gpu: &Gpu, parameters: &[(Group, Vec<f32>)]) -> Result<Self> {
@@ -81,8 +86,7 @@ impl Parameters {
     }
 
     fn slice(&self, buffer: &Buffer, index: usize) -> Buffer {
-        let range = &self.ranges[index];
-        buffer.slice(4 * range.start as u64, 4 * range.len() as u64)
+        within(buffer, &self.ranges[index])
     }
 
     /// A parameter's values.
@@ -104,10 +108,7 @@ impl Parameters {
     pub fn forget_idle(&self, gpu: &Gpu, rates: [f32; 3]) {
         for (range, rate) in self.groups.iter().zip(rates) {
             if rate == 0.0 && !range.is_empty() {
-                let size = 4 * range.len() as u64;
-                self.gradients
-                    .slice(4 * range.start as u64, size)
-                    .clear(gpu);
+                within(&self.gradients, range).clear(gpu);
             }
         }
     }
@@ -129,9 +130,8 @@ impl Parameters {
             if range.is_empty() || rate == 0.0 {
                 continue;
             }
-            let part =
-                |buffer: &Buffer| buffer.slice(4 * range.start as u64, 4 * range.len() as u64);
-            let buffers = [&self.values, &self.gradients, &self.mean, &self.square].map(part);
+            let buffers = [&self.values, &self.gradients, &self.mean, &self.square];
+            let buffers = buffers.map(|buffer| within(buffer, range));
             let adamw = adamw::AdamW {
                 step,
                 scale,

@@ -20,6 +20,7 @@ mod evaluation;
 mod gradient_goldens;
 mod gradients;
 mod readings;
+mod resume;
 mod training;
 
 const LAYERS: usize = 4;
@@ -101,10 +102,10 @@ fn main() {
         ),
         ("gradients_are_slopes_of_the_loss", gradients::slopes),
         ("a_student_learns_from_its_teacher", gradients::distilled),
-        ("a_run_goes_on_bit_for_bit", gradients::resumed),
+        ("a_run_goes_on_bit_for_bit", resume::resumed),
         (
             "a_lost_device_loses_no_checkpoint",
-            gradients::a_lost_device_loses_no_checkpoint,
+            resume::a_lost_device_loses_no_checkpoint,
         ),
     ];
     // Without an adapter these are listed as ignored, never as passed.

@@ -1,0 +1,191 @@
+//! Runs of training that are broken off, and go on bit for bit.
+
+use super::gradients::{TOKENS, adapter, text};
+use super::{load, with_engine};
+use first_wgpu::data::Tokens;
+use first_wgpu::engine::Engine;
+use first_wgpu::model::tiny::TinyOptions;
+use first_wgpu::router::PrefillReading;
+use first_wgpu::train::checkpoint::Checkpoint;
+use first_wgpu::train::run::{Beginning, Event, Keeping, Tasks, run};
+use first_wgpu::train::schedule::{Gates, RunOptions};
+use std::ops::ControlFlow;
+
+fn run_options() -> RunOptions {
+    RunOptions {
+        steps: 6,
+        batch: 2,
+        tokens: TOKENS,
+        seed: 3,
+        routers_until: 0.5,
+        gates: Gates::Annealed,
+        skip: 0.2,
+        skip_after: 0.3,
+        pull: 40.0,
+        temperature: [1.0, 0.1],
+        router_rate: 1e-3,
+        bias_rate: 0.05,
+        bias: 0.1,
+        lora_rate: 1e-2,
+        rank: 4,
+        alpha: 8.0,
+        targets: ["q_proj", "v_proj", "down_proj"]
+            .map(str::to_owned)
+            .to_vec(),
+        mask: None,
+        prefill: PrefillReading::Masked,
+        distil: 0.0,
+        begin: None,
+        teacher: None,
+        clip: 1.0,
+    }
+}
+
+/// A run lowers its loss; broken off and gone on with, it ends in the same bits and with the same log. With a teacher, of
+/// whom it is told when it goes on.
+pub(super) fn resumed() {
+    with_engine(|engine| {
+        let text = text(engine);
+        let other = Tokens {
+            ids: text.ids[3..].to_vec(),
+            answer: text.answer - 4,
+        };
+        let tasks = Tasks::from([
+            ("a".to_owned(), vec![text.clone(), other.clone()]),
+            ("b".to_owned(), vec![other]),
+        ]);
+        let options = RunOptions {
+            distil: 0.5,
+            teacher: Some("one".to_owned()),
+            ..run_options()
+        };
+        let teacher = adapter(engine, &options.lora().expect("valid"), 0.2);
+        let run = |folder: &std::path::Path, options: &RunOptions, stop: u32| {
+            let keeping = Keeping {
+                folder,
+                command: "test",
+                checkpoint: 100,
+                evaluate: 3,
+            };
+            let beginning = Beginning {
+                teacher: Some(&teacher),
+                ..Beginning::default()
+            };
+            let mut losses = Vec::new();
+            let mut listener = |event: Event<'_>| {
+                if let Event::Step(line) = event {
+                    losses.push(line.loss);
+                    if line.step == stop {
+                        return ControlFlow::Break(());
+                    }
+                }
+                ControlFlow::Continue(())
+            };
+            let texts = [&tasks, &tasks];
+            let outcome = run(engine, options, texts, beginning, keeping, &mut listener);
+            (outcome.map(|_| ()), losses)
+        };
+        let go = |folder: &std::path::Path, stop: u32| {
+            let (outcome, losses) = run(folder, &options, stop);
+            assert_eq!(
+                outcome.is_err(),
+                stop > 0,
+                "a run ends early when broken off"
+            );
+            losses
+        };
+        // One mask for all is made hard between the second step and the fourth.
+        let one = RunOptions {
+            router_rate: 0.0,
+            ..options.clone()
+        };
+        let ends = [&[0][..], &[2, 4, 0]].map(|stops| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let losses = stops
+                .iter()
+                .flat_map(|stop| run(folder.path(), &one, *stop).1);
+            let losses: Vec<f64> = losses.collect();
+            let found = Checkpoint::load(folder.path()).expect("reads");
+            (losses, found.expect("was written"))
+        });
+        assert!(ends[0] == ends[1]);
+
+        let [whole, parts] = [(), ()].map(|()| tempfile::tempdir().expect("a folder"));
+        let losses = go(whole.path(), 0);
+        assert!(losses[5] < losses[0], "{losses:?}");
+        let mut resumed = go(parts.path(), 2);
+        resumed.extend(go(parts.path(), 4));
+        // Where a look is due, its step is not kept without it.
+        assert_eq!(go(parts.path(), 6), losses[4..]);
+        resumed.extend(go(parts.path(), 0));
+        assert_eq!(losses, resumed);
+        let [a, b] = [&whole, &parts].map(|folder| {
+            let found = Checkpoint::load(folder.path()).expect("reads");
+            found.expect("was written")
+        });
+        assert_eq!(a, b);
+        let untimed = |folder: &tempfile::TempDir| {
+            let text = std::fs::read_to_string(folder.path().join("training.jsonl"));
+            let lines = text.expect("was written");
+            let line = |line: &str| {
+                let mut value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                value.as_object_mut().expect("an object").remove("seconds");
+                value
+            };
+            lines.lines().map(line).collect::<Vec<_>>()
+        };
+        assert_eq!(untimed(&whole), untimed(&parts));
+        assert_eq!(untimed(&whole).len(), 1 + 6 + 2);
+        let another = RunOptions {
+            teacher: Some("another".to_owned()),
+            ..options
+        };
+        let (refused, _) = run(parts.path(), &another, 0);
+        let error = refused.expect_err("the teacher is another").to_string();
+        assert!(error.contains("another teacher"), "{error}");
+    });
+}
+
+/// A device that is lost in the middle of a run is an error that says so; the last checkpoint is whole, and another
+/// device goes on from it to the same end.
+pub(super) fn a_lost_device_loses_no_checkpoint() {
+    let load = || load(&TinyOptions::default(), None);
+    let go = |engine: &Engine, folder: &std::path::Path, lost_after: u32| {
+        let tasks = Tasks::from([("a".to_owned(), vec![text(engine)])]);
+        let keeping = Keeping {
+            folder,
+            command: "test",
+            checkpoint: 1,
+            evaluate: 0,
+        };
+        let beginning = Beginning::default();
+        let mut listener = |event: Event<'_>| {
+            if matches!(event, Event::Step(line) if line.step == lost_after) {
+                engine.gpu.lose();
+            }
+            ControlFlow::Continue(())
+        };
+        let texts = [&tasks, &tasks];
+        run(
+            engine,
+            &run_options(),
+            texts,
+            beginning,
+            keeping,
+            &mut listener,
+        )
+        .map(|_| ())
+    };
+    let [whole, parts] = [(), ()].map(|()| tempfile::tempdir().expect("a folder"));
+    let kept = |folder: &tempfile::TempDir| {
+        let found = Checkpoint::load(folder.path()).expect("reads");
+        found.expect("was written")
+    };
+    let engine = load();
+    go(&engine, whole.path(), 0).expect("runs");
+    let error = go(&engine, parts.path(), 3).expect_err("the device is gone");
+    assert!(error.to_string().contains("the GPU was lost"), "{error}");
+    assert!(kept(&parts) != kept(&whole), "it stopped on the way");
+    go(&load(), parts.path(), 0).expect("goes on");
+    assert!(kept(&parts) == kept(&whole), "the same end");
+}
