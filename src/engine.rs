@@ -278,7 +278,8 @@ impl Engine {
     /// The token ids of a prompt: one user turn through the chat template, or the text as it is.
     pub fn prompt_ids(&self, prompt: &str, chat: bool) -> Result<Vec<u32>> {
         if !chat {
-            return self.check_prompt(self.tokenizer.encode(prompt)?);
+            let ids = self.tokenizer.encode(prompt)?;
+            return self.check_prompt(&ids).map(|()| ids);
         }
         self.chat_ids(&[Message::new("user", prompt)])
     }
@@ -291,10 +292,11 @@ impl Engine {
                 "give the prompt as it is with `--raw`",
             )
         })?;
-        self.check_prompt(self.tokenizer.encode(&template.render(messages, true)?)?)
+        let ids = self.tokenizer.encode(&template.render(messages, true)?)?;
+        self.check_prompt(&ids).map(|()| ids)
     }
 
-    fn check_prompt(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
+    fn check_prompt(&self, ids: &[u32]) -> Result<()> {
         let context = self.model.config.context;
         if ids.is_empty() {
             return Err(Error::input(
@@ -311,7 +313,7 @@ impl Engine {
                 "shorten the prompt",
             ));
         }
-        Ok(ids)
+        Ok(())
     }
 
     /// Forgets the conversation and frees its cache.
@@ -321,13 +323,12 @@ impl Engine {
 
     /// Answers a prompt.
     pub fn generate(&mut self, request: &Request, listener: &mut Listener<'_>) -> Result<Run> {
-        let ids = self.check_prompt(request.ids.clone())?;
-        let room = self.model.config.context - ids.len();
+        self.check_prompt(&request.ids)?;
+        let room = self.model.config.context - request.ids.len();
         let max_tokens = request.max_tokens.min(room);
-        let mut run = self.new_run(request, &ids);
+        let mut run = self.new_run(request);
         let clock = std::time::Instant::now();
-        let mut conversation =
-            self.prefill(request, &ids, max_tokens, &clock, &mut run, listener)?;
+        let mut conversation = self.prefill(request, max_tokens, &clock, &mut run, listener)?;
         self.decode(
             request,
             max_tokens,
@@ -343,7 +344,8 @@ impl Engine {
         Ok(run)
     }
 
-    fn new_run(&self, request: &Request, ids: &[u32]) -> Run {
+    fn new_run(&self, request: &Request) -> Run {
+        let ids = &request.ids;
         Run {
             model: self.summary.clone(),
             adapter: self.gpu.adapter.clone(),

@@ -28,7 +28,7 @@ use crate::router::{Decision, Granularity, PrefillReading, Router};
 use controls::{Budget, CANDIDATES, Control};
 use meter::Meter;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An answer to measure.
 #[derive(Clone, Debug)]
@@ -137,28 +137,31 @@ pub fn run(
     let mut candidates = plan.candidates.clone();
     candidates.extend(control_candidates(meter, plan, searching)?);
     let mut counter = Counter::new(candidates.len() * plan.items.len(), measuring);
-    let mut rows: Vec<Option<Row>> = vec![None; candidates.len()];
-    // Adapter by adapter, since a merged one means loading the model again.
-    let mut order: Vec<usize> = (0..candidates.len()).collect();
-    order.sort_by_key(|index| candidates[*index].adapter);
-    for index in order {
-        let candidate = &candidates[index];
-        let mut answers = Vec::new();
+    let row = |candidate: &Candidate| Row {
+        policy: candidate.policy.clone(),
+        adapter: candidate
+            .adapter
+            .map(|index| meter.adapters()[index].name.clone()),
+        routed: matches!(candidate.masks, Masks::Routed(..)),
+        prefill: candidate.prefill,
+        answers: Vec::new(),
+    };
+    let mut rows: Vec<Row> = candidates.iter().map(row).collect();
+    // Adapter by adapter, since a merged one means loading the model again, and answer by answer, since masks share a prompt
+    // that every layer reads.
+    let adapters: BTreeSet<_> = candidates.iter().map(|one| one.adapter).collect();
+    for adapter in adapters {
         for item in &plan.items {
-            answers.push(meter.measure(candidate, item, plan.answer_tokens)?);
-            counter.one()?;
+            for (candidate, row) in candidates.iter().zip(&mut rows) {
+                if candidate.adapter == adapter {
+                    row.answers
+                        .push(meter.measure(candidate, item, plan.answer_tokens)?);
+                    counter.one()?;
+                }
+            }
         }
-        rows[index] = Some(Row {
-            policy: candidate.policy.clone(),
-            adapter: candidate
-                .adapter
-                .map(|index| meter.adapters()[index].name.clone()),
-            routed: matches!(candidate.masks, Masks::Routed(..)),
-            prefill: candidate.prefill,
-            answers,
-        });
     }
-    Ok(rows.into_iter().flatten().collect())
+    Ok(rows)
 }
 
 /// The controls of every lead, without an adapter and with those that go with them.
@@ -272,17 +275,9 @@ fn greedy(
 ) -> Result<LayerMask> {
     // Every unit alone, then a few tries for each that is skipped.
     let units = budget.summary.layers * budget.granularity.routers_per_layer();
-    let skipped = budget.counts.iter().sum::<usize>();
-    let total = (units + 1 + CANDIDATES * skipped) * items.len();
-    let mut counter = Counter::new(total, progress);
-    budget.greedy(&mut |mask: &LayerMask| {
-        let mut sum = 0.0;
-        for item in items {
-            sum += meter.loss(item, (mask, prefill))?;
-            counter.one()?;
-        }
-        Ok(sum / items.len() as f64)
-    })
+    let total = units + 1 + CANDIDATES * budget.counts.iter().sum::<usize>();
+    let examples: Vec<Tokens> = items.iter().map(|item| item.tokens.clone()).collect();
+    budget.greedy(&mut meter.search(&examples, prefill, total, progress)?)
 }
 
 #[cfg(test)]

@@ -52,13 +52,13 @@ pub(crate) fn answer_loss(losses: &[f32], mask: &LayerMask) -> Result<f64> {
 }
 
 /// The mean loss of an answer's tokens under a mask, of its prompt too or not, and an adapter, of which a digest is given,
-/// or nothing; measured once.
+/// or nothing; measured once, by `losses`.
 pub(crate) fn noted_loss(
-    engine: &Engine,
     adapter: &str,
     example: &Tokens,
     (mask, prefill): (&LayerMask, PrefillReading),
     journal: &mut Journal,
+    losses: impl FnOnce() -> Result<Vec<f32>>,
 ) -> Result<f64> {
     let key = Key::Loss {
         adapter: adapter.to_owned(),
@@ -66,10 +66,7 @@ pub(crate) fn noted_loss(
         prefill,
         example: digest(&example.bytes()),
     };
-    journal.loss(key, || {
-        let losses = engine.losses(&example.ids, example.answer, mask, prefill)?;
-        answer_loss(&losses, mask)
-    })
+    journal.loss(key, || answer_loss(&losses()?, mask))
 }
 
 /// Counts work, says so, and breaks off when told to.

@@ -1,15 +1,17 @@
 //! Looking inside: the residual stream after every layer, logits under teacher forcing, losses. For
 //! `first check`, calibration and tests; generation does none of it.
 
-use super::Engine;
+use super::{Conversation, Engine, Policy, Request};
 use crate::error::Result;
 use crate::gpu::{Buffer, Plan, Step};
 use crate::mask::{LayerMask, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
-use crate::router::PrefillReading;
+use crate::router::{Decision, PrefillReading};
+use crate::trace::{Detail, Run, Sampling};
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
+use std::time::Instant;
 
 /// Hears of a layer, its sublayer, and the residual stream as it enters and as it leaves it.
 pub type SublayerListener<'a> = dyn FnMut(usize, Sublayer, [&[f32]; 2]) + 'a;
@@ -32,11 +34,19 @@ struct Prompt {
     tokens: usize,
     /// Its keys and values, and behind them room for the rest of the text.
     cache: KvCache,
-    /// What leaves the last layer, of all its tokens.
-    streams: Buffer,
+    /// What leaves the last layer, of its last token.
+    last: Buffer,
+    /// What routers say of it, `[layers * routers per layer]`.
+    scores: Vec<f32>,
 }
 
 impl Way {
+    /// What the engine's routers say of the prompt, `[layers * routers per layer]`; nothing if there are none, or if they
+    /// are for prompts that they mask.
+    pub fn scores(&self) -> &[f32] {
+        self.prompt.as_ref().map_or(&[], |prompt| &prompt.scores)
+    }
+
     /// How many tokens every layer reads, whatever the mask.
     fn whole(&self) -> usize {
         self.prompt.as_ref().map_or(0, |prompt| prompt.tokens)
@@ -81,7 +91,7 @@ impl Engine {
         self.run_paced(self.model.embed_steps(gpu, &prefill)?)?;
         each(0, &prefill.x.read_back(gpu, count)?)?;
         for layer in 0..config.layers {
-            self.run_paced(self.layer_steps(&prefill, &mut cache, layer, mask, 0)?)?;
+            self.run_layers(&prefill, &mut cache, layer..layer + 1, mask)?;
             each(layer + 1, &prefill.x.read_back(gpu, count)?)?;
         }
         let normed = Buffer::zeroed(gpu, "normed", 4 * count as u64)?;
@@ -122,10 +132,9 @@ impl Engine {
         each: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
         let (gpu, config) = (&self.gpu, &self.model.config);
-        let mut cache = KvCache::new(config, self.kv, ids.len() + forced.len());
-        let whole = reading.whole(ids.len());
-        let prefill = self.prefilled(ids, mask, whole, &mut cache)?;
-        prefill.last(config.hidden).copy_to(gpu, &self.decode.x);
+        let policy = Policy::fixed(mask.clone(), reading);
+        let positions = ids.len() + forced.len();
+        let (Conversation { cache, .. }, _) = self.read(ids, policy, mask, positions)?;
         Plan::new(gpu, self.model.head_steps(gpu, &self.decode)?)?.run(gpu)?;
         each(0, &self.decode.logits.read_back(gpu, config.vocab)?)?;
         let plan = Plan::new(
@@ -151,10 +160,8 @@ impl Engine {
         mask: &LayerMask,
         reading: PrefillReading,
     ) -> Result<Vec<f32>> {
-        let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
-        let whole = reading.whole(first);
-        let prefill = self.prefilled(&ids[..ids.len() - 1], mask, whole, &mut cache)?;
-        self.losses_of(ids, first, &prefill.x, None)
+        let way = self.way(ids, reading.whole(first))?;
+        self.losses_beside(&way, None, first, mask)
     }
 
     /// [`losses`](Self::losses) of a text whose way under a mask is known: what comes before the first layer that differs
@@ -170,37 +177,51 @@ impl Engine {
         let mut left = None;
         if !way.rest().is_empty() {
             let (prefill, mut cache, begun) = self.begin_beside(way, mask)?;
-            self.run_layers(&prefill, &mut cache, begun..layers, mask, 0)?;
+            self.run_layers(&prefill, &mut cache, begun..layers, mask)?;
             left = Some(prefill.x);
         }
+        let own = self.behind_prompt(way, left.as_ref())?;
         let teacher = teacher
             .map(|teacher| self.behind_prompt(teacher, teacher.streams.get(&layers)))
             .transpose()?;
-        let streams = self.behind_prompt(way, left.as_ref())?;
-        self.losses_of(&way.ids, first, &streams, teacher.as_ref())
+        self.losses_of(way, first, &own, teacher.as_ref())
+    }
+
+    /// A text of which every layer has read the first `whole` tokens, for any mask of the others, and nothing else went any
+    /// way.
+    pub fn way(&self, ids: &[u32], whole: usize) -> Result<Way> {
+        let mask = LayerMask::full(self.model.config.layers);
+        let mut prompt = None;
+        if whole > 0 {
+            let router = self.router.as_ref();
+            let policy = match router.filter(|router| router.reading == PrefillReading::Full) {
+                Some(router) => Policy::Routed(Decision::full(router.granularity, mask.layers())),
+                None => Policy::Fixed(mask.clone()),
+            };
+            let (conversation, run) = self.read(&ids[..whole], policy, &mask, ids.len())?;
+            // The next text will be read into the same place.
+            let last = Buffer::zeroed(&self.gpu, "last x", self.decode.x.size_bytes())?;
+            self.decode.x.copy_to(&self.gpu, &last);
+            prompt = Some(Prompt {
+                tokens: whole,
+                cache: conversation.cache,
+                last,
+                scores: run.scores.iter().map(|score| score.score).collect(),
+            });
+        }
+        Ok(Way {
+            ids: ids.to_vec(),
+            mask,
+            prompt,
+            streams: BTreeMap::new(),
+        })
     }
 
     /// The way of a text through all layers, the first `whole` tokens of which no mask is to concern. Streams are kept
     /// `spacing` layers apart, and the last.
     pub fn full_way(&self, ids: &[u32], whole: usize, spacing: usize) -> Result<Way> {
-        let mask = LayerMask::full(self.model.config.layers);
-        let mut prompt = None;
-        if whole > 0 {
-            let mut cache = KvCache::new(&self.model.config, self.kv, ids.len());
-            let read = self.prefilled(&ids[..whole], &mask, 0, &mut cache)?;
-            prompt = Some(Prompt {
-                tokens: whole,
-                cache,
-                streams: read.x,
-            });
-        }
-        let nothing = Way {
-            ids: ids.to_vec(),
-            mask,
-            prompt,
-            streams: BTreeMap::new(),
-        };
-        self.way_beside(&nothing, &nothing.mask, spacing)
+        let way = self.way(ids, whole)?;
+        self.way_beside(&way, &way.mask, spacing)
     }
 
     /// The way of a text under another mask, from where that differs.
@@ -220,7 +241,7 @@ impl Engine {
         beside.streams = known.map(|(layer, x)| (*layer, x.clone())).collect();
         for first in (begun..layers).step_by(spacing) {
             let next = layers.min(first + spacing);
-            self.run_layers(&prefill, &mut cache, first..next, mask, 0)?;
+            self.run_layers(&prefill, &mut cache, first..next, mask)?;
             let x = Buffer::zeroed(gpu, "known x", prefill.x.size_bytes())?;
             prefill.x.copy_to(gpu, &x);
             beside.streams.insert(next, x);
@@ -252,9 +273,9 @@ impl Engine {
         Ok((prefill, cache, begun))
     }
 
-    /// What leaves the last layer, of a way's whole text, where that of the tokens behind its prompt is given.
+    /// What leaves the last layer, from a way's last token of the prompt on, where that of the tokens behind it is given.
     fn behind_prompt(&self, way: &Way, rest: Option<&Buffer>) -> Result<Buffer> {
-        let before = way.prompt.iter().map(|prompt| &prompt.streams);
+        let before = way.prompt.iter().map(|prompt| &prompt.last);
         let parts: Vec<&Buffer> = before.chain(rest).collect();
         if let [all] = parts[..] {
             return Ok(all.clone());
@@ -269,18 +290,22 @@ impl Engine {
         Ok(all)
     }
 
-    /// The losses of a text from what leaves the last layer, against its tokens or what a teacher's streams say.
+    /// The losses of a way's text from token `first` on, from what [`behind_prompt`](Self::behind_prompt) gives, against
+    /// its tokens or what a teacher's streams say.
     fn losses_of(
         &self,
-        ids: &[u32],
+        way: &Way,
         first: usize,
         streams: &Buffer,
         teacher: Option<&Buffer>,
     ) -> Result<Vec<f32>> {
+        let before = way.whole().saturating_sub(1);
         assert!(
-            first >= 1,
-            "the first token of a text has nothing before it"
+            first > before,
+            "token {first} is foretold by one that was not kept"
         );
+        let ids = &way.ids[before..];
+        let first = first - before;
         // Bindings start at multiples of 256 bytes, which every second row does.
         let begin = (first - 1) / 2 * 2;
         let (tokens, targets) = (begin..ids.len() - 1, &ids[begin + 1..]);
@@ -295,53 +320,54 @@ impl Engine {
         Ok(losses)
     }
 
-    fn prefilled(
+    /// Reads a prompt as generation does, with room for a text of `positions` tokens; the last token's residual stream is in
+    /// the decode buffers.
+    fn read(
         &self,
         ids: &[u32],
+        policy: Policy,
         mask: &LayerMask,
-        whole: usize,
-        cache: &mut KvCache,
-    ) -> Result<Prefill> {
-        let prefill = self.model.prefill_buffers(&self.gpu, ids, 0)?;
-        self.run_paced(self.model.embed_steps(&self.gpu, &prefill)?)?;
-        self.run_layers(&prefill, cache, 0..self.model.config.layers, mask, whole)?;
-        Ok(prefill)
+        positions: usize,
+    ) -> Result<(Conversation, Run)> {
+        let request = Request {
+            prompt: String::new(),
+            ids: ids.to_vec(),
+            policy,
+            policy_name: String::new(),
+            max_tokens: 0,
+            sampling: Sampling::default(),
+            detail: Detail::None,
+            stop_at_end: true,
+        };
+        let mut run = self.new_run(&request);
+        let conversation = self.go_on(
+            (self.conversation_under(mask.clone(), positions), 0),
+            &request,
+            &Instant::now(),
+            &mut run,
+            &mut |_| ControlFlow::Continue(()),
+        )?;
+        self.gpu.poll()?;
+        Ok((conversation, run))
     }
 
+    /// Runs what a mask leaves of layers.
     fn run_layers(
         &self,
         prefill: &Prefill,
         cache: &mut KvCache,
         layers: Range<usize>,
         mask: &LayerMask,
-        whole: usize,
     ) -> Result<()> {
         let mut steps = Vec::new();
         for layer in layers {
-            steps.extend(self.layer_steps(prefill, cache, layer, mask, whole)?);
-        }
-        self.run_paced(steps)
-    }
-
-    /// The steps of a layer under a mask, which does not concern the first `whole` tokens.
-    fn layer_steps(
-        &self,
-        prefill: &Prefill,
-        cache: &mut KvCache,
-        layer: usize,
-        mask: &LayerMask,
-        whole: usize,
-    ) -> Result<Vec<Step>> {
-        let mut steps = Vec::new();
-        for sublayer in Sublayer::BOTH {
-            if mask.runs(layer, sublayer) {
-                steps.extend(self.sublayer_steps(prefill, cache, layer, sublayer)?);
-            } else if whole > 0 {
-                let prefill = prefill.first(whole);
-                steps.extend(self.sublayer_steps(&prefill, cache, layer, sublayer)?);
+            for sublayer in Sublayer::BOTH {
+                if mask.runs(layer, sublayer) {
+                    steps.extend(self.sublayer_steps(prefill, cache, layer, sublayer)?);
+                }
             }
         }
-        Ok(steps)
+        self.run_paced(steps)
     }
 
     fn sublayer_steps(

@@ -24,7 +24,7 @@ pub(super) struct GpuRouter {
     layers: Vec<(Buffer, Buffer)>,
     /// What the routers of a layer say of any token, where none has weights: nothing is asked then, and nothing waited for.
     known: Vec<Option<Vec<f32>>>,
-    granularity: Granularity,
+    pub(super) granularity: Granularity,
     epsilon: Option<f32>,
     pub(super) reading: PrefillReading,
     /// `[routers, C]`.
@@ -139,14 +139,26 @@ impl Engine {
     pub(super) fn prefill(
         &mut self,
         request: &Request,
-        ids: &[u32],
         max_tokens: usize,
         clock: &Instant,
         run: &mut Run,
         listener: &mut Listener<'_>,
     ) -> Result<Conversation> {
-        let (mut conversation, known) =
-            self.conversation_for(request, ids, ids.len() + max_tokens)?;
+        let positions = request.ids.len() + max_tokens;
+        let begun = self.conversation_for(request, positions)?;
+        self.go_on(begun, request, clock, run, listener)
+    }
+
+    /// Reads what a conversation does not know yet, of which it knows the first tokens.
+    pub(super) fn go_on(
+        &self,
+        (mut conversation, known): (Conversation, usize),
+        request: &Request,
+        clock: &Instant,
+        run: &mut Run,
+        listener: &mut Listener<'_>,
+    ) -> Result<Conversation> {
+        let ids = &request.ids;
         let prefill = self
             .model
             .prefill_buffers(&self.gpu, &ids[known..], known)?;
@@ -227,18 +239,14 @@ impl Engine {
     fn conversation_for(
         &mut self,
         request: &Request,
-        ids: &[u32],
         positions: usize,
     ) -> Result<(Conversation, usize)> {
         let config = &self.model.config;
-        let positions = positions.min(config.context);
-        let fresh = |mask: LayerMask| Conversation {
-            ids: Vec::new(),
-            mask,
-            cache: KvCache::new(config, self.kv, positions),
-        };
+        let (ids, positions) = (&request.ids, positions.min(config.context));
         match (&request.policy, self.conversation.take()) {
-            (Policy::Fixed(mask) | Policy::Answer(mask), _) => Ok((fresh(mask.clone()), 0)),
+            (Policy::Fixed(mask) | Policy::Answer(mask), _) => {
+                Ok((self.conversation_under(mask.clone(), positions), 0))
+            }
             (Policy::Routed(_), _) => {
                 if self.router.is_none() {
                     return Err(Error::input(
@@ -246,7 +254,8 @@ impl Engine {
                         "give one with `--router DIR`",
                     ));
                 }
-                Ok((fresh(LayerMask::full(config.layers)), 0))
+                let full = LayerMask::full(config.layers);
+                Ok((self.conversation_under(full, positions), 0))
             }
             (Policy::Sticky, None) => Err(Error::input(
                 "there is no conversation to go on with",
@@ -263,6 +272,15 @@ impl Engine {
                 // At least the last token goes through the layers: its logits are wanted.
                 Ok((conversation, same.min(ids.len() - 1)))
             }
+        }
+    }
+
+    /// A conversation in which nothing was said yet.
+    pub(super) fn conversation_under(&self, mask: LayerMask, positions: usize) -> Conversation {
+        Conversation {
+            ids: Vec::new(),
+            mask,
+            cache: KvCache::new(&self.model.config, self.kv, positions),
         }
     }
 

@@ -2,7 +2,9 @@
 
 use super::metrics::Metric;
 use super::{Adapter, Candidate, Item, Masks, Measured};
-use crate::calibrate::meter::noted_loss;
+use crate::calibrate::meter::{Against, LossMeter, Noted, Progress, noted_loss};
+use crate::data::Tokens;
+use crate::engine::inspect::Way;
 use crate::engine::{Engine, Policy, Request};
 use crate::error::Result;
 use crate::file::digest;
@@ -16,13 +18,65 @@ use std::ops::ControlFlow;
 /// Gives an engine another adapter, or none.
 pub type Load<'a> = dyn FnMut(&mut Engine, Option<usize>) -> Result<()> + 'a;
 
+/// An engine, and what it was last asked: the masks of one answer share what every layer reads.
+struct Reader {
+    engine: Engine,
+    /// A digest of the routers that the engine has, or nothing.
+    router: String,
+    /// A text whose prompt every layer has read.
+    read: Option<(Tokens, Way)>,
+}
+
+impl Reader {
+    /// The mask that routers, of which a digest is given, give a text.
+    fn route(
+        &mut self,
+        id: &str,
+        (router, decision): (&Router, &Decision),
+        text: &Tokens,
+    ) -> Result<LayerMask> {
+        if self.router != id {
+            self.engine.set_router(router)?;
+            (self.router, self.read) = (id.to_owned(), None);
+        }
+        // The answer must not help to choose the mask that it is measured under.
+        let prompt = &text.ids[..text.answer];
+        match router.prefill {
+            PrefillReading::Masked => routed_mask(&mut self.engine, prompt, decision),
+            PrefillReading::Full => Ok(decision.mask(self.way(text)?.1.scores())),
+        }
+    }
+
+    /// A text whose prompt every layer has read.
+    fn way(&mut self, text: &Tokens) -> Result<(&Engine, &Way)> {
+        let read = match self.read.take() {
+            Some(read) if read.0 == *text => read,
+            _ => (text.clone(), self.engine.way(&text.ids, text.answer)?),
+        };
+        Ok((&self.engine, &self.read.insert(read).1))
+    }
+
+    fn losses(
+        &mut self,
+        text: &Tokens,
+        (mask, prefill): (&LayerMask, PrefillReading),
+    ) -> Result<Vec<f32>> {
+        match prefill {
+            PrefillReading::Masked => self.engine.losses(&text.ids, text.answer, mask, prefill),
+            PrefillReading::Full => {
+                let (engine, way) = self.way(text)?;
+                engine.losses_beside(way, None, text.answer, mask)
+            }
+        }
+    }
+}
+
 /// An engine whose results are noted.
 pub struct Meter<'a> {
     load: &'a mut Load<'a>,
     adapters: &'a [Adapter],
-    engine: Engine,
+    reader: Reader,
     adapter: Option<usize>,
-    router: String,
     journal: Journal,
 }
 
@@ -37,16 +91,19 @@ impl<'a> Meter<'a> {
         Self {
             load,
             adapters,
-            engine,
+            reader: Reader {
+                engine,
+                router: String::new(),
+                read: None,
+            },
             adapter: None,
-            router: String::new(),
             journal,
         }
     }
 
     /// The engine.
     pub fn engine(&self) -> &Engine {
-        &self.engine
+        &self.reader.engine
     }
 
     /// The adapters that candidates may have.
@@ -62,8 +119,9 @@ impl<'a> Meter<'a> {
     /// Sees to the engine's adapter.
     pub(super) fn set_adapter(&mut self, adapter: Option<usize>) -> Result<()> {
         if self.adapter != adapter {
-            (self.load)(&mut self.engine, adapter)?;
-            (self.adapter, self.router) = (adapter, String::new());
+            (self.load)(&mut self.reader.engine, adapter)?;
+            self.adapter = adapter;
+            (self.reader.router, self.reader.read) = (String::new(), None);
         }
         Ok(())
     }
@@ -86,38 +144,40 @@ impl<'a> Meter<'a> {
             text += &format!(" {:?}", router.prefill);
         }
         let id = digest(&[weights, text.as_bytes()].concat());
-        // The answer must not help to choose the mask that it is measured under.
         let prompt = &item.tokens.ids[..item.tokens.answer];
         let key = Key::Mask {
             adapter: self.adapter_key(),
             router: id.clone(),
             prompt: digest(bytemuck::cast_slice(prompt)),
         };
-        let (engine, current) = (&mut self.engine, &mut self.router);
+        let reader = &mut self.reader;
         let skipped = self.journal.text(key, || {
-            if *current != id {
-                engine.set_router(router)?;
-                *current = id;
-            }
-            Ok(routed_mask(engine, prompt, decision)?.to_string())
+            let mask = reader.route(&id, (router, decision), &item.tokens)?;
+            Ok(mask.to_string())
         })?;
-        LayerMask::parse(&skipped, self.engine.summary.layers)
+        LayerMask::parse(&skipped, self.engine().summary.layers)
+    }
+
+    /// What measures masks without an adapter, asked about `total` times.
+    pub(super) fn search<'m, 'p>(
+        &'m mut self,
+        examples: &'m [Tokens],
+        prefill: PrefillReading,
+        total: usize,
+        progress: &'m mut Progress<'p>,
+    ) -> Result<Noted<'m, 'm, 'p>> {
+        self.set_adapter(None)?;
+        let measured = (Against::Answers, prefill);
+        let engine = &self.reader.engine;
+        let meter = LossMeter::new(engine, examples, measured, total, progress)?;
+        Ok(Noted::new(meter, &mut self.journal, ""))
     }
 
     /// Mean loss of an answer's tokens, in nats.
-    pub(super) fn loss(
-        &mut self,
-        item: &Item,
-        masking: (&LayerMask, PrefillReading),
-    ) -> Result<f64> {
-        let adapter = self.adapter_key();
-        noted_loss(
-            &self.engine,
-            &adapter,
-            &item.tokens,
-            masking,
-            &mut self.journal,
-        )
+    fn loss(&mut self, item: &Item, masking: (&LayerMask, PrefillReading)) -> Result<f64> {
+        let (adapter, text) = (self.adapter_key(), &item.tokens);
+        let losses = || self.reader.losses(text, masking);
+        noted_loss(&adapter, text, masking, &mut self.journal, losses)
     }
 
     /// What the model answers, most likely token by most likely token.
@@ -135,7 +195,7 @@ impl<'a> Meter<'a> {
             prompt: digest(bytemuck::cast_slice(prompt)),
             max_tokens,
         };
-        let engine = &mut self.engine;
+        let engine = &mut self.reader.engine;
         self.journal.text(key, || {
             let request = Request {
                 prompt: String::new(),
@@ -176,7 +236,9 @@ impl<'a> Meter<'a> {
                 answers.push(self.answer(item, masking, max_tokens)?);
             }
         }
-        let rates = masks.iter().map(|mask| self.engine.summary.skip_rate(mask));
+        let rates = masks
+            .iter()
+            .map(|mask| self.engine().summary.skip_rate(mask));
         Ok(Measured {
             skipped: mean(rates.sum()),
             loss: mean(loss),

@@ -114,14 +114,6 @@ impl Prefill {
         })
     }
 
-    /// The first of these tokens alone, in the same buffers.
-    pub fn first(&self, tokens: usize) -> Self {
-        Self {
-            tokens: tokens.min(self.tokens),
-            ..self.clone()
-        }
-    }
-
     /// Tokens of the prompt.
     pub fn tokens(&self) -> usize {
         self.tokens

@@ -126,6 +126,15 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// Everything runs, whatever the scores.
+    pub(crate) fn full(granularity: Granularity, layers: usize) -> Self {
+        Self {
+            granularity,
+            thresholds: vec![0.0; layers * granularity.routers_per_layer()],
+            forced: vec![[Some(true); 2]; layers],
+        }
+    }
+
     /// Sets one threshold for all routers.
     pub fn with_threshold(mut self, threshold: f32) -> Self {
         self.thresholds.fill(threshold);

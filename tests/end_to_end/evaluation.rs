@@ -1,7 +1,7 @@
 //! `first eval`: controls skip as much as the router, what was measured is not measured again, and a fixed mask
 //! is the model with those layers removed.
 
-use super::{LAYERS, PROMPT, random_router};
+use super::{LAYERS, PROMPT, mean, random_router};
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::{Engine, LoadOptions};
 use first_wgpu::error::Error;
@@ -15,7 +15,8 @@ use first_wgpu::mask::LayerMask;
 use first_wgpu::model::llama::Llama;
 use first_wgpu::model::source::Source;
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
-use first_wgpu::router::{Granularity, PrefillReading};
+use first_wgpu::router::{Granularity, PrefillReading, Router};
+use first_wgpu::train::routed_mask;
 use first_wgpu::weights::gguf::Gguf;
 use first_wgpu::weights::names;
 use first_wgpu::weights::pack::{Linear, Order};
@@ -103,17 +104,27 @@ fn measured(model: &Path, journal: Journal, most: u64) -> Result<Vec<Row>, Error
         digest: "lora".to_owned(),
         policy: None,
     }];
+    let plan = plan(&load(model, false), &adapters);
+    plan_measured(model, &plan, &adapters, journal, most)
+}
+
+fn plan_measured(
+    model: &Path,
+    plan: &Plan,
+    adapters: &[Adapter],
+    journal: Journal,
+    most: u64,
+) -> Result<Vec<Row>, Error> {
     let engine = load(model, false);
-    let plan = plan(&engine, &adapters);
     let mut reload = |engine: &mut Engine, adapter: Option<usize>| {
         *engine = load(model, adapter.is_some());
         Ok(())
     };
-    let mut meter = Meter::new(engine, &mut reload, &adapters, journal);
+    let mut meter = Meter::new(engine, &mut reload, adapters, journal);
     let mut go_on = |_, _| ControlFlow::Continue(());
     run(
         &mut meter,
-        &plan,
+        plan,
         &mut go_on,
         &mut |done, _| match done < most {
             true => ControlFlow::Continue(()),
@@ -203,6 +214,100 @@ pub(super) fn measured_once_at_one_rate() {
         after.lines().count(),
         "nothing is measured twice"
     );
+}
+
+/// Where every layer reads the prompts, what is measured of an answer under several masks is what each costs alone, broken off or
+/// not.
+pub(super) fn prompts_are_shared() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("tiny.gguf");
+    write_tiny(&model, &TinyOptions::default()).expect("written");
+    let full = PrefillReading::Full;
+    let router = random_router(Granularity::Sublayer, full);
+    let mut other = router.clone();
+    other.weights.reverse();
+    let several = ["1.attn", "2.mlp,3"].map(|text| LayerMask::parse(text, LAYERS).expect("valid"));
+    let routed = |router: &Router| {
+        let decision = router.decision().with_threshold(0.4);
+        Masks::Routed(Box::new(router.clone()), decision)
+    };
+    let adapters = [Adapter {
+        name: "lora".to_owned(),
+        digest: "lora".to_owned(),
+        policy: None,
+    }];
+    let plan = Plan {
+        candidates: [
+            ("several", Masks::Several(several.to_vec())),
+            ("routed", routed(&router)),
+            ("other", routed(&other)),
+        ]
+        .into_iter()
+        .flat_map(|(policy, masks)| {
+            [None, Some(0)].map(|adapter| Candidate {
+                policy: policy.to_owned(),
+                masks: masks.clone(),
+                prefill: full,
+                adapter,
+            })
+        })
+        .collect(),
+        leads: vec![2],
+        controls: vec![Control::Greedy],
+        answer_tokens: None,
+        ..plan(&load(&model, false), &adapters)
+    };
+    let rows = plan_measured(&model, &plan, &adapters, Journal::default(), u64::MAX);
+    let rows = rows.expect("measures");
+    assert_eq!(rows.len(), 8);
+    let mut masks = std::collections::HashSet::new();
+    let mut engines = [false, true].map(|adapter| load(&model, adapter));
+    for row in &rows {
+        let engine = &mut engines[usize::from(row.adapter.is_some())];
+        for (item, answer) in plan.items.iter().zip(&row.answers) {
+            let Tokens { ids, answer: first } = &item.tokens;
+            let router = match row.policy.as_str() {
+                "routed" => Some(&router),
+                "other" => Some(&other),
+                _ => None,
+            };
+            if let Some(router) = router {
+                engine.set_router(router).expect("fits");
+                let decision = router.decision().with_threshold(0.4);
+                let mask = routed_mask(engine, &ids[..*first], &decision).expect("runs");
+                assert_eq!(answer.masks, [mask.to_string()]);
+            }
+            let loss = |text: &String| {
+                let mask = LayerMask::parse(text, LAYERS).expect("valid");
+                let losses = engine.losses(ids, *first, &mask, full).expect("runs");
+                f64::from(mean(&losses) as f32)
+            };
+            let expected = answer.masks.iter().map(loss).sum::<f64>() / answer.masks.len() as f64;
+            assert_eq!(answer.loss, expected, "{}, {:?}", row.policy, answer.masks);
+            masks.extend(answer.masks.clone());
+        }
+    }
+    assert!(masks.len() > 4, "{masks:?}");
+
+    // The same text with the next adapter is read anew.
+    let one = Plan {
+        items: plan.items[..1].to_vec(),
+        leads: Vec::new(),
+        ..plan.clone()
+    };
+    let alone = plan_measured(&model, &one, &adapters, Journal::default(), u64::MAX);
+    for (alone, row) in alone.expect("measures").iter().zip(&rows) {
+        assert_eq!(alone.answers, row.answers[..1], "{}", row.policy);
+    }
+
+    let path = folder.path().join("journal.jsonl");
+    let open = || Journal::open(&path, "sha").expect("opens");
+    for most in [5, 14] {
+        let broken = plan_measured(&model, &plan, &adapters, open(), most);
+        assert!(matches!(broken, Err(Error::Cancelled)), "{broken:?}");
+    }
+    let again = plan_measured(&model, &plan, &adapters, open(), u64::MAX);
+    assert_eq!(again.expect("goes on"), rows);
 }
 
 /// A model file without one of its layers.

@@ -62,6 +62,10 @@ fn main() {
             evaluation::measured_once_at_one_rate,
         ),
         (
+            "prompts_that_every_layer_reads_are_shared",
+            evaluation::prompts_are_shared,
+        ),
+        (
             "a_fixed_mask_is_the_smaller_model",
             evaluation::a_fixed_mask_is_the_smaller_model,
         ),

@@ -176,9 +176,14 @@ pub(super) fn against_the_full_model() {
                     assert_eq!(alone, beside.expect("runs"));
                 }
                 let found = of(first, &mask);
+                let decoded = logits(first, (&mask, reading));
+                for (found, expected) in
+                    (alone.iter()).zip(cross_entropy(&decoded, &ids[first..], (0.0, &[])))
+                {
+                    assert!((found - expected).abs() < 1e-5 * (1.0 + expected));
+                }
                 let taught = (1.0, said.as_slice());
-                let expected =
-                    cross_entropy(&logits(first, (&mask, reading)), &ids[first..], taught);
+                let expected = cross_entropy(&decoded, &ids[first..], taught);
                 assert_eq!(found.len(), expected.len());
                 for ((found, expected), least) in found.iter().zip(&expected).zip(&least) {
                     let allowed = 1e-5 * (1.0 + expected);

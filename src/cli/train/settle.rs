@@ -121,7 +121,8 @@ impl Trained {
         let masking = (mask, self.prefill().unwrap_or_default());
         let mut loss = 0.0;
         for text in texts {
-            loss += noted_loss(engine, &self.digest, text, masking, journal)? / texts.len() as f64;
+            let losses = || engine.losses(&text.ids, text.answer, mask, masking.1);
+            loss += noted_loss(&self.digest, text, masking, journal, losses)? / texts.len() as f64;
             counter.one()?;
         }
         bar.finish_and_clear();
