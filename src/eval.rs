@@ -142,7 +142,7 @@ pub fn run(
         adapter: candidate
             .adapter
             .map(|index| meter.adapters()[index].name.clone()),
-        routed: matches!(candidate.masks, Masks::Routed(..)),
+        routed: matches!(&candidate.masks, Masks::Routed(router, _) if router.tells_apart()),
         prefill: candidate.prefill,
         answers: Vec::new(),
     };
@@ -184,7 +184,7 @@ fn control_candidates(
             _ => Granularity::Sublayer,
         };
         let prefill = lead.prefill;
-        let rate = lead.policy.split_once('@').map(|(_, rate)| rate);
+        let rate = named_rate(&lead.policy);
         meter.set_adapter(None)?;
         let summary = meter.engine().summary.clone();
         let budget = Budget::of(&summary, granularity, &masks);
@@ -203,6 +203,11 @@ fn control_candidates(
         }
     }
     Ok(found)
+}
+
+/// The rate that a policy is named after: `8%` in `routed@8%`.
+fn named_rate(policy: &str) -> Option<&str> {
+    policy.split_once('@').map(|(_, rate)| rate)
 }
 
 /// No adapter, unless `tuned` and there is one, and those that are to be measured with a policy.

@@ -1,8 +1,8 @@
 //! Results as tables, CSV and a picture.
 
-use super::Row;
 use super::bootstrap::{Bootstrap, Interval};
 use super::metrics::Metric;
+use super::{Row, named_rate};
 use crate::bench::plot::{Chart, Series, svg};
 use crate::error::Result;
 use crate::mask::LayerMask;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-/// Policies whose rates differ by no more than this share of the layers' weights are compared.
+/// Policies whose rates differ by no more than this share of the layers' weights are compared, and those named after one rate.
 const SAME_RATE: f64 = 0.006;
 
 /// Everything that was measured, and what follows from it.
@@ -175,20 +175,21 @@ fn base<'a>(row: &Row, rows: &'a [Row]) -> Option<&'a Row> {
         .or_else(|| full().find(|other| other.adapter.is_some() == row.adapter.is_some()))
 }
 
-/// The routed policy that skips as much, with an adapter if this one has one.
+/// The routed policy that skips as much or is named after the same rate, with an adapter if this one has one.
 fn routed_beside<'a>(row: &Row, rows: &'a [Row], skipped: &dyn Fn(&Row) -> f64) -> Option<&'a Row> {
     if row.routed {
         return None;
     }
     let own = skipped(row);
     let apart = |other: &Row| (skipped(other) - own).abs();
+    let named = named_rate(&row.policy);
+    let named_alike = |other: &Row| named.is_some() && named == named_rate(&other.policy);
     rows.iter()
-        .filter(|other| other.routed && other.adapter.is_some() == row.adapter.is_some())
-        .filter(|other| other.prefill == row.prefill)
-        .filter(|other| apart(other) <= SAME_RATE)
+        .filter(|other| other.routed && other.prefill == row.prefill)
+        .filter(|other| other.adapter.is_some() == row.adapter.is_some())
+        .filter(|other| apart(other) <= SAME_RATE || named_alike(other))
         .min_by(|a, b| {
-            let other = |row_: &Row| (row_.adapter != row.adapter, apart(row_));
-            let (a, b) = (other(a), other(b));
+            let [a, b] = [a, b].map(|other| (other.adapter != row.adapter, apart(other)));
             a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
         })
 }

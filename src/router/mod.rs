@@ -102,6 +102,11 @@ impl Router {
         self.weights.len() / self.biases.len()
     }
 
+    /// Whether prompts may get different masks: routers without weights give all of them the same.
+    pub fn tells_apart(&self) -> bool {
+        self.weights.iter().any(|weight| *weight != 0.0)
+    }
+
     /// The decisions of this router, at its own thresholds.
     pub fn decision(&self) -> Decision {
         Decision {

@@ -166,8 +166,7 @@ pub fn run<'a>(
         beginning.teacher.is_some(),
         "a teacher's adapter and its digest"
     );
-    let weighs = |router: &Router| router.weights.iter().any(|weight| *weight != 0.0);
-    if options.learns_one_mask() && beginning.router.is_some_and(weighs) {
+    if options.learns_one_mask() && beginning.router.is_some_and(Router::tells_apart) {
         return Err(Error::input(
             "routers that tell prompts apart are no beginning for one mask for all",
             "let their weights learn too (`--router-rate`), or begin without routers",

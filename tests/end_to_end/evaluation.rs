@@ -133,6 +133,13 @@ fn plan_measured(
     )
 }
 
+fn summed_up(engine: &Engine, rows: Vec<Row>) -> Report {
+    let task = |index: usize| ["chat", "qa"][index % 2].to_owned();
+    let (tasks, references) = ((0..4).map(task).collect(), vec!["hello".to_owned(); 4]);
+    let (summary, device) = (engine.summary.clone(), engine.gpu.adapter.clone());
+    Report::new(summary, device, tasks, &references, rows, 1).expect("sums up")
+}
+
 pub(super) fn measured_once_at_one_rate() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let model = folder.path().join("tiny.gguf");
@@ -172,13 +179,7 @@ pub(super) fn measured_once_at_one_rate() {
         find("none", Some("lora")).answers[0].loss
     );
 
-    let tasks: Vec<String> = (0..4)
-        .map(|index| ["chat", "qa"][index % 2].to_owned())
-        .collect();
-    let references = vec!["hello".to_owned(); 4];
-    let device = engine.gpu.adapter.clone();
-    let report =
-        Report::new(summary, device, tasks, &references, rows.clone(), 1).expect("sums up");
+    let report = summed_up(&engine, rows.clone());
     let of = |policy: &str| {
         let found = report
             .summaries
@@ -308,6 +309,41 @@ pub(super) fn prompts_are_shared() {
     }
     let again = plan_measured(&model, &plan, &adapters, open(), u64::MAX);
     assert_eq!(again.expect("goes on"), rows);
+}
+
+/// Routers without weights are one mask for all, which is held against routers that it shares a rate with in name.
+pub(super) fn one_mask_as_routers() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("tiny.gguf");
+    write_tiny(&model, &TinyOptions::default()).expect("written");
+    let router = random_router(Granularity::Sublayer, PrefillReading::Full);
+    let mut one = router.clone();
+    one.weights.fill(0.0);
+    let of = [("routed@9%", &router), ("one@9%", &one), ("one@4%", &one)];
+    let engine = load(&model, false);
+    let plan = Plan {
+        candidates: of
+            .map(|(policy, router)| Candidate {
+                policy: policy.to_owned(),
+                masks: Masks::Routed(Box::new(router.clone()), router.decision()),
+                prefill: PrefillReading::Full,
+                adapter: None,
+            })
+            .to_vec(),
+        leads: Vec::new(),
+        answer_tokens: None,
+        ..plan(&engine, &[])
+    };
+    let rows = plan_measured(&model, &plan, &[], Journal::default(), u64::MAX);
+    let rows = rows.expect("measures");
+    assert_eq!(
+        rows.iter().map(|row| row.routed).collect::<Vec<_>>(),
+        [true, false, false]
+    );
+    let found = summed_up(&engine, rows).summaries;
+    assert!((found[0].skipped - found[1].skipped).abs() > 0.006);
+    let against = found.iter().map(|row| row.routed_against_it.is_some());
+    assert_eq!(against.collect::<Vec<_>>(), [false, true, false]);
 }
 
 /// A model file without one of its layers.

@@ -66,6 +66,10 @@ fn main() {
             evaluation::prompts_are_shared,
         ),
         (
+            "one_mask_is_held_against_routers_of_its_rate",
+            evaluation::one_mask_as_routers,
+        ),
+        (
             "a_fixed_mask_is_the_smaller_model",
             evaluation::a_fixed_mask_is_the_smaller_model,
         ),
