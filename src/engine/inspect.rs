@@ -199,9 +199,10 @@ impl Engine {
                 None => Policy::Fixed(mask.clone()),
             };
             let (conversation, run) = self.read(&ids[..whole], policy, &mask, ids.len())?;
-            // The next text will be read into the same place.
-            let last = Buffer::zeroed(&self.gpu, "last x", self.decode.x.size_bytes())?;
-            self.decode.x.copy_to(&self.gpu, &last);
+            // The next text will be read into the same place, behind which the adapter has its own.
+            let bytes = 4 * self.model.config.hidden as u64;
+            let last = Buffer::zeroed(&self.gpu, "last x", bytes)?;
+            self.decode.x.slice(0, bytes).copy_to(&self.gpu, &last);
             prompt = Some(Prompt {
                 tokens: whole,
                 cache: conversation.cache,

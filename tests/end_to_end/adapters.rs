@@ -7,6 +7,7 @@ use first_wgpu::check;
 use first_wgpu::engine::{AdapterMode, Engine};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::tiny::TinyOptions;
+use first_wgpu::reference::cross_entropy::cross_entropy;
 use first_wgpu::router::PrefillReading;
 use first_wgpu::trace::Detail;
 use first_wgpu::train::trainer::LoraOptions;
@@ -114,6 +115,24 @@ fn same_logits(engine: &Engine) {
             };
             let run = engine.forced_logits(ids, (&mask, PrefillReading::Masked), &[], &mut compare);
             run.expect("runs");
+        }
+        // So are the losses of what follows, whoever reads the prompt.
+        for reading in [PrefillReading::Masked, PrefillReading::Full] {
+            let mut decoded = Vec::new();
+            let mut keep = |step: usize, logits: &[f32]| {
+                decoded.extend(cross_entropy(logits, &forced[step..=step], (0.0, &[])));
+                Ok(())
+            };
+            let run = engine.forced_logits(prompt, (&mask, reading), &forced[..2], &mut keep);
+            run.expect("runs");
+            let losses = engine.losses(&ids, prompt.len(), &mask, reading);
+            for (loss, decoded) in losses.expect("runs").iter().zip(decoded) {
+                let allowed = 1e-5 * (1.0 + decoded);
+                assert!(
+                    (loss - decoded).abs() < allowed,
+                    "{reading:?}, mask {mask}: {loss}, not {decoded}"
+                );
+            }
         }
     }
 }
