@@ -55,10 +55,12 @@ impl JointLora {
     }
 }
 
-/// A text on its way.
+/// Tokens of a text on their way.
 #[derive(Clone, Copy)]
 pub(super) struct Pass {
-    /// Tokens that go through the model: all but the last.
+    /// The first of them. Those before it have left their keys and values.
+    pub(super) first: usize,
+    /// How many there are.
     pub(super) tokens: usize,
     /// Tokens of the prompt, which the routers score.
     pub(super) prompt: usize,
@@ -125,7 +127,7 @@ impl Network<'_> {
             &label,
             linear,
             x,
-            [pass.tokens, 0],
+            [pass.tokens, pass.first],
             adapter,
             epilogue,
         )?);
@@ -203,11 +205,11 @@ impl Network<'_> {
         ])
     }
 
-    fn attention(&self) -> Attention<'_> {
+    fn attention(&self, layer: usize) -> Attention<'_> {
         let config = &self.model.config;
         Attention {
             queries: &self.work.queries,
-            kv: self.work.kv.layer(0),
+            kv: self.work.kv.layer(layer),
             kv_format: KvFormat::F32,
             y: &self.work.inner[0],
             heads: config.heads,
@@ -216,13 +218,13 @@ impl Network<'_> {
         }
     }
 
-    fn rope(&self) -> Epilogue<'_> {
+    fn rope(&self, layer: usize) -> Epilogue<'_> {
         let config = &self.model.config;
         Epilogue::Rope(Rope {
             rotations: &self.model.rotations,
             state: &self.work.state,
             queries: &self.work.queries,
-            kv: self.work.kv.layer(0),
+            kv: self.work.kv.layer(layer),
             kv_format: KvFormat::F32,
             query_rows: config.query_rows(),
             key_rows: config.key_rows(),
@@ -249,7 +251,7 @@ impl Network<'_> {
             config.rms_norm_epsilon,
         )?;
         let epilogue = match sublayer {
-            Sublayer::Attn => self.rope(),
+            Sublayer::Attn => self.rope(layer),
             Sublayer::Mlp if keep => Epilogue::Slots { y: &work.outer },
             Sublayer::Mlp => Epilogue::SiluMul { y: &work.inner[1] },
         };
@@ -266,9 +268,9 @@ impl Network<'_> {
             steps.push(kernels::attention::step(
                 gpu,
                 &label,
-                self.attention(),
+                self.attention(layer),
                 pass.tokens,
-                0,
+                pass.first,
             )?);
         }
         Ok(steps)
@@ -283,15 +285,16 @@ impl Network<'_> {
         pass: Pass,
     ) -> Result<Vec<Step>> {
         let (work, hidden) = (&self.work, self.model.config.hidden);
-        let saved = &work.saved[layer][sublayer as usize];
+        let rows = |buffer: &Buffer| self.rows(buffer, pass.first, pass.tokens);
+        let (x, saved) = (rows(&work.x), rows(&work.saved[layer][sublayer as usize]));
         let mut steps = vec![kernels::copy::step(
             self.gpu,
-            [&work.x, saved],
+            [&x, &saved],
             pass.tokens * hidden,
         )?];
-        steps.extend(self.to_inner(layer, sublayer, &work.x, pass, false)?);
+        steps.extend(self.to_inner(layer, sublayer, &x, pass, false)?);
         let y = &work.inner[sublayer as usize];
-        let epilogue = Epilogue::Gated { y: &work.x, gate };
+        let epilogue = Epilogue::Gated { y: &x, gate };
         steps.extend(self.product(
             layer,
             Product::inner(sublayer),
@@ -302,8 +305,8 @@ impl Network<'_> {
         Ok(steps)
     }
 
-    /// The steps of one sublayer backwards: `dx` becomes the gradient of the stream that enters it. `learns` says
-    /// whether the gate has a gradient.
+    /// The steps of one sublayer backwards, from the first token of a text on: `dx` becomes the gradient of the stream that
+    /// enters it. `learns` says whether the gate has a gradient.
     pub(super) fn backward(
         &self,
         layer: usize,
@@ -403,7 +406,7 @@ impl Network<'_> {
         };
         let queries = [&work.dinner, &work.dqueries, &work.rows];
         let keys = [&work.dinner, &work.rows, &work.dk, &work.dv];
-        let attention = self.attention();
+        let attention = self.attention(layer);
         Ok(vec![
             kernels::attention_backward::step(gpu, &label, attention, queries, tokens)?,
             kernels::attention_keys_backward::step(gpu, &label, attention, keys, tokens)?,

@@ -183,7 +183,7 @@ pub fn run<'a>(
         tokens, bias, seed, ..
     } = *options;
     let mut trainer = Trainer::new(engine, options.lora()?, tokens, bias, seed)?
-        .reading(options.prefill)
+        .reading(options.prefill)?
         .distil(options.distil, beginning.teacher)?;
     std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
     let done = match Checkpoint::load(folder)? {

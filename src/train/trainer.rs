@@ -1,6 +1,7 @@
 //! Gradients of texts and steps of the optimiser.
 
 mod exchange;
+mod passes;
 
 use super::network::{JointLora, LayerParameters, Network, Pass};
 use super::parameters::{Group, Parameters};
@@ -10,8 +11,8 @@ use crate::adapter::{LoraAdapter, Target};
 use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Step};
-use crate::kernels::gate::{Gating, STRIDE};
+use crate::gpu::Buffer;
+use crate::kernels::gate::Gating;
 use crate::mask::{LayerMask, Sublayer};
 use crate::random::Random;
 use crate::router::PrefillReading;
@@ -63,11 +64,8 @@ pub struct Outcome {
     pub skip: f64,
 }
 
-/// Gates as they are served.
-const HARD: Gating = Gating {
-    temperature: 1.0,
-    hard: true,
-};
+/// Bindings start at multiples of as many bytes.
+const BINDING: usize = 256;
 
 /// Trains routers and low-rank updates of a model.
 pub struct Trainer<'a> {
@@ -173,10 +171,20 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Whether masks concern the prompt. If every layer is to read it, routers do not learn.
-    pub fn reading(mut self, prefill: PrefillReading) -> Self {
+    /// Whether masks concern the prompt. If every layer is to read it, routers do not learn, and answers begin anywhere:
+    /// an error if bindings cannot.
+    pub fn reading(mut self, prefill: PrefillReading) -> Result<Self> {
+        let hidden = self.engine.model.config.hidden;
+        if !prefill.is_masked() && !(4 * hidden).is_multiple_of(BINDING) {
+            return Err(Error::mismatch(
+                format!(
+                    "every layer is to read the prompts, which needs a hidden size of a multiple of 64, this model has {hidden}"
+                ),
+                "let masks concern the prompt too (`--prefill masked`), or train another model",
+            ));
+        }
         self.prefill = prefill;
-        self
+        Ok(self)
     }
 
     /// Lets the full model be a teacher (arXiv 1503.02531), with low-rank updates like those that are trained or as it
@@ -206,21 +214,6 @@ impl<'a> Trainer<'a> {
         Ok(self)
     }
 
-    /// Asks the teacher, if there is one and anything is learned, about a text whose ids are on the GPU.
-    fn ask_teacher(&mut self, first: usize, pass: Pass) -> Result<()> {
-        let Some(mut teacher) = self.teacher_values.take() else {
-            return Ok(());
-        };
-        let everything = LayerMask::full(self.engine.model.config.layers);
-        self.network.parameters.swap(&mut teacher);
-        let asked = self
-            .forward(pass, &Path::Fixed(everything))
-            .and_then(|_| self.engine.run_paced(self.network.teach(first, pass)?));
-        self.network.parameters.swap(&mut teacher);
-        self.teacher_values = Some(teacher);
-        asked
-    }
-
     /// Share of the layers' weight bytes that gates of `[layers * 2]` close.
     fn closed(&self, gates: &[f32]) -> f64 {
         let open: f64 = self
@@ -241,133 +234,6 @@ impl<'a> Trainer<'a> {
         self.costs.iter().map(|cost| f64::from(*cost)).sum()
     }
 
-    /// The gate buffer of a sublayer on a path.
-    fn gate(&self, path: &Path, layer: usize, sublayer: Sublayer) -> Buffer {
-        let work = &self.network.work;
-        match path {
-            Path::Gated(_) | Path::Routed => work.gate(layer, sublayer as usize),
-            Path::Fixed(_) => work.one.clone(),
-        }
-    }
-
-    /// What the routers decide if every layer reads the prompt, and their scores.
-    fn route(&self, pass: Pass) -> Result<(LayerMask, Vec<f32>)> {
-        let prompt = Pass {
-            tokens: pass.prompt,
-            ..pass
-        };
-        let mut steps = self.embed(prompt)?;
-        for layer in 0..self.engine.model.config.layers {
-            steps.extend(self.network.gate(layer, prompt, HARD)?);
-            for sublayer in Sublayer::BOTH {
-                let open = &self.network.work.one;
-                steps.extend(self.network.forward(layer, sublayer, open, prompt)?);
-            }
-        }
-        self.engine.run_paced(steps)?;
-        let [_, scores] = self.gates(&Path::Routed, None)?;
-        Ok((self.mask(&scores), scores))
-    }
-
-    /// How much of a text goes through a sublayer that runs or does not, if any.
-    fn share(&self, pass: Pass, runs: bool) -> Option<Pass> {
-        let whole = self.prefill.whole(pass.prompt);
-        match runs {
-            true => Some(pass),
-            false => (whole > 0).then_some(Pass {
-                tokens: whole,
-                ..pass
-            }),
-        }
-    }
-
-    fn embed(&self, pass: Pass) -> Result<Vec<Step>> {
-        let (engine, work) = (self.engine, &self.network.work);
-        let embed = &engine.model.embed_tokens;
-        crate::kernels::embed::steps(&engine.gpu, embed, &work.ids, &work.x, pass.tokens)
-    }
-
-    /// A text forward. What routers skip is computed all the same, and multiplied by a gate of zero: to wait for every
-    /// layer's decision takes longer on a GPU.
-    fn forward(&self, pass: Pass, path: &Path) -> Result<()> {
-        let gating = match path {
-            Path::Fixed(_) => None,
-            Path::Gated(gating) => Some(*gating),
-            Path::Routed => Some(HARD),
-        };
-        let runs = |layer, sublayer| match path {
-            Path::Fixed(mask) => mask.runs(layer, sublayer),
-            Path::Gated(_) | Path::Routed => true,
-        };
-        let mut steps = self.embed(pass)?;
-        for layer in 0..self.engine.model.config.layers {
-            if let Some(gating) = gating {
-                steps.extend(self.network.gate(layer, pass, gating)?);
-            }
-            for sublayer in Sublayer::BOTH {
-                if let Some(pass) = self.share(pass, runs(layer, sublayer)) {
-                    let gate = self.gate(path, layer, sublayer);
-                    steps.extend(self.network.forward(layer, sublayer, &gate, pass)?);
-                }
-            }
-        }
-        self.engine.run_paced(steps)
-    }
-
-    fn backward(&self, pass: Pass, path: &Path, mask: &LayerMask) -> Result<()> {
-        let mut steps: Vec<Step> = Vec::new();
-        let learns = matches!(path, Path::Gated(_));
-        for layer in (0..mask.layers()).rev() {
-            for sublayer in [Sublayer::Mlp, Sublayer::Attn] {
-                if let Some(pass) = self.share(pass, mask.runs(layer, sublayer)) {
-                    let gate = self.gate(path, layer, sublayer);
-                    steps.extend(
-                        self.network
-                            .backward(layer, sublayer, &gate, pass, learns)?,
-                    );
-                }
-            }
-            if let Path::Gated(gating) = path {
-                steps.extend(
-                    self.network
-                        .gate_backward(layer, pass, gating.temperature)?,
-                );
-            }
-        }
-        self.engine.run_paced(steps)
-    }
-
-    /// Gates and scores of the last text, `[layers * 2]` each, and the gradients that the pull begins the gates with.
-    fn gates(&self, path: &Path, pull: Option<Pull>) -> Result<[Vec<f32>; 2]> {
-        let (gpu, work) = (&self.engine.gpu, &self.network.work);
-        let count = self.costs.len();
-        if let Path::Fixed(mask) = path {
-            let bit =
-                |index: usize| f32::from(u8::from(mask.runs(index / 2, Sublayer::BOTH[index % 2])));
-            return Ok([(0..count).map(bit).collect(), Vec::new()]);
-        }
-        let mut all: Vec<f32> = work.gates.read_back(gpu, count * STRIDE)?;
-        let column = |at: usize| {
-            all.iter()
-                .skip(at)
-                .step_by(STRIDE)
-                .copied()
-                .collect::<Vec<f32>>()
-        };
-        let [gates, scores] = [0, 1].map(column);
-        if let (Path::Gated(_), Some(pull)) = (path, pull) {
-            // Open by more than wanted is positive.
-            let excess = f64::from(pull.skip) - self.closed(&gates);
-            for (index, cost) in self.costs.iter().enumerate() {
-                let gradient =
-                    2.0 * f64::from(pull.weight) * excess * f64::from(*cost) / self.total_cost();
-                all[index * STRIDE + 2] = gradient as f32;
-            }
-            work.gates.write(gpu, &all);
-        }
-        Ok([gates, scores])
-    }
-
     /// Sends a text through the model. With `share`, adds that share of the gradients of its loss and of the pull.
     pub fn text(
         &mut self,
@@ -383,6 +249,7 @@ impl<'a> Trainer<'a> {
             "routers learn where masks concern the prompt"
         );
         let pass = Pass {
+            first: 0,
             tokens: text.ids.len() - 1,
             prompt: text.answer,
         };
@@ -394,7 +261,7 @@ impl<'a> Trainer<'a> {
         );
         // The first row whose logits are wanted, moved back to where a binding may begin.
         let mut first = text.answer - 1;
-        while !(4 * first * config.hidden).is_multiple_of(256) {
+        while !(4 * first * config.hidden).is_multiple_of(BINDING) {
             first -= 1;
         }
         let targets: Vec<u32> = (first..pass.tokens)
@@ -412,14 +279,8 @@ impl<'a> Trainer<'a> {
         if share.is_some() {
             self.ask_teacher(first, pass)?;
         }
-        let routed = match (self.prefill, path) {
-            (PrefillReading::Full, Path::Routed) => Some(self.route(pass)?),
-            _ => None,
-        };
-        let decided = routed.as_ref().map(|(mask, _)| Path::Fixed(mask.clone()));
-        let path = decided.as_ref().unwrap_or(path);
+        let (path, routed) = self.forward(pass, path)?;
         let (gpu, work) = (&self.engine.gpu, &self.network.work);
-        self.forward(pass, path)?;
         let share = share.map(|share| (share, share / answer as f32));
         if share.is_some() {
             work.dx.clear(gpu);
@@ -435,20 +296,18 @@ impl<'a> Trainer<'a> {
             weight: share * pull.weight,
             ..pull
         });
-        let [gates, mut scores] = self.gates(path, pull)?;
-        if let Some((_, routers)) = routed {
-            scores = routers;
-        }
-        let mask = match path {
+        let [gates, scores] = self.gates(&path, pull)?;
+        let scores = [routed, scores].concat();
+        let mask = match &path {
             Path::Fixed(mask) => mask.clone(),
             Path::Gated(_) | Path::Routed => self.mask(&scores),
         };
         if share.is_some() {
-            let ran = match path {
+            let ran = match &path {
                 Path::Gated(_) => LayerMask::full(mask.layers()),
                 Path::Routed | Path::Fixed(_) => mask.clone(),
             };
-            self.backward(pass, path, &ran)?;
+            self.backward(pass, &path, &ran)?;
         }
         Ok(Outcome {
             loss,

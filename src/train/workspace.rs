@@ -12,7 +12,7 @@ use crate::model::kv_cache::KvCache;
 pub(super) const LOGITS: usize = 64;
 
 /// Buffers for texts of up to `tokens` tokens. What is recomputed on the way back is kept for one sublayer only; of
-/// each layer there are the streams that enter its sublayers.
+/// each layer there are the streams that enter its sublayers, and keys and values, which an answer needs of its prompt.
 pub(super) struct Workspace {
     pub(super) tokens: usize,
     pub(super) ids: Buffer,
@@ -65,9 +65,10 @@ impl Workspace {
         let joints = Product::ALL.map(|product| Joint::new(product, config, rank));
         let slots = joints.iter().map(|joint| joint.slots).max().unwrap_or(0);
         let thin = joints.iter().map(|joint| joint.rank).max().unwrap_or(0);
-        // All layers share one cache: what a layer wrote is recomputed before it is needed again.
         let mut kv = KvCache::new(config, KvFormat::F32, tokens + 8);
-        kv.allocate(gpu, 0)?;
+        for layer in 0..config.layers {
+            kv.allocate(gpu, layer)?;
+        }
         Ok(Self {
             tokens,
             ids: numbers("ids", tokens)?,

@@ -101,6 +101,10 @@ fn main() {
             readings::calibrated,
         ),
         (
+            "models_too_narrow_to_train_on_answers_alone_are_refused",
+            readings::narrow_models_are_refused,
+        ),
+        (
             "training_reads_a_text_as_the_engine_does",
             gradients::forward,
         ),

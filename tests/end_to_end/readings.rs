@@ -1,10 +1,11 @@
 //! The reading of a prompt by every layer, in training as it is served.
 
 use super::gradients::{TOKENS, adapter, lora_options, router, slope, slopes_of_adapter, text};
-use super::{LAYERS, mean, with_engine};
+use super::{LAYERS, load, mean, with_engine};
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::Engine;
 use first_wgpu::mask::LayerMask;
+use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::reference::cross_entropy::cross_entropy;
 use first_wgpu::reference::router_score::{pool, router_score};
 use first_wgpu::router::{PrefillReading, Router};
@@ -48,11 +49,21 @@ pub(super) fn answers_alone() {
 
         let reader = || {
             let trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1).expect("fits");
-            trainer.reading(PrefillReading::Full)
+            trainer.reading(PrefillReading::Full).expect("fits")
         };
         let outcome = reader().text(&text, &Path::Fixed(mask.clone()), None, None);
         let loss = outcome.expect("runs").loss;
         assert!((loss - mean(&found)).abs() < 1e-6, "{loss}");
+
+        // An answer of one token is foretold by the prompt alone.
+        let one = Tokens {
+            ids: ids.clone(),
+            answer: ids.len() - 1,
+        };
+        let outcome = reader().text(&one, &Path::Fixed(mask.clone()), None, Some(1.0));
+        let alone = engine.losses(ids, one.answer, &mask, PrefillReading::Full);
+        let loss = outcome.expect("runs").loss;
+        assert!((loss - mean(&alone.expect("runs"))).abs() < 1e-6, "{loss}");
 
         let mut trainer = reader();
         let start = adapter(engine, &lora_options(), 0.2);
@@ -83,7 +94,8 @@ pub(super) fn answers_alone() {
         let losses = engine.losses(&text.ids, text.answer, &mask, PrefillReading::Full);
         let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1)
             .expect("fits")
-            .reading(PrefillReading::Full);
+            .reading(PrefillReading::Full)
+            .expect("fits");
         trainer.begin_with(Some(&router), None).expect("fits");
         let outcome = trainer.text(&text, &Path::Routed, None, None);
         let outcome = outcome.expect("runs");
@@ -116,6 +128,23 @@ pub(super) fn answers_alone() {
             PrefillReading::Full
         );
     });
+}
+
+/// Answers begin at any token, which bindings cannot in streams of every width.
+pub(super) fn narrow_models_are_refused() {
+    let tiny = TinyOptions {
+        hidden: 96,
+        ..TinyOptions::default()
+    };
+    let engine = load(&tiny, None);
+    let trainer = || Trainer::new(&engine, lora_options(), TOKENS, 2.0, 1).expect("fits");
+    assert!(trainer().reading(PrefillReading::Masked).is_ok());
+    let refused = trainer().reading(PrefillReading::Full).err();
+    let message = refused.expect("is refused").to_string();
+    assert!(
+        message.contains("hidden size of a multiple of 64"),
+        "{message}"
+    );
 }
 
 /// A threshold is said to skip what prompts skip at it, which where every layer reads them one look at each tells.

@@ -30,7 +30,7 @@ impl Network<'_> {
     }
 
     /// Rows of the stream or of what is like it.
-    fn rows(&self, buffer: &Buffer, start: usize, tokens: usize) -> Buffer {
+    pub(super) fn rows(&self, buffer: &Buffer, start: usize, tokens: usize) -> Buffer {
         let row = 4 * self.model.config.hidden as u64;
         buffer.slice(start as u64 * row, tokens as u64 * row)
     }
