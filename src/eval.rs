@@ -280,9 +280,17 @@ fn greedy(
 ) -> Result<LayerMask> {
     // Every unit alone, then a few tries for each that is skipped.
     let units = budget.summary.layers * budget.granularity.routers_per_layer();
-    let total = units + 1 + CANDIDATES * budget.counts.iter().sum::<usize>();
-    let examples: Vec<Tokens> = items.iter().map(|item| item.tokens.clone()).collect();
-    budget.greedy(&mut meter.search(&examples, prefill, total, progress)?)
+    let skipped = budget.counts.iter().sum::<usize>();
+    let total = (units + 1 + CANDIDATES * skipped) * items.len();
+    let mut counter = Counter::new(total, progress);
+    budget.greedy(&mut |mask: &LayerMask| {
+        let mut sum = 0.0;
+        for item in items {
+            sum += meter.loss(item, (mask, prefill))?;
+            counter.one()?;
+        }
+        Ok(sum / items.len() as f64)
+    })
 }
 
 #[cfg(test)]

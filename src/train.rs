@@ -19,16 +19,15 @@ mod workspace;
 use crate::calibrate::meter::{Against, Counter, LossMeter, Noted, Progress};
 use crate::calibrate::{Budget, Unit, greedy, influences};
 use crate::data::{Example, Tokens};
-use crate::engine::{Engine, Policy, Request};
+use crate::engine::{Engine, Policy};
 use crate::error::Result;
 use crate::journal::Journal;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::{CalibrationPoint, Decision, Granularity, PrefillReading, Router};
-use crate::trace::{Detail, ModelSummary, Run, Sampling};
+use crate::trace::ModelSummary;
 use logistic::{Logistic, fit};
 use network::ROUTER_EPSILON;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 /// The score that a router without a choice gives: far from every sensible threshold.
 const CERTAIN: f32 = 4.0;
@@ -146,29 +145,6 @@ pub fn fit_routers(
     }
 }
 
-/// The mask that the engine's router gives a prompt.
-pub fn routed_mask(engine: &mut Engine, prompt: &[u32], decision: &Decision) -> Result<LayerMask> {
-    Ok(routed(engine, prompt, decision)?.mask)
-}
-
-/// A prompt through the engine's router.
-fn routed(engine: &mut Engine, prompt: &[u32], decision: &Decision) -> Result<Run> {
-    engine.reset();
-    let request = Request {
-        prompt: String::new(),
-        ids: prompt.to_vec(),
-        policy: Policy::Routed(decision.clone()),
-        policy_name: "routed".to_owned(),
-        max_tokens: 1,
-        sampling: Sampling::default(),
-        detail: Detail::None,
-        stop_at_end: true,
-    };
-    let run = engine.generate(&request, &mut |_| ControlFlow::Continue(()))?;
-    engine.reset();
-    Ok(run)
-}
-
 /// The mask that skips what more than half of some masks, at least one, skip.
 pub fn majority(masks: &[LayerMask]) -> LayerMask {
     let layers = masks[0].layers();
@@ -184,7 +160,7 @@ pub fn majority(masks: &[LayerMask]) -> LayerMask {
 
 /// The masks that the engine's router gives each prompt at each threshold.
 pub fn masks_at(
-    engine: &mut Engine,
+    engine: &Engine,
     prompts: &[Vec<u32>],
     decision: &Decision,
     thresholds: &[f32],
@@ -199,20 +175,19 @@ pub fn masks_at(
     let mut counter = Counter::new(asked * prompts.len(), progress);
     let mut masks = Vec::with_capacity(prompts.len());
     for prompt in prompts {
-        let mut runs = Vec::with_capacity(asked);
+        let mut at_each = Vec::with_capacity(thresholds.len());
         for threshold in &thresholds[..asked] {
-            runs.push(routed(engine, prompt, &at(threshold))?);
+            let (mask, scores) = engine.route(prompt, &at(threshold))?;
+            match reading {
+                PrefillReading::Masked => at_each.push(mask),
+                // Every layer has read the prompt, so that scores are the same at any threshold.
+                PrefillReading::Full => {
+                    at_each.extend(thresholds.iter().map(|other| at(other).mask(&scores)));
+                }
+            }
             counter.one()?;
         }
-        masks.push(match reading {
-            PrefillReading::Masked => runs.into_iter().map(|run| run.mask).collect(),
-            // Every layer has read the prompt, so that scores are the same at any threshold.
-            PrefillReading::Full => {
-                let scores: Vec<f32> = runs[0].scores.iter().map(|score| score.score).collect();
-                let mask = |threshold| at(threshold).mask(&scores);
-                thresholds.iter().map(mask).collect()
-            }
-        });
+        masks.push(at_each);
     }
     Ok(masks)
 }

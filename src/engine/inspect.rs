@@ -1,14 +1,14 @@
-//! Looking inside: the residual stream after every layer, logits under teacher forcing, losses. For
-//! `first check`, calibration and tests; generation does none of it.
+//! Looking inside: the residual stream after every layer, logits under teacher forcing, losses, what routers decide. For
+//! `first check`, calibration, `first eval` and tests; generation does none of it.
 
-use super::{Conversation, Engine, Policy, Request};
+use super::{Conversation, Engine, Event, Policy, Request};
 use crate::error::Result;
 use crate::gpu::{Buffer, Plan, Step};
 use crate::mask::{LayerMask, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
 use crate::router::{Decision, PrefillReading};
-use crate::trace::{Detail, Run, Sampling};
+use crate::trace::{Detail, Sampling};
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::time::Instant;
@@ -41,10 +41,16 @@ struct Prompt {
 }
 
 impl Way {
-    /// What the engine's routers say of the prompt, `[layers * routers per layer]`; nothing if there are none, or if they
-    /// are for prompts that they mask.
+    /// What the engine's routers said of the prompt, `[layers * routers per layer]`; nothing if they were not asked.
     pub fn scores(&self) -> &[f32] {
         self.prompt.as_ref().map_or(&[], |prompt| &prompt.scores)
+    }
+
+    /// Bytes of the prompt's keys and values.
+    pub fn bytes(&self) -> u64 {
+        self.prompt
+            .as_ref()
+            .map_or(0, |prompt| prompt.cache.bytes())
     }
 
     /// How many tokens every layer reads, whatever the mask.
@@ -134,7 +140,7 @@ impl Engine {
         let (gpu, config) = (&self.gpu, &self.model.config);
         let policy = Policy::fixed(mask.clone(), reading);
         let positions = ids.len() + forced.len();
-        let (Conversation { cache, .. }, _) = self.read(ids, policy, mask, positions)?;
+        let (Conversation { cache, .. }, _) = self.read(ids, policy, positions)?;
         Plan::new(gpu, self.model.head_steps(gpu, &self.decode)?)?.run(gpu)?;
         each(0, &self.decode.logits.read_back(gpu, config.vocab)?)?;
         let plan = Plan::new(
@@ -187,18 +193,39 @@ impl Engine {
         self.losses_of(way, first, &own, teacher.as_ref())
     }
 
-    /// A text of which every layer has read the first `whole` tokens, for any mask of the others, and nothing else went any
-    /// way.
+    /// A text of which every layer has read the first `whole` tokens, for any mask of the others, which have not been read.
     pub fn way(&self, ids: &[u32], whole: usize) -> Result<Way> {
-        let mask = LayerMask::full(self.model.config.layers);
+        self.way_under(Policy::Fixed(self.full()), ids, whole)
+    }
+
+    /// The same, with the scores of the engine's routers if it has any for prompts that every layer reads.
+    pub fn scored_way(&self, ids: &[u32], whole: usize) -> Result<Way> {
+        let router = self.router.as_ref();
+        match router.filter(|router| router.reading == PrefillReading::Full) {
+            Some(router) => {
+                let decision = Decision::full(router.granularity, self.model.config.layers);
+                self.way_under(Policy::Routed(decision), ids, whole)
+            }
+            None => self.way(ids, whole),
+        }
+    }
+
+    /// The mask that the engine's routers give a prompt, and their scores, `[layers * routers per layer]`; of what is skipped
+    /// for the prompt too those on the path that the mask makes.
+    pub fn route(&self, prompt: &[u32], decision: &Decision) -> Result<(LayerMask, Vec<f32>)> {
+        let policy = Policy::Routed(decision.clone());
+        let (conversation, scores) = self.read(prompt, policy, prompt.len())?;
+        Ok((conversation.mask, scores))
+    }
+
+    fn full(&self) -> LayerMask {
+        LayerMask::full(self.model.config.layers)
+    }
+
+    fn way_under(&self, policy: Policy, ids: &[u32], whole: usize) -> Result<Way> {
         let mut prompt = None;
         if whole > 0 {
-            let router = self.router.as_ref();
-            let policy = match router.filter(|router| router.reading == PrefillReading::Full) {
-                Some(router) => Policy::Routed(Decision::full(router.granularity, mask.layers())),
-                None => Policy::Fixed(mask.clone()),
-            };
-            let (conversation, run) = self.read(&ids[..whole], policy, &mask, ids.len())?;
+            let (conversation, scores) = self.read(&ids[..whole], policy, ids.len())?;
             // The next text will be read into the same place, behind which the adapter has its own.
             let bytes = 4 * self.model.config.hidden as u64;
             let last = Buffer::zeroed(&self.gpu, "last x", bytes)?;
@@ -207,12 +234,12 @@ impl Engine {
                 tokens: whole,
                 cache: conversation.cache,
                 last,
-                scores: run.scores.iter().map(|score| score.score).collect(),
+                scores,
             });
         }
         Ok(Way {
             ids: ids.to_vec(),
-            mask,
+            mask: self.full(),
             prompt,
             streams: BTreeMap::new(),
         })
@@ -322,14 +349,13 @@ impl Engine {
     }
 
     /// Reads a prompt as generation does, with room for a text of `positions` tokens; the last token's residual stream is in
-    /// the decode buffers.
+    /// the decode buffers. What routers scored is given too.
     fn read(
         &self,
         ids: &[u32],
         policy: Policy,
-        mask: &LayerMask,
         positions: usize,
-    ) -> Result<(Conversation, Run)> {
+    ) -> Result<(Conversation, Vec<f32>)> {
         let request = Request {
             prompt: String::new(),
             ids: ids.to_vec(),
@@ -341,15 +367,12 @@ impl Engine {
             stop_at_end: true,
         };
         let mut run = self.new_run(&request);
-        let conversation = self.go_on(
-            (self.conversation_under(mask.clone(), positions), 0),
-            &request,
-            &Instant::now(),
-            &mut run,
-            &mut |_| ControlFlow::Continue(()),
-        )?;
+        let begun = (self.new_conversation(&request.policy, positions)?, 0);
+        let listener = &mut |_: Event<'_>| ControlFlow::Continue(());
+        let read = self.go_on(begun, &request, &Instant::now(), &mut run, listener)?;
         self.gpu.poll()?;
-        Ok((conversation, run))
+        let scores = run.scores.iter().map(|score| score.score).collect();
+        Ok((read, scores))
     }
 
     /// Runs what a mask leaves of layers.

@@ -244,23 +244,6 @@ impl Engine {
         let config = &self.model.config;
         let (ids, positions) = (&request.ids, positions.min(config.context));
         match (&request.policy, self.conversation.take()) {
-            (Policy::Fixed(mask) | Policy::Answer(mask), _) => {
-                Ok((self.conversation_under(mask.clone(), positions), 0))
-            }
-            (Policy::Routed(_), _) => {
-                if self.router.is_none() {
-                    return Err(Error::input(
-                        "no router is loaded",
-                        "give one with `--router DIR`",
-                    ));
-                }
-                let full = LayerMask::full(config.layers);
-                Ok((self.conversation_under(full, positions), 0))
-            }
-            (Policy::Sticky, None) => Err(Error::input(
-                "there is no conversation to go on with",
-                "begin one first",
-            )),
             (Policy::Sticky, Some(mut conversation)) => {
                 let same = conversation
                     .ids
@@ -272,16 +255,38 @@ impl Engine {
                 // At least the last token goes through the layers: its logits are wanted.
                 Ok((conversation, same.min(ids.len() - 1)))
             }
+            (policy, _) => Ok((self.new_conversation(policy, positions)?, 0)),
         }
     }
 
     /// A conversation in which nothing was said yet.
-    pub(super) fn conversation_under(&self, mask: LayerMask, positions: usize) -> Conversation {
-        Conversation {
+    pub(super) fn new_conversation(
+        &self,
+        policy: &Policy,
+        positions: usize,
+    ) -> Result<Conversation> {
+        let config = &self.model.config;
+        let mask = match policy {
+            Policy::Fixed(mask) | Policy::Answer(mask) => mask.clone(),
+            Policy::Routed(_) if self.router.is_some() => LayerMask::full(config.layers),
+            Policy::Routed(_) => {
+                return Err(Error::input(
+                    "no router is loaded",
+                    "give one with `--router DIR`",
+                ));
+            }
+            Policy::Sticky => {
+                return Err(Error::input(
+                    "there is no conversation to go on with",
+                    "begin one first",
+                ));
+            }
+        };
+        Ok(Conversation {
             ids: Vec::new(),
             mask,
-            cache: KvCache::new(&self.model.config, self.kv, positions),
-        }
+            cache: KvCache::new(config, self.kv, positions),
+        })
     }
 
     /// What scores the layers, where the policy asks for it.
@@ -292,7 +297,7 @@ impl Engine {
         let router = self
             .router
             .as_ref()
-            .expect("conversation_for has checked that there is a router");
+            .expect("a conversation has begun, which takes a router");
         let count = router.granularity.routers_per_layer();
         let tokens = prefill.tokens();
         let bytes = (4 * count * tokens) as u64;

@@ -2,7 +2,7 @@
 
 use super::metrics::Metric;
 use super::{Adapter, Candidate, Item, Masks, Measured};
-use crate::calibrate::meter::{Against, LossMeter, Noted, Progress, noted_loss};
+use crate::calibrate::meter::noted_loss;
 use crate::data::Tokens;
 use crate::engine::inspect::Way;
 use crate::engine::{Engine, Policy, Request};
@@ -12,19 +12,20 @@ use crate::journal::{Journal, Key};
 use crate::mask::LayerMask;
 use crate::router::{Decision, PrefillReading, Router};
 use crate::trace::{Detail, Sampling};
-use crate::train::routed_mask;
 use std::ops::ControlFlow;
 
 /// Gives an engine another adapter, or none.
 pub type Load<'a> = dyn FnMut(&mut Engine, Option<usize>) -> Result<()> + 'a;
 
-/// An engine, and what it was last asked: the masks of one answer share what every layer reads.
+/// Bytes of keys and values from which on a prompt that was read gives way to the next.
+const KEPT_BYTES: u64 = 512 << 20;
+
+/// An engine, and prompts that it has read with every layer: masks of one answer share them.
 struct Reader {
     engine: Engine,
-    /// A digest of the routers that the engine has, or nothing.
+    /// A digest of the routers that the engine has, or nothing. They have scored the prompts.
     router: String,
-    /// A text whose prompt every layer has read.
-    read: Option<(Tokens, Way)>,
+    read: Vec<(Tokens, Way)>,
 }
 
 impl Reader {
@@ -37,23 +38,35 @@ impl Reader {
     ) -> Result<LayerMask> {
         if self.router != id {
             self.engine.set_router(router)?;
-            (self.router, self.read) = (id.to_owned(), None);
+            self.router = id.to_owned();
+            self.read.clear();
         }
         // The answer must not help to choose the mask that it is measured under.
-        let prompt = &text.ids[..text.answer];
         match router.prefill {
-            PrefillReading::Masked => routed_mask(&mut self.engine, prompt, decision),
+            PrefillReading::Masked => {
+                let (mask, _) = self.engine.route(&text.ids[..text.answer], decision)?;
+                Ok(mask)
+            }
             PrefillReading::Full => Ok(decision.mask(self.way(text)?.1.scores())),
         }
     }
 
     /// A text whose prompt every layer has read.
     fn way(&mut self, text: &Tokens) -> Result<(&Engine, &Way)> {
-        let read = match self.read.take() {
-            Some(read) if read.0 == *text => read,
-            _ => (text.clone(), self.engine.way(&text.ids, text.answer)?),
+        let known = self.read.iter().position(|(of, _)| of == text);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                // The last, so that a search, which goes through its texts again and again, finds the first.
+                while self.read.iter().map(|(_, way)| way.bytes()).sum::<u64>() > KEPT_BYTES {
+                    self.read.pop();
+                }
+                let way = self.engine.scored_way(&text.ids, text.answer)?;
+                self.read.push((text.clone(), way));
+                self.read.len() - 1
+            }
         };
-        Ok((&self.engine, &self.read.insert(read).1))
+        Ok((&self.engine, &self.read[index].1))
     }
 
     fn losses(
@@ -94,7 +107,7 @@ impl<'a> Meter<'a> {
             reader: Reader {
                 engine,
                 router: String::new(),
-                read: None,
+                read: Vec::new(),
             },
             adapter: None,
             journal,
@@ -121,7 +134,7 @@ impl<'a> Meter<'a> {
         if self.adapter != adapter {
             (self.load)(&mut self.reader.engine, adapter)?;
             self.adapter = adapter;
-            (self.reader.router, self.reader.read) = (String::new(), None);
+            (self.reader.router, self.reader.read) = (String::new(), Vec::new());
         }
         Ok(())
     }
@@ -139,42 +152,33 @@ impl<'a> Meter<'a> {
 
     fn route(&mut self, router: &Router, decision: &Decision, item: &Item) -> Result<LayerMask> {
         let weights: &[u8] = bytemuck::cast_slice(&router.weights);
-        let mut text = format!("{:?} {:?} {decision:?}", router.biases, router.epsilon);
-        if !router.prefill.is_masked() {
-            text += &format!(" {:?}", router.prefill);
-        }
-        let id = digest(&[weights, text.as_bytes()].concat());
+        let id = |decision: &str| {
+            let mut text = format!("{:?} {:?} {decision}", router.biases, router.epsilon);
+            if !router.prefill.is_masked() {
+                text += &format!(" {:?}", router.prefill);
+            }
+            digest(&[weights, text.as_bytes()].concat())
+        };
         let prompt = &item.tokens.ids[..item.tokens.answer];
         let key = Key::Mask {
             adapter: self.adapter_key(),
-            router: id.clone(),
+            router: id(&format!("{decision:?}")),
             prompt: digest(bytemuck::cast_slice(prompt)),
         };
         let reader = &mut self.reader;
         let skipped = self.journal.text(key, || {
-            let mask = reader.route(&id, (router, decision), &item.tokens)?;
+            let mask = reader.route(&id(""), (router, decision), &item.tokens)?;
             Ok(mask.to_string())
         })?;
         LayerMask::parse(&skipped, self.engine().summary.layers)
     }
 
-    /// What measures masks without an adapter, asked about `total` times.
-    pub(super) fn search<'m, 'p>(
-        &'m mut self,
-        examples: &'m [Tokens],
-        prefill: PrefillReading,
-        total: usize,
-        progress: &'m mut Progress<'p>,
-    ) -> Result<Noted<'m, 'm, 'p>> {
-        self.set_adapter(None)?;
-        let measured = (Against::Answers, prefill);
-        let engine = &self.reader.engine;
-        let meter = LossMeter::new(engine, examples, measured, total, progress)?;
-        Ok(Noted::new(meter, &mut self.journal, ""))
-    }
-
     /// Mean loss of an answer's tokens, in nats.
-    fn loss(&mut self, item: &Item, masking: (&LayerMask, PrefillReading)) -> Result<f64> {
+    pub(super) fn loss(
+        &mut self,
+        item: &Item,
+        masking: (&LayerMask, PrefillReading),
+    ) -> Result<f64> {
         let (adapter, text) = (self.adapter_key(), &item.tokens);
         let losses = || self.reader.losses(text, masking);
         noted_loss(&adapter, text, masking, &mut self.journal, losses)

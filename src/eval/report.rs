@@ -442,10 +442,9 @@ impl Report {
                 })
                 .collect();
             Chart {
-                title: if with {
-                    "loss with LoRA, nats a token"
-                } else {
-                    "loss, nats a token"
+                title: match with {
+                    true => "loss with LoRA, nats a token",
+                    false => "loss, nats a token",
                 },
                 x_label: "% of the layers' weights skipped",
                 series,

@@ -21,7 +21,6 @@ pub struct Decode {
 }
 
 /// Buffers of a prefill: the residual stream of the whole prompt, the rest of one chunk.
-#[derive(Clone)]
 pub struct Prefill {
     /// The residual stream `[T, H]`.
     pub x: Buffer,

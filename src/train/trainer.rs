@@ -180,7 +180,7 @@ impl<'a> Trainer<'a> {
                 format!(
                     "every layer is to read the prompts, which needs a hidden size of a multiple of 64, this model has {hidden}"
                 ),
-                "let masks concern the prompt too (`--prefill masked`), or train another model",
+                "let masks concern the prompts too, or train another model",
             ));
         }
         self.prefill = prefill;

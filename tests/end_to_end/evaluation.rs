@@ -16,7 +16,6 @@ use first_wgpu::model::llama::Llama;
 use first_wgpu::model::source::Source;
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::router::{Granularity, PrefillReading, Router};
-use first_wgpu::train::routed_mask;
 use first_wgpu::weights::gguf::Gguf;
 use first_wgpu::weights::names;
 use first_wgpu::weights::pack::{Linear, Order};
@@ -275,7 +274,7 @@ pub(super) fn prompts_are_shared() {
             if let Some(router) = router {
                 engine.set_router(router).expect("fits");
                 let decision = router.decision().with_threshold(0.4);
-                let mask = routed_mask(engine, &ids[..*first], &decision).expect("runs");
+                let (mask, _) = engine.route(&ids[..*first], &decision).expect("runs");
                 assert_eq!(answer.masks, [mask.to_string()]);
             }
             let loss = |text: &String| {
@@ -309,6 +308,61 @@ pub(super) fn prompts_are_shared() {
     }
     let again = plan_measured(&model, &plan, &adapters, open(), u64::MAX);
     assert_eq!(again.expect("goes on"), rows);
+}
+
+/// A prompt that every layer reads is read once, whatever masks and rates are measured, and not at all if all is noted.
+pub(super) fn prompts_are_read_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("tiny.gguf");
+    write_tiny(&model, &TinyOptions::default()).expect("written");
+    let whole = plan(&load(&model, false), &[]);
+    let of = |several: Vec<Masks>| Plan {
+        candidates: several
+            .into_iter()
+            .map(|masks| Candidate {
+                policy: String::new(),
+                masks,
+                prefill: PrefillReading::Full,
+                adapter: None,
+            })
+            .collect(),
+        items: whole.items[..1].to_vec(),
+        leads: Vec::new(),
+        answer_tokens: None,
+        ..whole.clone()
+    };
+    let submissions = |plan: &Plan, journal: Journal| {
+        let mut reload = |_: &mut Engine, _: Option<usize>| Ok(());
+        let mut meter = Meter::new(load(&model, false), &mut reload, &[], journal);
+        let before = meter.engine().gpu.counters.now()[2];
+        let go_on = &mut |_, _| ControlFlow::Continue(());
+        run(&mut meter, plan, go_on, &mut |_, _| {
+            ControlFlow::Continue(())
+        })
+        .expect("measures");
+        meter.engine().gpu.counters.now()[2] - before
+    };
+    let fixed = |text| Masks::Fixed(LayerMask::parse(text, LAYERS).expect("valid"));
+    let router = random_router(Granularity::Sublayer, PrefillReading::Full);
+    let routed = |threshold| {
+        let decision = router.decision().with_threshold(threshold);
+        Masks::Routed(Box::new(router.clone()), decision)
+    };
+    for two in [
+        vec![fixed("1.attn"), fixed("2")],
+        vec![routed(0.4), routed(0.55)],
+    ] {
+        let once = submissions(&of(two[..1].to_vec()), Journal::default());
+        let path = folder.path().join("journal.jsonl");
+        let open = || Journal::open(&path, "sha").expect("opens");
+        let twice = submissions(&of(two.clone()), open());
+        // Each layer of a prompt is a submission.
+        assert!(
+            once < twice && twice + LAYERS as u64 <= 2 * once,
+            "{once}, {twice}"
+        );
+        assert_eq!(submissions(&of(two), open()), 0);
+    }
 }
 
 /// Routers without weights are one mask for all, which is held against routers that it shares a rate with in name.

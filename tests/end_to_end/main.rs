@@ -66,6 +66,10 @@ fn main() {
             evaluation::prompts_are_shared,
         ),
         (
+            "prompts_that_every_layer_reads_are_read_once",
+            evaluation::prompts_are_read_once,
+        ),
+        (
             "one_mask_is_held_against_routers_of_its_rate",
             evaluation::one_mask_as_routers,
         ),
@@ -99,6 +103,10 @@ fn main() {
         (
             "a_calibration_is_what_prompts_skip_at_each_threshold",
             readings::calibrated,
+        ),
+        (
+            "who_reads_the_prompt_is_one_to_the_full_model",
+            readings::readings_of_the_full_model,
         ),
         (
             "models_too_narrow_to_train_on_answers_alone_are_refused",

@@ -10,7 +10,7 @@ use first_wgpu::reference::cross_entropy::cross_entropy;
 use first_wgpu::reference::router_score::{pool, router_score};
 use first_wgpu::router::{PrefillReading, Router};
 use first_wgpu::train::trainer::{Path, Trainer};
-use first_wgpu::train::{calibration, masks_at, routed_mask};
+use first_wgpu::train::{calibration, masks_at};
 use std::ops::ControlFlow;
 
 /// Where every layer reads the prompt, a text's loss is that of an answer decoded behind it, its mask what the engine's
@@ -89,7 +89,7 @@ pub(super) fn answers_alone() {
         };
         engine.set_router(&router).expect("fits");
         let prompt = &text.ids[..text.answer];
-        let mask = routed_mask(engine, prompt, &router.decision()).expect("runs");
+        let (mask, _) = engine.route(prompt, &router.decision()).expect("runs");
         assert!(!mask.is_full());
         let losses = engine.losses(&text.ids, text.answer, &mask, PrefillReading::Full);
         let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1)
@@ -127,6 +127,53 @@ pub(super) fn answers_alone() {
             trainer.router().expect("reads").prefill,
             PrefillReading::Full
         );
+    });
+}
+
+/// Where nothing is skipped, who reads the prompt makes no difference, whatever its length: not to the loss, and not to the
+/// gradients.
+pub(super) fn readings_of_the_full_model() {
+    with_engine(|engine| {
+        let start = adapter(engine, &lora_options(), 0.2);
+        let ids = text(engine).ids;
+        for answer in [1, 6, 7, ids.len() - 1] {
+            let text = Tokens {
+                ids: ids.clone(),
+                answer,
+            };
+            let [masked, full] = [PrefillReading::Masked, PrefillReading::Full].map(|reading| {
+                let trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1).expect("fits");
+                let mut trainer = trainer.reading(reading).expect("fits");
+                trainer.begin_with(None, Some(&start)).expect("fits");
+                let path = Path::Fixed(LayerMask::full(LAYERS));
+                let outcome = trainer.text(&text, &path, None, Some(1.0));
+                let (_, _, gradients) = trainer.gradients().expect("reads");
+                let of = |layer, target| {
+                    let lora = gradients.lora(layer, target).expect("is trained");
+                    [lora.a.clone(), lora.b.clone()].concat()
+                };
+                let targets = gradients.targets().iter();
+                let all = targets.flat_map(|target| (0..LAYERS).map(|layer| of(layer, *target)));
+                (
+                    outcome.expect("runs").loss,
+                    all.collect::<Vec<_>>().concat(),
+                )
+            });
+            let error = (masked.0 - full.0).abs();
+            assert!(
+                error < 1e-6,
+                "behind {answer} tokens {}, not {}",
+                full.0,
+                masked.0
+            );
+            let squares = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>();
+            let apart = masked.1.iter().zip(&full.1).map(|(a, b)| a - b);
+            let apart = squares(&apart.collect::<Vec<_>>());
+            assert!(
+                squares(&masked.1) > 0.0 && apart < 1e-10 * squares(&masked.1),
+                "{apart}"
+            );
+        }
     });
 }
 
@@ -176,7 +223,7 @@ pub(super) fn calibrated() {
             for (point, threshold) in points.iter().zip(THRESHOLDS) {
                 let decision = decision.clone().with_threshold(threshold);
                 let rate = |prompt: &Vec<u32>| {
-                    let mask = routed_mask(engine, prompt, &decision).expect("runs");
+                    let (mask, _) = engine.route(prompt, &decision).expect("runs");
                     engine.summary.skip_rate(&mask)
                 };
                 let rates: Vec<f64> = prompts.iter().map(rate).collect();

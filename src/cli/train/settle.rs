@@ -11,8 +11,8 @@ use crate::journal::Journal;
 use crate::mask::LayerMask;
 use crate::router::file::{Decides, RouterFile};
 use crate::router::{Granularity, PrefillReading};
+use crate::train::majority;
 use crate::train::run::Tasks;
-use crate::train::{majority, routed_mask};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -90,7 +90,7 @@ impl Trained {
         let mut masks = Vec::new();
         for text in texts {
             let prompt = &text.ids[..text.answer];
-            masks.push(routed_mask(engine, prompt, &router.decision())?);
+            masks.push(engine.route(prompt, &router.decision())?.0);
             counter.one()?;
         }
         bar.finish_and_clear();

@@ -39,7 +39,7 @@ impl Trainer<'_> {
         }
     }
 
-    /// How much of a text goes through a sublayer that runs or does not, if any.
+    /// How much of a text goes back through a sublayer that runs or does not, if any.
     fn share(&self, pass: Pass, runs: bool) -> Option<Pass> {
         let whole = self.prefill.whole(pass.prompt);
         match runs {
@@ -58,14 +58,13 @@ impl Trainer<'_> {
         let (engine, work) = (self.engine, &self.network.work);
         let embed = &engine.model.embed_tokens;
         let embed = kernels::embed::steps(&engine.gpu, embed, &work.ids, &work.x, pass.tokens)?;
-        engine.run_paced(embed)?;
         if self.prefill.is_masked() {
             let gating = match path {
                 Path::Fixed(_) => None,
                 Path::Gated(gating) => Some(*gating),
                 Path::Routed => Some(HARD),
             };
-            self.through(pass, path, gating)?;
+            self.through(embed, pass, path, gating)?;
             return Ok((path.clone(), Vec::new()));
         }
         let prompt = Pass {
@@ -74,7 +73,7 @@ impl Trainer<'_> {
         };
         let everything = Path::Fixed(LayerMask::full(engine.model.config.layers));
         let routed = *path == Path::Routed;
-        self.through(prompt, &everything, routed.then_some(HARD))?;
+        self.through(embed, prompt, &everything, routed.then_some(HARD))?;
         let (path, scores) = match routed {
             true => {
                 let [_, scores] = self.gates(path, None)?;
@@ -88,14 +87,19 @@ impl Trainer<'_> {
             ..pass
         };
         if answer.tokens > 0 {
-            self.through(answer, &path, None)?;
+            self.through(Vec::new(), answer, &path, None)?;
         }
         Ok((path, scores))
     }
 
-    /// Tokens through the layers of a path; with a gating, routers score the prompt and set the gates.
-    fn through(&self, pass: Pass, path: &Path, gating: Option<Gating>) -> Result<()> {
-        let mut steps = Vec::new();
+    /// After other steps, tokens through the layers of a path; with a gating, routers score the prompt and set the gates.
+    fn through(
+        &self,
+        mut steps: Vec<Step>,
+        pass: Pass,
+        path: &Path,
+        gating: Option<Gating>,
+    ) -> Result<()> {
         for layer in 0..self.engine.model.config.layers {
             if let Some(gating) = gating {
                 steps.extend(self.network.gate(layer, pass, gating)?);
