@@ -70,7 +70,7 @@ impl Trained {
     /// What most of a task's prompts skip, on an engine that serves as it was trained.
     pub(super) fn mask(
         &self,
-        engine: &mut Engine,
+        engine: &Engine,
         task: &str,
         texts: &[Tokens],
         interrupted: &Arc<AtomicBool>,
@@ -118,10 +118,11 @@ impl Trained {
         let bar = count_bar("measuring");
         let mut progress = |done, total| follow(&bar, interrupted, done, total);
         let mut counter = Counter::new(texts.len(), &mut progress);
-        let masking = (mask, self.prefill().unwrap_or_default());
+        let prefill = self.prefill().unwrap_or_default();
         let mut loss = 0.0;
         for text in texts {
-            let losses = || engine.losses(&text.ids, text.answer, mask, masking.1);
+            let losses = || engine.losses(&text.ids, text.answer, mask, prefill);
+            let masking = (mask, prefill);
             loss += noted_loss(&self.digest, text, masking, journal, losses)? / texts.len() as f64;
             counter.one()?;
         }
