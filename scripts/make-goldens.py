@@ -6,6 +6,7 @@ NumPy with f64 arithmetic, independent of the engine; alone, and with a LoRA ada
 """
 
 import json
+import struct
 import sys
 from pathlib import Path
 

@@ -287,15 +287,22 @@ pub fn paired_difference(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
 
 /// Mean and half the width of its 95 % confidence interval (Student's t).
 fn interval(values: &[f64]) -> Option<(f64, f64)> {
-    /// Quantiles of Student's t at 97.5 % for 1 to 10 degrees of freedom.
-    const T: [f64; 10] = [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    /// Quantiles of Student's t at 97.5 % for 1 to 30 degrees of freedom.
+    const T: [f64; 30] = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+        2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
+        2.052, 2.048, 2.045, 2.042,
     ];
     if values.len() < 2 {
         return None;
     }
     let (mean, deviation) = mean_and_deviation(values)?;
-    let t = T.get(values.len() - 2).copied().unwrap_or(2.0);
+    let freedom = values.len() - 1;
+    // Beyond the table, the first term by which it nears the normal distribution's.
+    let t = T
+        .get(freedom - 1)
+        .copied()
+        .unwrap_or(1.960 + 2.4 / freedom as f64);
     Some((mean, t * deviation / (values.len() as f64).sqrt()))
 }
 

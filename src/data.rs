@@ -46,6 +46,12 @@ struct LineMessage {
 impl Line {
     fn example(self) -> Result<Example, &'static str> {
         let task = self.task;
+        if task
+            .as_deref()
+            .is_some_and(|task| task.contains(char::is_control))
+        {
+            return Err("expected a `task` without control characters");
+        }
         let mut messages: Vec<_> = self
             .messages
             .into_iter()
@@ -80,12 +86,13 @@ pub fn read(path: &Path) -> Result<Vec<Example>> {
 pub fn read_with(path: &Path, bad: &mut dyn FnMut(Error) -> Result<()>) -> Result<Vec<Example>> {
     let file = std::fs::File::open(path).map_err(|error| Error::read(path, error))?;
     let mut examples = Vec::new();
-    for (index, line) in std::io::BufReader::new(file).lines().enumerate() {
+    // Not `lines`, for which one stray byte is the end of the file.
+    for (index, line) in std::io::BufReader::new(file).split(b'\n').enumerate() {
         let line = line.map_err(|error| Error::read(path, error))?;
-        if line.trim().is_empty() {
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        let parsed = serde_json::from_str::<Line>(&line).map_err(|error| error.to_string());
+        let parsed = serde_json::from_slice::<Line>(&line).map_err(|error| error.to_string());
         let example = parsed.and_then(|line| line.example().map_err(str::to_owned));
         match example {
             Ok(example) => examples.push(example),
@@ -126,7 +133,7 @@ impl Example {
     pub fn tokens(&self, engine: &Engine, most: usize) -> Result<Tokens> {
         let mut ids = engine.chat_ids(&self.messages)?;
         let answer = ids.len();
-        ids.extend(engine.tokenizer.encode(&self.completion)?);
+        ids.extend(engine.tokenizer.encode_continuation(&self.completion)?);
         ids.extend(engine.model.config.eos);
         ids.truncate(most.min(engine.model.config.context));
         if ids.len() <= answer {
@@ -147,7 +154,7 @@ impl Example {
 mod tests {
     use super::*;
 
-    fn lines(text: &str) -> Result<Vec<Example>> {
+    fn lines(text: impl AsRef<[u8]>) -> Result<Vec<Example>> {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), text).expect("writable");
         read(file.path())
@@ -170,6 +177,7 @@ mod tests {
         for bad in [
             "{",
             r#"{"prompt": "p"}"#,
+            r#"{"task": "\u001b[2J", "prompt": "p", "completion": "c"}"#,
             r#"{"messages": []}"#,
             r#"{"messages": [{"role": "user", "content": "p"}]}"#,
         ] {
@@ -180,5 +188,21 @@ mod tests {
             assert!(error.to_string().contains("line 2"), "{error}");
         }
         assert!(lines("").is_err());
+    }
+
+    #[test]
+    fn bad_lines_are_left_out_even_where_they_are_not_text() {
+        let good: &[u8] = br#"{"prompt": "p", "completion": "c"}"#;
+        let text = [good, b"\n\xff\n", good, b"\r\n"].concat();
+        let error = lines(&text).expect_err("line 2").to_string();
+        assert!(error.contains("line 2"), "{error}");
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text).expect("writable");
+        let mut left_out = 0;
+        let examples = read_with(file.path(), &mut |_| {
+            left_out += 1;
+            Ok(())
+        });
+        assert_eq!((examples.expect("the others").len(), left_out), (2, 1));
     }
 }

@@ -246,6 +246,11 @@ impl Engine {
         &self.path
     }
 
+    /// What its KV caches hold.
+    pub fn kv(&self) -> KvFormat {
+        self.kv
+    }
+
     /// Applies an adapter from now on, or none.
     pub fn set_adapter(&mut self, adapter: Option<&LoraAdapter>) -> Result<()> {
         self.conversation = None;

@@ -88,7 +88,7 @@ impl Error {
     pub fn file(path: &Path, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::File {
             path: path.to_path_buf(),
-            message: message.into(),
+            message: one_line(message),
             remedy: remedy.into(),
         }
     }
@@ -96,7 +96,7 @@ impl Error {
     /// Two things that do not fit each other.
     pub fn mismatch(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Mismatch {
-            message: message.into(),
+            message: one_line(message),
             remedy: remedy.into(),
         }
     }
@@ -104,7 +104,7 @@ impl Error {
     /// Something the user typed.
     pub fn input(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Input {
-            message: message.into(),
+            message: one_line(message),
             remedy: remedy.into(),
         }
     }
@@ -116,4 +116,25 @@ impl Error {
             remedy: remedy.into(),
         }
     }
+}
+
+/// A message without control characters: it may hold what a file says, and go to a terminal.
+fn one_line(message: impl Into<String>) -> String {
+    let message = message.into();
+    if !message.contains(char::is_control) {
+        return message;
+    }
+    let escaped = |character: char| match character.is_control() {
+        true => character.escape_debug().to_string(),
+        false => character.to_string(),
+    };
+    message.chars().map(escaped).collect()
+}
+
+/// A name from a file for a message: escaped, and not longer than a line.
+pub(crate) fn quote(name: &str) -> String {
+    const LONGEST: usize = 80;
+    let shown: String = name.chars().take(LONGEST).collect();
+    let dots = if shown.len() < name.len() { "..." } else { "" };
+    format!("`{}{dots}`", shown.escape_debug())
 }

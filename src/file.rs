@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -35,10 +36,44 @@ fn builder() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
+/// Removes a file if it is there.
+pub fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::write(path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Opens a file that someone else may have made: a device has no end, and a pipe may never begin.
+fn open(path: &Path) -> Result<File> {
+    let fail = |error| Error::read(path, error);
+    if !std::fs::metadata(path).map_err(fail)?.is_file() {
+        return Err(Error::file(path, "expected a file", "give another path"));
+    }
+    File::open(path).map_err(fail)
+}
+
+/// Reads a file of at most so many bytes; `remedy` is what to do about a longer one.
+pub fn read_at_most(path: &Path, most: u64, remedy: &str) -> Result<Vec<u8>> {
+    let fail = |error| Error::read(path, error);
+    let file = open(path)?;
+    let length = file.metadata().map_err(fail)?.len();
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > most {
+        let found = length.max(most + 1);
+        let what = format!("expected at most {most} bytes, found {found}");
+        return Err(Error::file(path, what, remedy));
+    }
+    Ok(bytes)
+}
+
 /// The SHA-256 of a file, in hexadecimal.
 pub fn sha256(path: &Path) -> Result<String> {
     let fail = |error| Error::read(path, error);
-    let mut file = std::fs::File::open(path).map_err(fail)?;
+    let mut file = open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

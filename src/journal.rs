@@ -5,6 +5,7 @@
 //! it comes. A last line that was cut short is dropped.
 
 use crate::error::{Error, Result};
+use crate::kernels::KvFormat;
 use crate::router::PrefillReading;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -12,13 +13,14 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Header {
     format: String,
     version: u32,
     model_sha256: String,
+    kv: KvFormat,
 }
 
 /// What a result is of. Texts are short digests of what they stand for.
@@ -95,12 +97,13 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or begins a file for a model, whose SHA-256 is given.
-    pub fn open(path: &Path, model_sha256: &str) -> Result<Self> {
+    /// Opens or begins a file for a model, whose SHA-256 is given, and what its KV caches hold.
+    pub fn open(path: &Path, model_sha256: &str, kv: KvFormat) -> Result<Self> {
         let header = Header {
             format: "first-journal".to_owned(),
             version: VERSION,
             model_sha256: model_sha256.to_owned(),
+            kv,
         };
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -119,7 +122,7 @@ impl Journal {
         if !fits {
             return Err(Error::file(
                 path,
-                "expected results of this model and this version of first in line 1",
+                "expected results of this model, this `--kv` and this version of first in line 1",
                 "give another folder, or delete the file",
             ));
         }
@@ -206,7 +209,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("journal.jsonl");
         let loss = f64::from(0.3f32);
-        let mut journal = Journal::open(&path, "ab").expect("begins");
+        let mut journal = Journal::open(&path, "ab", KvFormat::F32).expect("begins");
         for example in ["one", "two"] {
             let found = journal.loss(key(example), || Ok(0.1 + 0.2));
             assert_eq!(found.expect("measures"), loss);
@@ -223,7 +226,7 @@ mod tests {
                 .expect("lines");
         for cut in second..bytes.len() {
             std::fs::write(&path, &bytes[..cut]).expect("writes");
-            let mut journal = Journal::open(&path, "ab").expect("opens");
+            let mut journal = Journal::open(&path, "ab", KvFormat::F32).expect("opens");
             assert!(
                 journal.has(&key("one")) && !journal.has(&key("two")),
                 "{cut}"
@@ -243,17 +246,21 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("journal.jsonl");
         std::fs::write(&path, "notes").expect("writes");
-        Journal::open(&path, "ab").expect_err("no journal");
+        Journal::open(&path, "ab", KvFormat::F32).expect_err("no journal");
         std::fs::remove_file(&path).expect("is still there");
-        drop(Journal::open(&path, "ab").expect("begins"));
-        let error = Journal::open(&path, "cd")
-            .expect_err("another model")
-            .to_string();
-        assert!(error.contains("line 1"), "{error}");
+        drop(Journal::open(&path, "ab", KvFormat::F32).expect("begins"));
+        for (model, kv) in [("cd", KvFormat::F32), ("ab", KvFormat::F16)] {
+            let error = Journal::open(&path, model, kv)
+                .expect_err("other results")
+                .to_string();
+            assert!(error.contains("line 1"), "{error}");
+        }
         let mut text = std::fs::read_to_string(&path).expect("was written");
         text.push_str("{}\n");
         std::fs::write(&path, text).expect("writes");
-        let error = Journal::open(&path, "ab").expect_err("damage").to_string();
+        let error = Journal::open(&path, "ab", KvFormat::F32)
+            .expect_err("damage")
+            .to_string();
         assert!(error.contains("line 2"), "{error}");
     }
 }

@@ -189,8 +189,16 @@ fn folder_bytes(folder: &Path) -> u64 {
 }
 
 /// The SHA-256 of a model file, remembered beside files in the cache folder so that a start does not read
-/// a hundred megabytes again. What is remembered counts only for the same size and time of change.
+/// a hundred megabytes again. What is remembered counts only for the same size and time of change, and only there:
+/// a note beside a file from elsewhere may be its sender's.
 pub fn sha256(path: &Path) -> Result<String> {
+    match cache_folder() {
+        Ok(cache) if path.starts_with(&cache) => remembered(path),
+        _ => file::sha256(path),
+    }
+}
+
+fn remembered(path: &Path) -> Result<String> {
     let note = std::fs::read_to_string(note_path(path)).ok();
     if let (Some(note), Some(stamp)) = (note, stamp(path))
         && let Some((hash, noted)) = note.trim().split_once(' ')
@@ -199,9 +207,7 @@ pub fn sha256(path: &Path) -> Result<String> {
         return Ok(hash.to_owned());
     }
     let hash = file::sha256(path)?;
-    if cache_folder().is_ok_and(|cache| path.starts_with(cache)) {
-        remember(path, &hash);
-    }
+    remember(path, &hash);
     Ok(hash)
 }
 

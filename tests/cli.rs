@@ -160,6 +160,15 @@ fn evaluations_that_mean_nothing_are_refused() {
     fails_with("must not be searched on", &eval(&["--calibration", data]));
     fails_with("router_config.json", &eval(&["--router", "name=nowhere"]));
     fails_with("adapter_config.json", &eval(&["--adapter", "nowhere"]));
+    let [one, other] = ["a", "b"].map(|parent| {
+        let adapter = folder.path().join(parent).join("lora");
+        std::fs::create_dir_all(&adapter).expect("makes a folder");
+        file(&adapter, "adapter_config.json", parent.as_bytes());
+        file(&adapter, "adapter_model.safetensors", b"");
+        adapter.to_string_lossy().into_owned()
+    });
+    let alike = eval(&["--adapter", &one, "--adapter", &other]);
+    fails_with("two adapters are in folders called `lora`", &alike);
     let routers = concat!(env!("CARGO_MANIFEST_DIR"), "/routers/smollm2-135m");
     let searched = eval(&["--router", routers, "--controls", "random,greedy"]);
     fails_with("`greedy` is searched on answers", &searched);

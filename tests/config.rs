@@ -156,6 +156,14 @@ fn wrong_configurations_name_the_key() {
             "`llama.attention.key_length` to be a multiple of 4 from 4 to 128, found 1",
         ),
         (
+            number("llama.attention.head_count", 1 << 16),
+            "`llama.attention.head_count` to be a number from 1 to 2048, found 65536",
+        ),
+        (
+            number("llama.feed_forward_length", 1 << 21),
+            "`llama.feed_forward_length` to be a number from 1 to 262144, found 2097152",
+        ),
+        (
             number("llama.feed_forward_length", 97),
             "`llama.feed_forward_length` to be a multiple of 32, found 97",
         ),

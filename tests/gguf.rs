@@ -64,9 +64,6 @@ fn a_valid_file_reads_back() {
         (&[2, 4][..], 2, 4)
     );
     assert_eq!(gguf.tensor("second").expect("a tensor").to_f32()[7], 7.0);
-    let mut told = 0;
-    assert_eq!(gguf.sha256(|done| told = done).len(), 64);
-    assert_eq!(told, gguf.file_bytes());
 }
 
 #[test]

@@ -135,12 +135,27 @@ fn damaged_files_are_refused() {
     refused(edit("\"version\": 1", "\"version\": 2").path(), "found 2");
     refused(edit("\"sublayer\"", "\"layer\"").path(), "thresholds");
     refused(edit("\"sublayer\"", "\"token\"").path(), "token");
+    // What a file says does not move a terminal's cursor.
+    let escape = edit("\"sublayer\"", "\"\\u001b[2J\"");
+    refused(escape.path(), "\\u{1b}[2J");
     refused(
         edit("\"layers\": 3", "\"layers\": 99999999999").path(),
         "not a model's shape",
     );
     refused(edit("0,1.mlp", "0,7.mlp").path(), "layer 7");
     refused(edit("\"hidden\": 4", "\"hidden\": 5").path(), "[5]");
+    // 32 GiB of weights, by what the configuration says.
+    let huge = edit("\"hidden\": 4", "\"hidden\": 1048576");
+    let path = huge.path().join("router_config.json");
+    let text = std::fs::read_to_string(&path).expect("there");
+    let (start, end) = (
+        text.find("\"thresholds\"").expect("there"),
+        text.find("],").expect("there"),
+    );
+    let text = format!("{}\"thresholds\": [{}", &text[..start], &text[end..]);
+    std::fs::write(&path, text.replacen("\"layers\": 3", "\"layers\": 4096", 1)).expect("writable");
+    refused(huge.path(), "[1048576]");
+    refused(edit("\"epsilon\": 0.00001", "\"epsilon\": -1").path(), "-1");
 
     let folder = saved(&sample(Granularity::Sublayer));
     let tensors = folder.path().join("router.safetensors");
@@ -156,6 +171,13 @@ fn damaged_files_are_refused() {
     refused(folder.path(), "finite");
     std::fs::remove_file(&tensors).expect("there");
     refused(folder.path(), "router.safetensors");
+    std::fs::create_dir(&tensors).expect("makes a folder");
+    refused(folder.path(), "expected a file");
+    std::fs::remove_dir(&tensors).expect("there");
+    let file = std::fs::File::create(&tensors);
+    file.and_then(|file| file.set_len(1 << 40))
+        .expect("a sparse file");
+    refused(folder.path(), "expected at most");
 }
 
 #[test]

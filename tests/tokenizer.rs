@@ -194,7 +194,7 @@ fn wrong_vocabularies_are_errors() {
 /// Bytes as tokens, and digits that merge to `1234`: how a text is cut shows in what may merge.
 #[test]
 fn words_are_cut_as_the_model_says() {
-    let cut = |pre: &str, text: &str| -> Vec<String> {
+    let tokenizer = |pre: &str| {
         let gguf = vocabulary(|writer| {
             // Printable bytes spell themselves; `Ġ` is a space, `Ċ` a newline, and the last two are `é`.
             let mut tokens: Vec<String> = ('!'..='~').map(String::from).collect();
@@ -211,9 +211,15 @@ fn words_are_cut_as_the_model_says() {
                 )
                 .u32("tokenizer.ggml.bos_token_id", 0);
         });
-        let tokenizer = Tokenizer::from_gguf(&gguf).expect(pre);
-        let ids = tokenizer.encode(text).expect("ids");
+        Tokenizer::from_gguf(&gguf).expect(pre)
+    };
+    let pieces = |tokenizer: &Tokenizer, ids: Vec<u32>| -> Vec<String> {
         ids.iter().map(|&id| tokenizer.piece(id)).collect()
+    };
+    let cut = |pre: &str, text: &str| {
+        let tokenizer = tokenizer(pre);
+        let ids = tokenizer.encode(text).expect("ids");
+        pieces(&tokenizer, ids)
     };
     assert_eq!(cut("gpt-2", "1234"), ["1234"]);
     assert_eq!(cut("smollm", "1234"), ["1", "2", "3", "4"]);
@@ -221,6 +227,9 @@ fn words_are_cut_as_the_model_says() {
     // Llama 3 starts every text with its start token, here `!`.
     assert_eq!(cut("llama-bpe", "1234"), ["!", "123", "4"]);
     assert_eq!(cut("llama-bpe", "!a"), ["!", "a"]);
+    let llama = tokenizer("llama-bpe");
+    let answer = llama.encode_continuation("1234").expect("ids");
+    assert_eq!(pieces(&llama, answer), ["123", "4"]);
     // Contractions are cut whatever their case, except in GPT-2's rule.
     assert_eq!(cut("qwen2", "x'S"), ["x", "'S"]);
     // Of three spaces before a word, the word takes one.
@@ -293,9 +302,9 @@ fn decoded_rows_equal_the_reference() {
         embedding.format.decode_row(embedding.row(id), &mut row);
         assert_eq!(row, expected, "token {id}");
     }
-    let sha256 = gguf.sha256(|_| ());
+    let sha256 = first_wgpu::pull::sha256(gguf.path());
     assert_eq!(
-        sha256,
+        sha256.expect("reads"),
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
     );
 }

@@ -1,13 +1,12 @@
 //! PEFT's two files, read as if an enemy had written them and written as PEFT writes them.
 
 use super::{Lora, LoraAdapter, Target, permute};
-use crate::error::{Error, Result};
-use crate::file::{digest, sha256, write_whole};
+use crate::error::{Error, Result, quote};
+use crate::file::{digest, read_at_most, remove, sha256, write_whole};
 use crate::model::config::Config;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::Path;
 
 const CONFIG: &str = "adapter_config.json";
@@ -60,7 +59,7 @@ impl LoraAdapter {
     /// Loads a folder, and checks that it is whole and fits the model.
     pub fn load(folder: &Path, config: &Config) -> Result<Self> {
         let path = folder.join(CONFIG);
-        let bytes = read(&path, MOST_CONFIG_BYTES)?;
+        let bytes = read_at_most(&path, MOST_CONFIG_BYTES, "give the folder of an adapter")?;
         let options = options(&path, &bytes)?;
         let path = folder.join(TENSORS);
         let numbers: usize = options
@@ -69,7 +68,7 @@ impl LoraAdapter {
             .map(|target| target.shape(config).iter().sum::<usize>())
             .sum();
         let most = 4 * (numbers * options.rank * config.layers) as u64 + MOST_HEADER_BYTES;
-        let bytes = read(&path, most)?;
+        let bytes = read_at_most(&path, most, "give the adapter of a model of this shape")?;
         let mut loras = tensors(&path, &bytes, &options, config)?;
         Ok(Self::new(
             &options.base_model,
@@ -84,9 +83,11 @@ impl LoraAdapter {
         ))
     }
 
-    /// Writes the folder; each file whole or not at all, the configuration last.
+    /// Writes the folder; each file whole or not at all, the configuration last. That of an adapter before it goes first, so
+    /// that it never stands beside other tensors.
     pub fn save(&self, folder: &Path, config: &Config) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+        remove(&folder.join(CONFIG))?;
         let mut tensors = Vec::new();
         for (&(layer, target), lora) in &self.loras {
             let [rows, columns] = target.shape(config);
@@ -344,40 +345,6 @@ fn decoded(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
         ),
         _ => None,
     }
-}
-
-/// Something from the file, short and on one line.
-fn quote(text: &str) -> String {
-    let short: String = text.chars().take(80).collect();
-    format!("`{}`", short.escape_debug())
-}
-
-fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let fail = |error| Error::read(path, error);
-    let about = std::fs::metadata(path).map_err(fail)?;
-    if !about.is_file() {
-        return Err(Error::file(
-            path,
-            "expected a file",
-            "give the folder of an adapter",
-        ));
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
-        .map_err(fail)?;
-    if bytes.len() as u64 > most {
-        let what = format!(
-            "expected at most {most} bytes, found {}",
-            about.len().max(most + 1)
-        );
-        return Err(Error::file(
-            path,
-            what,
-            "give the adapter of a model of this shape",
-        ));
-    }
-    Ok(bytes)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {

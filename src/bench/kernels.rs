@@ -1,4 +1,4 @@
-//! Timing each kernel alone, on the shapes of known models, against what the adapter can do at best.
+//! Timing each kernel alone, on the shapes of known models, against what the GPU can do at best.
 //!
 //! The roofs, copying and multiply-adds, are measured in the same run. A kernel's share of the roof is the
 //! time that its bytes or its floating-point operations would take at that rate, whichever is longer, over

@@ -7,14 +7,14 @@ use crate::pull;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// List the adapters that models can run on, and what was tuned for them.
+/// List the GPUs that models can run on, and what was tuned for them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Devices {
-    /// Time the candidates of the kernels on one adapter, and keep the fastest for later runs.
+    /// Time the candidates of the kernels on one GPU, and keep the fastest for later runs.
     #[arg(long)]
     tune: bool,
-    /// The adapter to tune, by index or part of its name.
-    #[arg(long, value_name = "ADAPTER", requires = "tune")]
+    /// The GPU to tune for, by index or part of its name.
+    #[arg(long, value_name = "GPU", requires = "tune")]
     device: Option<String>,
     /// Repetitions of each candidate.
     #[arg(short, long, value_name = "N", default_value_t = 10, requires = "tune", value_parser = clap::value_parser!(u32).range(1..))]

@@ -122,6 +122,7 @@ impl Eval {
         let folders = self.adapters.iter().map(|text| adapter(text));
         let (adapters, folders): (Vec<_>, Vec<_>) =
             folders.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        tell_apart(&adapters)?;
         let controls = self.controls()?;
         let engine = load(&self.model)?;
         let sha256 = pull::sha256(engine.path())?;
@@ -149,7 +150,7 @@ impl Eval {
         let journal = match &self.out {
             Some(folder) => {
                 std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-                Journal::open(&folder.join("journal.jsonl"), &sha256)?
+                Journal::open(&folder.join("journal.jsonl"), &sha256, engine.kv())?
             }
             None => Journal::default(),
         };
@@ -334,6 +335,22 @@ fn router(text: &str) -> Result<(String, RouterFile)> {
         Decides::Mask(..) => "fixed",
     };
     Ok((name.unwrap_or(own).to_owned(), file))
+}
+
+/// Tables call adapters by their folders' names, and hold results against those of the same name.
+fn tell_apart(adapters: &[Adapter]) -> Result<()> {
+    for (index, adapter) in adapters.iter().enumerate() {
+        let same_name = |other: &&Adapter| other.name == adapter.name;
+        if let Some(other) = adapters[..index].iter().find(same_name)
+            && other.digest != adapter.digest
+        {
+            return Err(Error::input(
+                format!("two adapters are in folders called `{}`", adapter.name),
+                "rename one of the folders",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What a policy is called at whatever rate.

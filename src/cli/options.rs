@@ -33,8 +33,8 @@ pub(super) struct ModelFile {
 pub(super) struct ModelOptions {
     #[command(flatten)]
     file: ModelFile,
-    /// Adapter by index or part of its name (see `first devices`).
-    #[arg(long, value_name = "ADAPTER")]
+    /// The GPU, by index or part of its name (see `first devices`).
+    #[arg(long, value_name = "GPU")]
     device: Option<String>,
     /// How the KV cache stores numbers.
     #[arg(long, value_enum, default_value_t = KvFormat::F32)]

@@ -398,6 +398,14 @@ impl Scoring<'_> {
                 tokens,
             }
         };
-        Ok((0..self.routers()).map(score).collect())
+        let scores: Vec<Score> = (0..self.routers()).map(score).collect();
+        // It would be below any threshold, and skip the layer.
+        if scores.iter().any(|score| !score.score.is_finite()) {
+            return Err(Error::input(
+                format!("the routers of layer {layer} give a score that is not a number"),
+                "use other routers, or `--no-skip`",
+            ));
+        }
+        Ok(scores)
     }
 }

@@ -42,9 +42,13 @@ pub use update::{Next, Update, Updates};
 use crate::gpu::{Buffer, Class, Gpu, Resource, Variant};
 use crate::weights::Format;
 use crate::weights::pack::Slice;
+use serde::{Deserialize, Serialize};
 
 /// How a KV cache stores its numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum KvFormat {
     /// 32 bits.
     #[default]

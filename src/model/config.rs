@@ -1,6 +1,6 @@
 //! Shapes and constants of a model, read from its GGUF file and checked against its tensors.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quote};
 use crate::weights::gguf::{FromValue, Gguf};
 use crate::weights::names;
 
@@ -17,6 +17,10 @@ const BLOCK: usize = 32;
 /// Beyond these no model exists, and sizes computed from them could overflow.
 const MAX_LAYERS: usize = 4096;
 const MAX_LENGTH: usize = 1 << 24;
+/// Beyond these a dispatch would take more than the 65535 workgroups that WebGPU allows in a dimension.
+const MAX_HEADS: usize = 2048;
+const MAX_WIDTH: usize = 1 << 18;
+const MAX_VOCAB: usize = 1 << 20;
 
 /// What a model's file says about its shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,12 +85,12 @@ impl Config {
             .optional::<&str>("general.name")?
             .map_or(file_name, str::to_owned);
         let layers = keys.length("block_count", None, MAX_LAYERS)?;
-        let hidden = keys.length("embedding_length", None, MAX_LENGTH)?;
-        let heads = keys.length("attention.head_count", None, MAX_LENGTH)?;
-        let kv_heads = keys.length("attention.head_count_kv", Some(heads), MAX_LENGTH)?;
+        let hidden = keys.length("embedding_length", None, MAX_WIDTH)?;
+        let heads = keys.length("attention.head_count", None, MAX_HEADS)?;
+        let kv_heads = keys.length("attention.head_count_kv", Some(heads), MAX_HEADS)?;
         let head_dim = keys.length("attention.key_length", Some(hidden / heads), MAX_LENGTH)?;
         let context = keys.length("context_length", None, MAX_LENGTH)?;
-        let feed_forward = keys.length("feed_forward_length", None, MAX_LENGTH)?;
+        let feed_forward = keys.length("feed_forward_length", None, MAX_WIDTH)?;
         let vocab = gguf.required::<Vec<&str>>("tokenizer.ggml.tokens")?.len();
 
         keys.check(
@@ -136,7 +140,7 @@ impl Config {
             rope_dim == head_dim,
             &format!("the head size {head_dim}"),
         )?;
-        let vocab_size = keys.length("vocab_size", Some(vocab), MAX_LENGTH)?;
+        let vocab_size = keys.length("vocab_size", Some(vocab), MAX_VOCAB)?;
         keys.check(
             "vocab_size",
             vocab_size,
@@ -365,12 +369,4 @@ fn token(gguf: &Gguf, key: &str, vocab: usize) -> Result<Option<u32>> {
         }
         id => Ok(id),
     }
-}
-
-/// A name from the file, safe in a one-line message.
-fn quote(name: &str) -> String {
-    format!(
-        "`{}`",
-        name.chars().take(80).collect::<String>().escape_debug()
-    )
 }

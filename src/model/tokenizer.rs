@@ -155,15 +155,20 @@ impl Tokenizer {
     /// The ids of a text. Special tokens written out in it are recognised; the start token is put before it
     /// if the model wants one and the text does not begin with it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let ids = self.encode_continuation(text)?;
+        let bos = self.bos.filter(|bos| ids.first() != Some(bos));
+        Ok(bos.into_iter().chain(ids).collect())
+    }
+
+    /// The ids of a text that goes on from another, as an answer does from its prompt: without the start token.
+    pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false).map_err(|error| {
             Error::input(
                 format!("the text could not be cut into tokens: {error}"),
                 "give a shorter or simpler text",
             )
         })?;
-        let ids = encoding.get_ids();
-        let bos = self.bos.filter(|bos| ids.first() != Some(bos));
-        Ok(bos.into_iter().chain(ids.iter().copied()).collect())
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// The text of ids, special tokens written out. Bytes that are not UTF-8 become U+FFFD.

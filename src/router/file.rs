@@ -4,8 +4,8 @@
 //! A policy of one fixed mask, as `first calibrate` writes it, is the same folder without tensors.
 
 use super::{CalibrationPoint, Granularity, PrefillReading, Router};
-use crate::error::{Error, Result};
-use crate::file::{digest, sha256, write_whole};
+use crate::error::{Error, Result, quote};
+use crate::file::{digest, read_at_most, remove, sha256, write_whole};
 use crate::mask::LayerMask;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ const TENSORS: &str = "router.safetensors";
 
 /// Router files are a few hundred kilobytes; anything near this is something else.
 const MOST_BYTES: u64 = 64 << 20;
+
+const WRITTEN_BY_FIRST: &str = "give a folder written by first";
 
 /// The model that a policy was made for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,7 +174,7 @@ impl RouterFile {
     /// Loads a folder and checks that it is whole.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG);
-        let bytes = read(&path)?;
+        let bytes = read_at_most(&path, MOST_BYTES, WRITTEN_BY_FIRST)?;
         let remedy = "see docs/router-file.md for the format";
         let config: RouterConfig = serde_json::from_slice(&bytes).map_err(|error| {
             Error::file(
@@ -227,6 +229,10 @@ impl RouterFile {
                     );
                     return Err(Error::file(&path, what, remedy));
                 }
+                if *epsilon < 0.0 {
+                    let what = format!("expected an `epsilon` of 0 or more, found {epsilon}");
+                    return Err(Error::file(&path, what, remedy));
+                }
                 let protected = LayerMask::parse(protected, layers).map_err(wrong)?;
                 let (weights, biases) =
                     tensors(&folder.join(TENSORS), *granularity, layers, hidden)?;
@@ -267,8 +273,8 @@ impl RouterFile {
         };
         Err(Error::mismatch(
             format!(
-                "the router was made for `{}` ({}), the model is `{}` ({})",
-                made.name,
+                "the router was made for {} ({}), the model is `{}` ({})",
+                quote(&made.name),
                 describe(made),
                 model.name,
                 describe(model)
@@ -293,9 +299,11 @@ impl RouterFile {
         }
     }
 
-    /// Writes the folder; each file whole or not at all, the configuration last.
+    /// Writes the folder; each file whole or not at all, the configuration last. That of routers before it goes first, so that it
+    /// never stands beside other tensors.
     pub fn save(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+        remove(&folder.join(CONFIG))?;
         if let Decides::Routers(router) = &self.decides {
             let hidden = router.hidden();
             let mut tensors = Vec::new();
@@ -323,11 +331,9 @@ impl RouterFile {
             let bytes =
                 safetensors::serialize(views, None).expect("names are distinct and shapes fit");
             write(&folder.join(TENSORS), &bytes)?;
-        } else if let Err(error) = std::fs::remove_file(folder.join(TENSORS))
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
+        } else {
             // Of other routers.
-            return Err(Error::write(&folder.join(TENSORS), error));
+            remove(&folder.join(TENSORS))?;
         }
         let mut json =
             serde_json::to_vec_pretty(&self.config).expect("a configuration is plain data");
@@ -351,7 +357,7 @@ fn tensors(
     layers: usize,
     hidden: usize,
 ) -> Result<(Vec<f32>, Vec<f32>)> {
-    let bytes = read(path)?;
+    let bytes = read_at_most(path, MOST_BYTES, WRITTEN_BY_FIRST)?;
     let bad = |what: String| {
         Error::file(
             path,
@@ -383,10 +389,8 @@ fn tensors(
         Ok(values)
     };
     let count = layers * granularity.routers_per_layer();
-    let (mut weights, mut biases) = (
-        Vec::with_capacity(count * hidden),
-        Vec::with_capacity(count),
-    );
+    // They grow with what the file has: what its configuration claims may be more than there is memory.
+    let (mut weights, mut biases) = (Vec::new(), Vec::new());
     for index in 0..count {
         let name = tensor_name(granularity, index);
         weights.extend(take(&format!("{name}.weight"), hidden)?);
@@ -400,21 +404,6 @@ fn tensors(
         )));
     }
     Ok((weights, biases))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let size = std::fs::metadata(path)
-        .map_err(|error| Error::read(path, error))?
-        .len();
-    if size > MOST_BYTES {
-        let what = format!(
-            "expected a router file of at most {} MiB, found {} MiB",
-            MOST_BYTES >> 20,
-            size >> 20
-        );
-        return Err(Error::file(path, what, "give a folder written by first"));
-    }
-    std::fs::read(path).map_err(|error| Error::read(path, error))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -19,6 +19,7 @@ const PROGRESS: &str = "first-wgpu run";
 #[derive(Serialize, Deserialize)]
 struct Progress {
     step: u32,
+    subject: String,
     options: RunOptions,
 }
 
@@ -27,6 +28,8 @@ struct Progress {
 pub struct Checkpoint {
     /// Steps done.
     pub step: u32,
+    /// What is trained on what: a digest of the model and the texts.
+    pub subject: String,
     /// Of the run.
     pub options: RunOptions,
     /// Of the parameters.
@@ -55,6 +58,7 @@ impl Checkpoint {
         // In one entry: several have no order, and equal checkpoints should be equal files.
         let progress = Progress {
             step: self.step,
+            subject: self.subject.clone(),
             options: self.options.clone(),
         };
         let text = serde_json::to_string(&progress).expect("options are plain data");
@@ -84,8 +88,12 @@ impl Checkpoint {
         let text = metadata
             .get(PROGRESS)
             .ok_or_else(|| wrong("no checkpoint of a run of training".to_owned()))?;
-        let Progress { step, options } = serde_json::from_str(text)
-            .map_err(|error| wrong(format!("a checkpoint with unknown options: {error}")))?;
+        let Progress {
+            step,
+            subject,
+            options,
+        } = serde_json::from_str(text)
+            .map_err(|error| wrong(format!("a checkpoint of another version: {error}")))?;
         let tensors = SafeTensors::deserialize(&bytes)
             .map_err(|error| wrong(format!("no checkpoint: {error}")))?;
         let numbers = |name: &str| -> Result<Vec<f32>> {
@@ -118,6 +126,7 @@ impl Checkpoint {
         }
         Ok(Some(Self {
             step,
+            subject,
             options,
             snapshot,
         }))

@@ -8,6 +8,7 @@ use crate::adapter::LoraAdapter;
 use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::file::digest;
 use crate::random::Random;
 use crate::router::Router;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,8 @@ pub struct Keeping<'a> {
     pub folder: &'a Path,
     /// The command, for the log.
     pub command: &'a str,
+    /// SHA-256 of the model's file: another model's run does not go on from here.
+    pub model_sha256: &'a str,
     /// Steps between checkpoints.
     pub checkpoint: u32,
     /// Steps between looks at held-out texts; 0 for none.
@@ -62,6 +65,18 @@ fn batch<'a>(tasks: &'a Tasks, options: &RunOptions, step: u32) -> Vec<&'a Token
     };
     let first = step as usize * options.batch;
     (first..first + options.batch).map(text).collect()
+}
+
+/// A digest of the model and the texts.
+fn subject(model_sha256: &str, tasks: &Tasks) -> String {
+    let mut bytes = model_sha256.to_owned().into_bytes();
+    for (task, texts) in tasks {
+        bytes.extend(digest(task.as_bytes()).into_bytes());
+        for text in texts {
+            bytes.extend(digest(&text.bytes()).into_bytes());
+        }
+    }
+    digest(&bytes)
 }
 
 /// One step: gradients of its texts, and the optimiser.
@@ -176,6 +191,7 @@ pub fn run<'a>(
     let Keeping {
         folder,
         command,
+        model_sha256,
         checkpoint,
         evaluate: look,
     } = keeping;
@@ -186,19 +202,22 @@ pub fn run<'a>(
         .reading(options.prefill)?
         .distil(options.distil, beginning.teacher)?;
     std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+    let subject = subject(model_sha256, train);
     let done = match Checkpoint::load(folder)? {
-        Some(found) if found.options == *options => {
+        Some(found) => {
+            let differs = if found.options != *options {
+                Some("with other options, another beginning or another teacher")
+            } else {
+                (found.subject != subject).then_some("on another model or other texts")
+            };
+            if let Some(differs) = differs {
+                return Err(Error::input(
+                    format!("{} holds a checkpoint of a run {differs}", folder.display()),
+                    "go on with the same command and files, or give another folder",
+                ));
+            }
             trainer.restore(&found.snapshot)?;
             found.step
-        }
-        Some(_) => {
-            return Err(Error::input(
-                format!(
-                    "{} holds a checkpoint of a run with other options, another beginning or another teacher",
-                    folder.display()
-                ),
-                "go on with the same command, or give another folder",
-            ));
         }
         None => {
             trainer.begin_with(beginning.router, beginning.adapter)?;
@@ -235,6 +254,7 @@ pub fn run<'a>(
             let snapshot = trainer.snapshot()?;
             Checkpoint {
                 step: after,
+                subject: subject.clone(),
                 options: options.clone(),
                 snapshot,
             }

@@ -18,7 +18,7 @@ pub enum Gates {
     StraightThrough,
 }
 
-/// All that decides how a run goes, but the model and the data: two runs of the same options are the same run.
+/// All that decides how a run goes, but the model and the texts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunOptions {
     /// Steps of the optimiser.

@@ -14,10 +14,9 @@ mod value;
 pub use value::{FromValue, Kind, Value};
 
 use super::{Format, TensorView};
-use crate::error::{Error, Result};
-use cursor::{Cursor, DAMAGED, quote};
+use crate::error::{Error, Result, quote};
+use cursor::{Cursor, DAMAGED};
 use memmap2::Mmap;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -331,21 +330,6 @@ impl Gguf {
             shape: &tensor.shape,
             bytes,
         })
-    }
-
-    /// The SHA-256 of the file in lower-case hexadecimal. `progress` is told the bytes done so far.
-    pub fn sha256(&self, mut progress: impl FnMut(u64)) -> String {
-        let mut hash = Sha256::new();
-        let mut done = 0;
-        for chunk in self.map.chunks(4 << 20) {
-            hash.update(chunk);
-            done += chunk.len() as u64;
-            progress(done);
-        }
-        hash.finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
     }
 }
 

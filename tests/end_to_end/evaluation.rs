@@ -11,6 +11,7 @@ use first_wgpu::eval::report::Report;
 use first_wgpu::eval::{Adapter, Candidate, Item, Masks, Plan, Row, adapters_of, run};
 use first_wgpu::gpu::{Buffer, Gpu};
 use first_wgpu::journal::Journal;
+use first_wgpu::kernels::KvFormat;
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::llama::Llama;
 use first_wgpu::model::source::Source;
@@ -201,7 +202,7 @@ pub(super) fn measured_once_at_one_rate() {
 
     // Broken off in the middle and begun again, it gives the same, and keeps what it had.
     let path = folder.path().join("journal.jsonl");
-    let open = || Journal::open(&path, "sha").expect("opens");
+    let open = || Journal::open(&path, "sha", KvFormat::F32).expect("opens");
     let broken = measured(&model, open(), 25);
     assert!(matches!(broken, Err(Error::Cancelled)), "{broken:?}");
     let before = std::fs::read_to_string(&path).expect("is there");
@@ -301,7 +302,7 @@ pub(super) fn prompts_are_shared() {
     }
 
     let path = folder.path().join("journal.jsonl");
-    let open = || Journal::open(&path, "sha").expect("opens");
+    let open = || Journal::open(&path, "sha", KvFormat::F32).expect("opens");
     for most in [5, 14] {
         let broken = plan_measured(&model, &plan, &adapters, open(), most);
         assert!(matches!(broken, Err(Error::Cancelled)), "{broken:?}");
@@ -354,7 +355,7 @@ pub(super) fn prompts_are_read_once() {
     ] {
         let once = submissions(&of(two[..1].to_vec()), Journal::default());
         let path = folder.path().join("journal.jsonl");
-        let open = || Journal::open(&path, "sha").expect("opens");
+        let open = || Journal::open(&path, "sha", KvFormat::F32).expect("opens");
         let twice = submissions(&of(two.clone()), open());
         // Each layer of a prompt is a submission.
         assert!(

@@ -1,10 +1,12 @@
 //! Every policy and mask end to end on a generated model, on whatever adapter this machine has.
 
 use first_wgpu::check;
+use first_wgpu::data::Example;
 use first_wgpu::engine::{AdapterMode, Engine, Event, LoadOptions, Policy, Request};
 use first_wgpu::gpu::Gpu;
 use first_wgpu::mask::{LayerMask, Sublayer};
-use first_wgpu::model::tiny::{TinyOptions, write_tiny};
+use first_wgpu::model::chat_template::Message;
+use first_wgpu::model::tiny::{TinyOptions, tiny_bytes, write_tiny};
 use first_wgpu::reference::router_score::{pool, router_score};
 use first_wgpu::router::{Granularity, PrefillReading, Router};
 use first_wgpu::trace::{Detail, Run, Sampling};
@@ -12,6 +14,7 @@ use libtest_mimic::{Arguments, Trial};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
 mod adapters;
@@ -44,6 +47,9 @@ fn main() {
         ("a_seed_repeats_its_draws", seeds),
         ("breaking_ends_cleanly", breaking),
         ("prompts_that_do_not_fit_are_refused", refused),
+        ("scores_that_are_no_numbers_are_refused", no_numbers),
+        ("answers_have_no_start_token_of_their_own", answers_go_on),
+        ("a_closed_pipe_ends_an_answer", closed_pipe),
         (
             "goldens_with_a_lora_adapter_agree_both_ways",
             adapters::goldens,
@@ -443,7 +449,9 @@ fn full_prefill() {
 fn sticky() {
     with_engine(|engine| {
         for mask in ["", "1.attn,2"] {
-            let first = generate(engine, &request(engine, "hello", fixed(mask)));
+            engine.model.chunk = 32;
+            let first = generate(engine, &request(engine, PROMPT, fixed(mask)));
+            assert!(first.prompt_ids.len() > 32, "the prompt has several chunks");
             let mut next = request(engine, "hello", Policy::Sticky);
             next.ids = [
                 &first.prompt_ids[..],
@@ -452,13 +460,82 @@ fn sticky() {
             ]
             .concat();
             let continued = generate(engine, &next);
-            assert!(continued.prefill_dispatches > 0);
             next.policy = fixed(mask);
             let fresh = generate(engine, &next);
+            assert!(
+                continued.prefill_dispatches < fresh.prefill_dispatches,
+                "what is known is not read again"
+            );
             assert_eq!(continued.answer_ids, fresh.answer_ids, "{mask}");
             assert_eq!(continued.mask, fresh.mask);
         }
     });
+}
+
+/// Of weights that are finite themselves.
+fn no_numbers() {
+    with_engine(|engine| {
+        for reading in [PrefillReading::Masked, PrefillReading::Full] {
+            let mut router = random_router(Granularity::Sublayer, reading);
+            router.weights.fill(f32::MAX);
+            engine.set_router(&router).expect("fits");
+            let request = request(engine, PROMPT, Policy::Routed(router.decision()));
+            let error = engine.generate(&request, &mut |_| ControlFlow::Continue(()));
+            let error = error.expect_err("no number").to_string();
+            assert!(error.contains("not a number"), "{error}");
+        }
+    });
+}
+
+/// Nor has the middle of an example, where the model's texts begin with one.
+fn answers_go_on() {
+    let [without, with] = [0u8, 1].map(|add_bos| {
+        let key = b"tokenizer.ggml.add_bos_token";
+        let mut bytes = tiny_bytes(&TinyOptions::default());
+        let at = bytes.windows(key.len()).position(|window| window == key);
+        // Its name, its kind in four bytes, its value.
+        bytes[at.expect("the key") + key.len() + 4] = add_bos;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let model = folder.path().join("tiny.gguf");
+        std::fs::write(&model, bytes).expect("written");
+        let options = LoadOptions {
+            model,
+            ..Default::default()
+        };
+        let engine = Engine::load(&options, &mut |_, _| ()).expect("loads");
+        let example = Example {
+            task: None,
+            messages: vec![Message::new("user", "hello")],
+            completion: "the sun".to_owned(),
+        };
+        let raw = engine.prompt_ids("hello", false).expect("ids").len();
+        (example.tokens(&engine, 256).expect("fits"), raw)
+    });
+    assert_eq!(without.0, with.0);
+    assert_eq!(without.1 + 1, with.1, "a text does begin with it");
+}
+
+/// As `| head -c1` closes it.
+fn closed_pipe() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("tiny.gguf");
+    write_tiny(&model, &TinyOptions::default()).expect("written");
+    for more in [&[][..], &["--json"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_first"))
+            .args(["run", "-n", "4", "-m"])
+            .arg(&model)
+            .args(more)
+            .arg(PROMPT)
+            .env("XDG_CACHE_HOME", folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+    }
 }
 
 fn seeds() {

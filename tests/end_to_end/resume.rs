@@ -60,10 +60,14 @@ pub(super) fn resumed() {
             ..run_options()
         };
         let teacher = adapter(engine, &options.lora().expect("valid"), 0.2);
-        let run = |folder: &std::path::Path, options: &RunOptions, stop: u32| {
+        let run_on = |(model_sha256, tasks): (&str, &Tasks),
+                      folder: &std::path::Path,
+                      options: &RunOptions,
+                      stop: u32| {
             let keeping = Keeping {
                 folder,
                 command: "test",
+                model_sha256,
                 checkpoint: 100,
                 evaluate: 3,
             };
@@ -81,9 +85,12 @@ pub(super) fn resumed() {
                 }
                 ControlFlow::Continue(())
             };
-            let texts = [&tasks, &tasks];
+            let texts = [tasks, tasks];
             let outcome = run(engine, options, texts, beginning, keeping, &mut listener);
             (outcome.map(|_| ()), losses)
+        };
+        let run = |folder: &std::path::Path, options: &RunOptions, stop: u32| {
+            run_on(("tiny", &tasks), folder, options, stop)
         };
         let go = |folder: &std::path::Path, stop: u32| {
             let (outcome, losses) = run(folder, &options, stop);
@@ -136,6 +143,12 @@ pub(super) fn resumed() {
         };
         assert_eq!(untimed(&whole), untimed(&parts));
         assert_eq!(untimed(&whole).len(), 1 + 6 + 2);
+        let fewer = Tasks::from([("a".to_owned(), tasks["a"].clone())]);
+        for other in [("tiny", &fewer), ("another", &tasks)] {
+            let (refused, _) = run_on(other, parts.path(), &options, 0);
+            let error = refused.expect_err("another subject").to_string();
+            assert!(error.contains("other texts"), "{error}");
+        }
         let another = RunOptions {
             teacher: Some("another".to_owned()),
             ..options
@@ -155,6 +168,7 @@ pub(super) fn a_lost_device_loses_no_checkpoint() {
         let keeping = Keeping {
             folder,
             command: "test",
+            model_sha256: "tiny",
             checkpoint: 1,
             evaluate: 0,
         };

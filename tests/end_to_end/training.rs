@@ -6,6 +6,7 @@ use first_wgpu::calibrate::meter::Against;
 use first_wgpu::calibrate::{Budget, Unit};
 use first_wgpu::data::Tokens;
 use first_wgpu::journal::Journal;
+use first_wgpu::kernels::KvFormat;
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::reference::{cross_entropy::cross_entropy, softmax::softmax};
@@ -97,7 +98,7 @@ pub(super) fn trained() {
         let file = folder.path().join("journal.jsonl");
         let lines = || std::fs::read_to_string(&file).map_or(1, |text| text.lines().count());
         let broken_off = std::iter::repeat_with(|| {
-            let mut journal = Journal::open(&file, "").expect("opens");
+            let mut journal = Journal::open(&file, "", KvFormat::F32).expect("opens");
             let mut progress = |done: u64, _: u64| match done {
                 7 => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
@@ -120,7 +121,7 @@ pub(super) fn trained() {
             answer: ids[1].len() / 2,
             ids: ids[1].clone(),
         }];
-        let mut journal = Journal::open(&file, "").expect("opens");
+        let mut journal = Journal::open(&file, "", KvFormat::F32).expect("opens");
         let path = train::target_path(engine, &others, search(budget), &mut journal, &mut {
             progress
         });
@@ -321,6 +322,10 @@ pub(super) fn commands() {
         "another `--out`",
     );
     refused(
+        &format!("train lora -m tiny.gguf --data others.jsonl {run} --begin routers --out lora"),
+        "other texts",
+    );
+    refused(
         &format!("train joint {data} {run} --begin labels --router-rate 0 --out idle"),
         "one mask for all",
     );
@@ -347,6 +352,10 @@ pub(super) fn commands() {
     );
     first(
         "eval -m tiny.gguf --data train.jsonl --examples 1 --router answers --adapter routed=answers --adapter none=alone --tuned --out tuned",
+    );
+    refused(
+        "eval -m tiny.gguf --data train.jsonl --examples 1 --adapter none=alone --tuned --out tuned --kv f16",
+        "this `--kv`",
     );
     for (rates, out) in [("0.1,0.3", "both"), ("0.3", "one")] {
         first(&format!(

@@ -28,8 +28,8 @@ struct Arguments {
     /// A LoRA adapter: a folder in PEFT's format.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// Adapter by index or part of its name (see `first devices`).
-    #[arg(long, value_name = "ADAPTER")]
+    /// The GPU, by index or part of its name (see `first devices`).
+    #[arg(long, value_name = "GPU")]
     device: Option<String>,
     /// Only look: load no model.
     #[arg(long)]

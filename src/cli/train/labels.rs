@@ -209,10 +209,15 @@ impl Labels {
                 ..fit_routers(&pairs, granularity, self.decay)
             };
             router.protected = protected.to_skipped();
-            if let Some(adapter) = &adapter {
-                adapter.save(out, &engine.model.config)?;
-            }
-            self.write(&mut engine, router, &held_out, &masks, out, &interrupted)?;
+            let adapter = adapter.as_ref();
+            self.write(
+                &mut engine,
+                (router, adapter),
+                &held_out,
+                &masks,
+                out,
+                &interrupted,
+            )?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -230,7 +235,8 @@ impl Labels {
     fn journal(&self, engine: &Engine) -> anyhow::Result<Journal> {
         std::fs::create_dir_all(&self.out).map_err(|error| Error::write(&self.out, error))?;
         let path = self.out.join("journal.jsonl");
-        Ok(Journal::open(&path, &base_model(engine)?.sha256)?)
+        let sha256 = base_model(engine)?.sha256;
+        Ok(Journal::open(&path, &sha256, engine.kv())?)
     }
 
     /// How far to search.
@@ -335,7 +341,7 @@ impl Labels {
     fn write(
         &self,
         engine: &mut Engine,
-        router: Router,
+        (router, adapter): (Router, Option<&LoraAdapter>),
         held_out: &Tasks,
         masks: &Masks<'_>,
         out: &Path,
@@ -379,6 +385,9 @@ impl Labels {
         say("examples", format!("{examples}{} to fit a task", self.fit));
         for (task, mask) in masks {
             say(&format!("mask of {}", name(task)), mask.to_string());
+        }
+        if let Some(adapter) = adapter {
+            adapter.save(out, &engine.model.config)?;
         }
         router_file(engine, router, points, provenance)?
             .save(out)

@@ -225,9 +225,11 @@ impl RunArguments {
         let train = tasks(&engine, &train, self.tokens + 1, usize::MAX)?;
         let held_out = tasks(&engine, &held_out, self.tokens + 1, self.look_at)?;
         let command = command_line(std::env::args().skip(1));
+        let base_model = base_model(&engine)?;
         let keeping = Keeping {
             folder: &self.out,
             command: &command,
+            model_sha256: &base_model.sha256,
             checkpoint: self.checkpoint,
             evaluate: self.evaluate,
         };
@@ -280,7 +282,6 @@ impl RunArguments {
         };
         drop(trainer);
         if let Some(adapter) = &adapter {
-            adapter.save(&self.out, &engine.model.config)?;
             engine.set_adapter(Some(adapter))?;
         }
         let last = last_evaluation(&self.out)?.as_ref().map(look);
@@ -297,9 +298,13 @@ impl RunArguments {
                 let skipped = options.mask.as_deref().unwrap_or("none");
                 let mask = LayerMask::parse(skipped, engine.model.config.layers)?;
                 let masking = (&mask, options.prefill);
-                RouterFile::fixed(base_model(&engine)?, masking, provenance)
+                RouterFile::fixed(base_model, masking, provenance)
             }
         };
+        // Only now, since what calibration was broken off for must not be half there.
+        if let Some(adapter) = &adapter {
+            adapter.save(&self.out, &engine.model.config)?;
+        }
         file.save(&self.out)?;
         if let Some(last) = last {
             println!("{last}");

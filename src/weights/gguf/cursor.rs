@@ -166,11 +166,3 @@ impl<'a> Cursor<'a> {
         })
     }
 }
-
-/// A name from the file for a one-line message: control characters escaped, and not longer than a line.
-pub(super) fn quote(name: &str) -> String {
-    const LONGEST: usize = 80;
-    let shown: String = name.chars().take(LONGEST).collect();
-    let dots = if shown.len() < name.len() { "..." } else { "" };
-    format!("`{}{dots}`", shown.escape_debug())
-}

@@ -1,5 +1,7 @@
 //! The values of a GGUF file's metadata, and what they can be read as.
 
+use crate::error::quote;
+
 /// The type of a value, as the file numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -131,7 +133,7 @@ impl std::fmt::Display for Value<'_> {
             Self::Signed(value) => write!(f, "{value}"),
             Self::Float(value) => write!(f, "{value}"),
             Self::Bool(value) => write!(f, "{value}"),
-            Self::Str(value) => f.write_str(&super::quote(value)),
+            Self::Str(value) => f.write_str(&quote(value)),
             Self::Array { element, count, .. } => write!(f, "array of {count} {}", element.name()),
         }
     }

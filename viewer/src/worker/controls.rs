@@ -117,7 +117,7 @@ fn example(loaded: &mut Loaded, prompt: &Prompt, options: &Options) -> Result<Ex
     let answer = ids.len();
     match &prompt.completion {
         Some(completion) => {
-            ids.extend(loaded.engine.tokenizer.encode(completion)?);
+            ids.extend(loaded.engine.tokenizer.encode_continuation(completion)?);
             ids.truncate(answer + options.max_tokens);
         }
         None => {
