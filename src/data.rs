@@ -164,7 +164,7 @@ mod tests {
     fn both_layouts_are_read() {
         let pair = r#"{"task": "t", "prompt": "p", "completion": "c"}"#;
         let turns = r#"{"messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "c"}]}"#;
-        let examples = lines(&format!("{pair}\n\n{turns}\n")).expect("valid");
+        let examples = lines(format!("{pair}\n\n{turns}\n")).expect("valid");
         assert_eq!(examples[0].messages, examples[1].messages);
         assert_eq!(
             (examples[0].task.as_deref(), examples[1].completion.as_str()),
@@ -181,7 +181,7 @@ mod tests {
             r#"{"messages": []}"#,
             r#"{"messages": [{"role": "user", "content": "p"}]}"#,
         ] {
-            let error = lines(&format!(
+            let error = lines(format!(
                 "{{\"prompt\": \"p\", \"completion\": \"c\"}}\n{bad}\n"
             ))
             .expect_err(bad);

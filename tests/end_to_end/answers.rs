@@ -1,0 +1,154 @@
+//! From a request to its answer: turns, draws, what ends one, and what is refused.
+
+use super::{PROMPT, fixed, generate, request, with_engine};
+use first_wgpu::data::Example;
+use first_wgpu::engine::{Engine, Event, LoadOptions, Policy};
+use first_wgpu::model::chat_template::Message;
+use first_wgpu::model::tiny::{TinyOptions, tiny_bytes, write_tiny};
+use first_wgpu::trace::Sampling;
+use std::ops::ControlFlow;
+use std::process::{Command, Stdio};
+
+pub(super) fn sticky() {
+    with_engine(|engine| {
+        for mask in ["", "1.attn,2"] {
+            engine.model.chunk = 32;
+            let first = generate(engine, &request(engine, PROMPT, fixed(mask)));
+            assert!(first.prompt_ids.len() > 32, "the prompt has several chunks");
+            let mut next = request(engine, "hello", Policy::Sticky);
+            next.ids = [
+                &first.prompt_ids[..],
+                &first.answer_ids[..],
+                &engine.prompt_ids(PROMPT, true).expect("valid")[..],
+            ]
+            .concat();
+            let continued = generate(engine, &next);
+            next.policy = fixed(mask);
+            let fresh = generate(engine, &next);
+            assert!(
+                continued.prefill_dispatches < fresh.prefill_dispatches,
+                "what is known is not read again"
+            );
+            assert_eq!(continued.answer_ids, fresh.answer_ids, "{mask}");
+            assert_eq!(continued.mask, fresh.mask);
+        }
+    });
+}
+
+/// Nor has the middle of an example, where the model's texts begin with one.
+pub(super) fn answers_go_on() {
+    let [without, with] = [0u8, 1].map(|add_bos| {
+        let key = b"tokenizer.ggml.add_bos_token";
+        let mut bytes = tiny_bytes(&TinyOptions::default());
+        let at = bytes.windows(key.len()).position(|window| window == key);
+        // Its name, its kind in four bytes, its value.
+        bytes[at.expect("the key") + key.len() + 4] = add_bos;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let model = folder.path().join("tiny.gguf");
+        std::fs::write(&model, bytes).expect("written");
+        let options = LoadOptions {
+            model,
+            ..Default::default()
+        };
+        let engine = Engine::load(&options, &mut |_, _| ()).expect("loads");
+        let example = Example {
+            task: None,
+            messages: vec![Message::new("user", "hello")],
+            completion: "the sun".to_owned(),
+        };
+        let raw = engine.prompt_ids("hello", false).expect("ids").len();
+        (example.tokens(&engine, 256).expect("fits"), raw)
+    });
+    assert_eq!(without.0, with.0);
+    assert_eq!(without.1 + 1, with.1, "a text does begin with it");
+}
+
+/// As `| head -c1` closes it.
+pub(super) fn closed_pipe() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("tiny.gguf");
+    write_tiny(&model, &TinyOptions::default()).expect("written");
+    for more in [&[][..], &["--json"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_first"))
+            .args(["run", "-n", "4", "-m"])
+            .arg(&model)
+            .args(more)
+            .arg(PROMPT)
+            .env("XDG_CACHE_HOME", folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+    }
+}
+
+pub(super) fn seeds() {
+    with_engine(|engine| {
+        let mut draw = |seed: u64, temperature: f32| {
+            let mut request = request(engine, PROMPT, fixed(""));
+            request.sampling = Sampling {
+                temperature,
+                top_k: 50,
+                top_p: 0.95,
+                min_p: 1e-4,
+                seed,
+            };
+            generate(engine, &request).answer_ids
+        };
+        assert_eq!(draw(1, 1.0), draw(1, 1.0));
+        // The tiny model is sure of itself, so only a high temperature makes it draw.
+        assert_ne!(draw(1, 50.0), draw(2, 50.0));
+        let cold = draw(3, 0.001);
+        let greedy = generate(engine, &request(engine, PROMPT, fixed("")));
+        assert_eq!(cold, greedy.answer_ids);
+    });
+}
+
+pub(super) fn breaking() {
+    with_engine(|engine| {
+        let request = request(engine, PROMPT, fixed(""));
+        let mut tokens = 0;
+        let run = engine.generate(&request, &mut |event| match event {
+            Event::Token(..) => {
+                tokens += 1;
+                if tokens == 3 {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        let run = run.expect("a broken-off answer is an answer");
+        assert_eq!(run.answer_ids.len(), 3);
+        let whole = generate(engine, &request);
+        assert_eq!(
+            run.answer_ids,
+            whole.answer_ids[..3],
+            "the engine works on as before"
+        );
+    });
+}
+
+pub(super) fn refused() {
+    with_engine(|engine| {
+        let long = "word ".repeat(2000);
+        let error = engine
+            .prompt_ids(&long, true)
+            .expect_err("too long")
+            .to_string();
+        assert!(error.contains("context holds 256"), "{error}");
+        assert!(engine.prompt_ids("", false).is_err());
+        assert!(
+            engine
+                .generate(&request(engine, PROMPT, Policy::Sticky), &mut |_| {
+                    ControlFlow::Continue(())
+                })
+                .is_err()
+        );
+    });
+}
