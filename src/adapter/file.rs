@@ -2,7 +2,7 @@
 
 use super::{Lora, LoraAdapter, Target, permute};
 use crate::error::{Error, Result, quote};
-use crate::file::{digest, read_at_most, remove, sha256, write_whole};
+use crate::file::{digest, read_at_most, sha256, write_whole};
 use crate::model::config::Config;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
@@ -83,11 +83,9 @@ impl LoraAdapter {
         ))
     }
 
-    /// Writes the folder; each file whole or not at all, the configuration last. That of an adapter before it goes first, so
-    /// that it never stands beside other tensors.
+    /// Writes the folder; each file whole or not at all, the configuration last.
     pub fn save(&self, folder: &Path, config: &Config) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-        remove(&folder.join(CONFIG))?;
         let mut tensors = Vec::new();
         for (&(layer, target), lora) in &self.loras {
             let [rows, columns] = target.shape(config);

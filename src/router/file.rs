@@ -299,11 +299,9 @@ impl RouterFile {
         }
     }
 
-    /// Writes the folder; each file whole or not at all, the configuration last. That of routers before it goes first, so that it
-    /// never stands beside other tensors.
+    /// Writes the folder; each file whole or not at all, the configuration last.
     pub fn save(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-        remove(&folder.join(CONFIG))?;
         if let Decides::Routers(router) = &self.decides {
             let hidden = router.hidden();
             let mut tensors = Vec::new();
