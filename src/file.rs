@@ -4,27 +4,54 @@ use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 /// Writes a file whole or not at all: what is there stays until the new one is complete and on the disk.
 pub fn write_whole(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
-    let fail = |error| Error::write(path, error);
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = builder().tempfile_in(folder).map_err(fail)?;
-    let mut writer = std::io::BufWriter::new(&mut file);
-    fill(&mut writer)
-        .and_then(|()| writer.flush())
-        .map_err(fail)?;
-    drop(writer);
-    file.as_file().sync_all().map_err(fail)?;
-    file.persist(path).map_err(|error| fail(error.error))?;
-    Ok(())
+    Written::new(path, fill)?.put()
+}
+
+/// A file on the disk that is not in its place yet. Files that belong together are all written first, so that a full disk
+/// leaves those that were there.
+#[must_use = "the file is gone unless it is put in its place"]
+pub struct Written {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Written {
+    /// Writes a file beside its place.
+    pub fn new(
+        path: &Path,
+        fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+    ) -> Result<Self> {
+        let fail = |error| Error::write(path, error);
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let mut file = builder().tempfile_in(folder).map_err(fail)?;
+        let mut writer = std::io::BufWriter::new(&mut file);
+        fill(&mut writer)
+            .and_then(|()| writer.flush())
+            .map_err(fail)?;
+        drop(writer);
+        file.as_file().sync_all().map_err(fail)?;
+        let path = path.to_owned();
+        Ok(Self { file, path })
+    }
+
+    /// Puts it in its place, over what is there.
+    pub fn put(self) -> Result<()> {
+        let Self { file, path } = self;
+        file.persist(&path)
+            .map_err(|error| Error::write(&path, error.error))?;
+        Ok(())
+    }
 }
 
 /// Temporary files are the user's alone by default; what they become should be as readable as any file.

@@ -2,7 +2,7 @@
 
 use super::{Lora, LoraAdapter, Target, permute};
 use crate::error::{Error, Result, quote};
-use crate::file::{digest, read_at_most, sha256, write_whole};
+use crate::file::{Written, digest, read_at_most, sha256};
 use crate::model::config::Config;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
@@ -105,7 +105,7 @@ impl LoraAdapter {
         let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let bytes =
             safetensors::serialize(views, Some(about)).expect("names are distinct and shapes fit");
-        write(&folder.join(TENSORS), &bytes)?;
+        let tensor_file = Written::new(&folder.join(TENSORS), |file| file.write_all(&bytes))?;
         let names: Vec<_> = self.targets.iter().map(|target| target.name()).collect();
         let options = json!({
             "peft_type": "LORA",
@@ -122,7 +122,9 @@ impl LoraAdapter {
             "use_dora": false,
         });
         let text = serde_json::to_string_pretty(&options).expect("plain data");
-        write(&folder.join(CONFIG), format!("{text}\n").as_bytes())
+        let config_file = Written::new(&folder.join(CONFIG), |file| writeln!(file, "{text}"))?;
+        tensor_file.put()?;
+        config_file.put()
     }
 }
 
@@ -343,8 +345,4 @@ fn decoded(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
         ),
         _ => None,
     }
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_whole(path, |file| file.write_all(bytes))
 }

@@ -153,11 +153,11 @@ impl Bench {
         match self.output {
             Output::Md => markdown(&report, baseline.as_ref()),
             Output::Csv => csv(&report),
-            Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+            Output::Json => say!("{}", serde_json::to_string_pretty(&report)?),
             Output::Jsonl => report
                 .masks
                 .iter()
-                .try_for_each(|mask| serde_json::to_string(mask).map(|line| println!("{line}")))?,
+                .try_for_each(|mask| serde_json::to_string(mask).map(|line| say!("{line}")))?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -188,16 +188,20 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
         Some((mean, half)) => format!("{:+.1} % ± {:.1}", 100.0 * mean, 100.0 * half),
         None => "-".to_owned(),
     };
-    println!(
+    say!(
         "{} on {} ({})",
-        report.model.name, report.adapter.name, report.adapter.driver
+        report.model.name,
+        report.adapter.name,
+        report.adapter.driver
     );
-    println!();
-    println!(
+    say!();
+    say!(
         "| mask | skipped | weights skipped | pp{} tokens/s | TTFT against first | tg{} @ {} tokens/s | TPOT p50 / p95 ms | TPOT against first | skip efficiency | encode per token |",
-        report.prompt, report.answer, report.depth
+        report.prompt,
+        report.answer,
+        report.depth
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    say!("|---|---|---|---|---|---|---|---|---|---|");
     let first = &report.masks[0];
     let ttft = |measured: &Measured| {
         let nanos = measured.ttft_nanos.iter();
@@ -217,7 +221,7 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
         };
         let own = std::ptr::eq(first, measured);
         let tpot = median(&measured.tpot_nanos);
-        println!(
+        say!(
             "| {} | {} attn, {} mlp | {:.1} % | {} | {} | {} | {} / {} | {} | {} | {} |",
             measured.name,
             measured.attn_skipped,
@@ -243,8 +247,8 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
     }
     for measured in &report.masks {
         if let Some(cost) = change(&measured.tpot_nanos, &measured.traced_tpot_nanos) {
-            println!();
-            println!(
+            say!();
+            say!(
                 "{}: tracing itself costs {} of TPOT",
                 measured.name,
                 interval(Some(cost))
@@ -252,13 +256,13 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
         }
     }
     let Some(baseline) = baseline else { return };
-    println!();
-    println!("Against the saved run on {}:", baseline.adapter.name);
+    say!();
+    say!("Against the saved run on {}:", baseline.adapter.name);
     for measured in &report.masks {
         let Some(old) = baseline.masks.iter().find(|old| old.name == measured.name) else {
             continue;
         };
-        println!(
+        say!(
             "- {}: TPOT {}",
             measured.name,
             interval(change(&old.tpot_nanos, &measured.tpot_nanos))
@@ -267,11 +271,11 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
 }
 
 fn csv(report: &Report) {
-    println!("mask,skipped,bytes_skipped,repetition,prompt,ttft_nanos,answer,depth,tpot_nanos");
+    say!("mask,skipped,bytes_skipped,repetition,prompt,ttft_nanos,answer,depth,tpot_nanos");
     for measured in &report.masks {
         for repetition in 0..measured.ttft_nanos.len().max(measured.tpot_nanos.len()) {
             let cell = |value: Option<String>| value.unwrap_or_default();
-            println!(
+            say!(
                 "{},\"{}\",{},{repetition},{},{},{},{},{}",
                 measured.name.replace(',', " "),
                 measured.skipped,

@@ -74,22 +74,25 @@ impl Calibrate {
         let mut meter = Noted::new(meter, &mut journal, "");
         let (base, influences) = influences(layers, &units, &mut meter)?;
         bar.suspend(|| {
-            println!(
+            say!(
                 "loss of the full model on {} answers: {base:.4} nats per token",
                 examples.len()
             );
-            println!(
+            say!(
                 "{:>12}  {:>18}  {:>15}",
-                "skipped", "change of the loss", "block influence"
+                "skipped",
+                "change of the loss",
+                "block influence"
             );
             for influence in &influences {
                 let name = influence
                     .unit
                     .skipped_from(&LayerMask::full(layers))
                     .to_string();
-                println!(
+                say!(
                     "{name:>12}  {:>+18.4}  {:>15.4}",
-                    influence.loss_change, block[influence.unit.layer][1]
+                    influence.loss_change,
+                    block[influence.unit.layer][1]
                 );
             }
         });
@@ -103,7 +106,7 @@ impl Calibrate {
         bar.finish_and_clear();
         let (mask, loss) = &path[path.len() - 1];
         let rate = engine.summary.skip_rate(mask);
-        println!(
+        say!(
             "skipping {mask}: loss {loss:.4} ({:+.4}), {:.1} % of the layers' weights",
             loss - base,
             100.0 * rate
@@ -133,7 +136,7 @@ impl Calibrate {
         RouterFile::fixed(base_model(&engine)?, masking, provenance.into())
             .save(&self.out)
             .context("the mask was found but not written")?;
-        println!(
+        say!(
             "written to {}; use it with `first run --router {}`",
             self.out.display(),
             self.out.display()

@@ -21,15 +21,20 @@ impl Check {
         let entries = entries(&self.folder)?;
         let engine = load_with(&self.model, &self.adapter)?;
         let nmse = |nmse: Option<f64>| nmse.map_or("-".to_owned(), |nmse| format!("{nmse:.1e}"));
-        println!(
+        say!(
             "{}: {} entries on {}, NMSE at most {NMSE:.0e}",
             self.folder.display(),
             entries.len(),
             engine.gpu.adapter.name
         );
-        println!(
+        say!(
             "{:>5}  {:>6}  {:>3}  {:>11}  {:>11}  {:>13}  skipped",
-            "entry", "tokens", "ids", "logits NMSE", "hidden NMSE", "greedy tokens"
+            "entry",
+            "tokens",
+            "ids",
+            "logits NMSE",
+            "hidden NMSE",
+            "greedy tokens"
         );
         let mut failed = 0;
         for (index, entry) in entries.iter().enumerate() {
@@ -42,7 +47,7 @@ impl Check {
                 });
             let ids = if outcome.ids_equal { "=" } else { "≠" };
             let verdict = if outcome.passes() { "" } else { "  FAILED" };
-            println!(
+            say!(
                 "{index:>5}  {:>6}  {ids:>3}  {:>11}  {:>11}  {greedy:>13}  {}{verdict}",
                 outcome.tokens,
                 nmse(outcome.logits_nmse),
@@ -56,8 +61,8 @@ impl Check {
             failed += usize::from(!outcome.passes());
         }
         match failed {
-            0 => println!("all {} agree", entries.len()),
-            _ => println!("{failed} of {} differ", entries.len()),
+            0 => say!("all {} agree", entries.len()),
+            _ => say!("{failed} of {} differ", entries.len()),
         }
         Ok(if failed == 0 {
             ExitCode::SUCCESS

@@ -41,15 +41,15 @@ impl Devices {
         })?;
         bar.finish_and_clear();
         gpu.class.tuning.store(folder, &gpu.adapter)?;
-        println!("{} ({})", gpu.adapter.name, gpu.adapter.driver);
-        println!();
-        println!("| kernel | candidate | time, µs |");
-        println!("|---|---|---|");
+        say!("{} ({})", gpu.adapter.name, gpu.adapter.driver);
+        say!();
+        say!("| kernel | candidate | time, µs |");
+        say!("|---|---|---|");
         for (tuning, kernel, nanos) in timed {
-            println!("| {kernel} | {tuning} | {:.0} |", nanos / 1e3);
+            say!("| {kernel} | {tuning} | {:.0} |", nanos / 1e3);
         }
-        println!();
-        println!("kept for this adapter and driver: {}", gpu.class.tuning);
+        say!();
+        say!("kept for this adapter and driver: {}", gpu.class.tuning);
         Ok(())
     }
 }
@@ -61,18 +61,21 @@ fn list(folder: &Path) -> anyhow::Result<()> {
         Gpu::open(None)?;
     }
     for (index, adapter) in adapters.iter().enumerate() {
-        println!(
+        say!(
             "{index}  {}  ({}, {}, {})",
-            adapter.name, adapter.kind, adapter.backend, adapter.driver
+            adapter.name,
+            adapter.kind,
+            adapter.backend,
+            adapter.driver
         );
         // An adapter that cannot be opened is still listed.
         let Ok(gpu) = Gpu::open_with(Some(&index.to_string()), Some(folder)) else {
-            println!("   cannot be opened");
+            say!("   cannot be opened");
             continue;
         };
         super::options::report_ignored(&gpu);
         let tuned = if gpu.tuned { "tuned" } else { "not tuned" };
-        println!("   {tuned}: {}", gpu.class.tuning);
+        say!("   {tuned}: {}", gpu.class.tuning);
     }
     Ok(())
 }

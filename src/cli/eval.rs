@@ -190,7 +190,7 @@ impl Eval {
             .collect();
         let report = Report::new(model, device, tasks, &references, rows, self.seed)?;
         let table = report.markdown();
-        print!("{table}");
+        say!("{}", table.trim_end());
         if let Some(folder) = &self.out {
             let json = serde_json::to_string_pretty(&report)? + "\n";
             for (name, text) in [

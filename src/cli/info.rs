@@ -26,24 +26,27 @@ impl Info {
             .iter()
             .map(|(name, count)| format!("{count} {name}"))
             .collect();
-        println!(
+        say!(
             "file          {} ({:.1} MB, GGUF version {})",
             path.display(),
             gguf.file_bytes() as f64 / 1e6,
             gguf.version()
         );
-        println!("name          {}", config.name);
-        println!("architecture  {}", config.architecture);
-        println!("layers        {}", config.layers);
-        println!(
+        say!("name          {}", config.name);
+        say!("architecture  {}", config.architecture);
+        say!("layers        {}", config.layers);
+        say!(
             "hidden        {}, feed-forward {}",
-            config.hidden, config.feed_forward
+            config.hidden,
+            config.feed_forward
         );
-        println!(
+        say!(
             "heads         {} of {}, {} for keys and values",
-            config.heads, config.head_dim, config.kv_heads
+            config.heads,
+            config.head_dim,
+            config.kv_heads
         );
-        println!(
+        say!(
             "vocabulary    {}{}",
             config.vocab,
             if config.tied_head {
@@ -52,11 +55,12 @@ impl Info {
                 ""
             }
         );
-        println!(
+        say!(
             "context       {} tokens, RoPE base {}",
-            config.context, config.rope_base
+            config.context,
+            config.rope_base
         );
-        println!("tensors       {}", formats.join(", "));
+        say!("tensors       {}", formats.join(", "));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,5 +1,11 @@
 //! The command line: parse, call the library, print. One file per command.
 
+/// Prints a line to standard output.
+macro_rules! say {
+    () => { say!("") };
+    ($($line:tt)+) => { $crate::cli::say(format_args!($($line)+)) };
+}
+
 mod bench;
 mod calibrate;
 mod check;
@@ -15,6 +21,7 @@ mod train;
 mod view;
 
 use clap::{Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Runs language models on any GPU and skips the layers a prompt does not need.
@@ -70,5 +77,16 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Info(command) => command.run(),
         Command::Trace(command) => command.run(),
         Command::View(command) => command.run(),
+    }
+}
+
+/// Prints a line. That nobody listens any more (`| head`) is no error: there may be files still to write.
+fn say(line: std::fmt::Arguments<'_>) {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("error: standard output cannot be written to: {error}");
+            std::process::exit(1);
+        }
+        _ => {}
     }
 }

@@ -4,6 +4,6 @@ use super::options::fetch;
 use std::process::ExitCode;
 
 pub(super) fn run() -> anyhow::Result<ExitCode> {
-    println!("{}", fetch()?.display());
+    say!("{}", fetch()?.display());
     Ok(ExitCode::SUCCESS)
 }

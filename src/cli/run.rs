@@ -90,10 +90,10 @@ impl Run {
         if self.json {
             // One line a token is for trace files.
             let submissions = std::mem::take(&mut run.submissions);
-            say(&serde_json::to_string(&run)?)?;
+            say!("{}", serde_json::to_string(&run)?);
             run.submissions = submissions;
         } else {
-            say("")?;
+            say!();
             report::print(&run);
         }
         if let Some(path) = &self.trace {
@@ -118,14 +118,6 @@ fn read_prompt() -> anyhow::Result<String> {
             error.utf8_error()
         )
     })
-}
-
-/// Prints a line. That nobody listens any more (`| head`) is no error.
-fn say(line: &str) -> std::io::Result<()> {
-    match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        done => done,
-    }
 }
 
 /// Generates, streaming the answer to standard output if `show`.
@@ -231,7 +223,7 @@ impl Chat {
                 }
                 done => done?,
             };
-            say("")?;
+            say!();
             report::print(&run);
             messages.push(Message::new("assistant", &run.answer));
             first = false;

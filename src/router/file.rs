@@ -5,7 +5,7 @@
 
 use super::{CalibrationPoint, Granularity, PrefillReading, Router};
 use crate::error::{Error, Result, quote};
-use crate::file::{digest, read_at_most, remove, sha256, write_whole};
+use crate::file::{Written, digest, read_at_most, remove, sha256};
 use crate::mask::LayerMask;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -302,42 +302,49 @@ impl RouterFile {
     /// Writes the folder; each file whole or not at all, the configuration last.
     pub fn save(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-        if let Decides::Routers(router) = &self.decides {
-            let hidden = router.hidden();
-            let mut tensors = Vec::new();
-            for (index, (weight, bias)) in router
-                .weights
-                .chunks_exact(hidden)
-                .zip(&router.biases)
-                .enumerate()
-            {
-                let name = tensor_name(router.granularity, index);
-                tensors.push((
-                    format!("{name}.weight"),
-                    vec![hidden],
-                    bytemuck::cast_slice(weight),
-                ));
-                tensors.push((format!("{name}.bias"), vec![1], bytemuck::bytes_of(bias)));
+        let tensor_file = match &self.decides {
+            Decides::Routers(router) => {
+                let bytes = to_safetensors(router);
+                Some(Written::new(&folder.join(TENSORS), |file| {
+                    file.write_all(&bytes)
+                })?)
             }
-            let views = tensors.iter().map(|(name, shape, bytes)| {
-                let view = safetensors::tensor::TensorView::new(Dtype::F32, shape.clone(), bytes);
-                (
-                    name.clone(),
-                    view.expect("a slice of f32 has its own length"),
-                )
-            });
-            let bytes =
-                safetensors::serialize(views, None).expect("names are distinct and shapes fit");
-            write(&folder.join(TENSORS), &bytes)?;
-        } else {
-            // Of other routers.
-            remove(&folder.join(TENSORS))?;
-        }
+            Decides::Mask(..) => None,
+        };
         let mut json =
             serde_json::to_vec_pretty(&self.config).expect("a configuration is plain data");
         json.push(b'\n');
-        write(&folder.join(CONFIG), &json)
+        let config_file = Written::new(&folder.join(CONFIG), |file| file.write_all(&json))?;
+        match tensor_file {
+            Some(file) => file.put()?,
+            // Of other routers.
+            None => remove(&folder.join(TENSORS))?,
+        }
+        config_file.put()
     }
+}
+
+/// Weights and biases as safetensors.
+fn to_safetensors(router: &Router) -> Vec<u8> {
+    let hidden = router.hidden();
+    let routers = router.weights.chunks_exact(hidden).zip(&router.biases);
+    let tensors = routers.enumerate().flat_map(|(index, (weight, bias))| {
+        let name = tensor_name(router.granularity, index);
+        let weight = (
+            format!("{name}.weight"),
+            hidden,
+            bytemuck::cast_slice(weight),
+        );
+        [
+            weight,
+            (format!("{name}.bias"), 1, bytemuck::bytes_of(bias)),
+        ]
+    });
+    let views = tensors.map(|(name, length, bytes)| {
+        let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![length], bytes);
+        (name, view.expect("a slice of f32 has its own length"))
+    });
+    safetensors::serialize(views, None).expect("names are distinct and shapes fit")
 }
 
 /// The name of router `index`, counted layer by layer, attention before MLP.
@@ -402,8 +409,4 @@ fn tensors(
         )));
     }
     Ok((weights, biases))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_whole(path, |file| file.write_all(bytes))
 }

@@ -68,12 +68,12 @@ pub(super) fn closed_pipe() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let model = folder.path().join("tiny.gguf");
     write_tiny(&model, &TinyOptions::default()).expect("written");
-    for more in [&[][..], &["--json"]] {
+    let answer = ["run", "-n", "4", PROMPT];
+    for command in [&answer[..], &[&answer[..], &["--json"]].concat(), &["info"]] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_first"))
-            .args(["run", "-n", "4", "-m"])
+            .args(command)
+            .arg("-m")
             .arg(&model)
-            .args(more)
-            .arg(PROMPT)
             .env("XDG_CACHE_HOME", folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -77,7 +77,7 @@ impl Kernels {
         })?;
         bar.finish_and_clear();
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            say!("{}", serde_json::to_string_pretty(&report)?);
         } else {
             print(&report);
         }
@@ -94,22 +94,22 @@ fn format(name: &str) -> anyhow::Result<Format> {
 
 fn print(report: &KernelReport) {
     let (copy, flops) = (report.copy_rate / 1e9, report.flop_rate / 1e9);
-    println!("{} ({})", report.adapter.name, report.adapter.driver);
-    println!("roofs: {copy:.1} GB/s of copying, {flops:.1} GFLOP/s of multiply-adds");
-    println!(
+    say!("{} ({})", report.adapter.name, report.adapter.driver);
+    say!("roofs: {copy:.1} GB/s of copying, {flops:.1} GFLOP/s of multiply-adds");
+    say!(
         "a dispatch that does next to nothing: {:.1} µs",
         report.dispatch_nanos / 1e3
     );
     if !report.timestamps {
-        println!("this adapter has no timestamps: times are the host's, waiting included");
+        say!("this adapter has no timestamps: times are the host's, waiting included");
     }
-    println!();
-    println!("| shape | kernel | part | format | time, µs | GB/s | GFLOP/s | share of the roof |");
-    println!("|---|---|---|---|---|---|---|---|");
+    say!();
+    say!("| shape | kernel | part | format | time, µs | GB/s | GFLOP/s | share of the roof |");
+    say!("|---|---|---|---|---|---|---|---|");
     for kernel in &report.kernels {
         let nanos = kernel.median_nanos();
         let (bytes, work) = (kernel.bytes as f64 / nanos, kernel.flops as f64 / nanos);
-        println!(
+        say!(
             "| {} | {} | {} | {} | {:.1} | {bytes:.2} | {work:.2} | {:.0} % |",
             kernel.shape,
             kernel.kernel,
@@ -122,13 +122,13 @@ fn print(report: &KernelReport) {
     if report.fusions.is_empty() {
         return;
     }
-    println!();
-    println!("| shape | fused | time, fused against apart |");
-    println!("|---|---|---|");
+    say!();
+    say!("| shape | fused | time, fused against apart |");
+    say!("|---|---|---|");
     for fusion in &report.fusions {
         let gain = fusion.gain().map_or("-".to_owned(), |(mean, half)| {
             format!("{:+.1} % ± {:.1}", 100.0 * mean, 100.0 * half)
         });
-        println!("| {} | {} | {gain} |", fusion.shape, fusion.name);
+        say!("| {} | {} | {gain} |", fusion.shape, fusion.name);
     }
 }

@@ -75,7 +75,7 @@ impl Lengths {
             write_whole(path, |file| file.write_all(draw(&scaling).as_bytes()))?;
         }
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&scaling)?);
+            say!("{}", serde_json::to_string_pretty(&scaling)?);
         } else {
             print(&scaling);
         }
@@ -126,39 +126,41 @@ fn draw(scaling: &Scaling) -> String {
 }
 
 fn print(scaling: &Scaling) {
-    println!(
+    say!(
         "{} on {} ({})",
-        scaling.model.name, scaling.adapter.name, scaling.adapter.driver
+        scaling.model.name,
+        scaling.adapter.name,
+        scaling.adapter.driver
     );
-    println!();
+    say!();
     let spread = |values: &[f64]| {
         mean_and_deviation(values).map_or("-".to_owned(), |(mean, deviation)| {
             format!("{mean:.1} ± {deviation:.1}")
         })
     };
-    println!("| decode after | ms per token | tokens/s |");
-    println!("|---|---|---|");
+    say!("| decode after | ms per token | tokens/s |");
+    say!("|---|---|---|");
     for (depth, nanos) in &scaling.decode {
         let millis: Vec<f64> = nanos.iter().map(|nanos| nanos / 1e6).collect();
         let rates: Vec<f64> = nanos.iter().map(|nanos| 1e9 / nanos).collect();
-        println!("| {depth} | {} | {} |", spread(&millis), spread(&rates));
+        say!("| {depth} | {} | {} |", spread(&millis), spread(&rates));
     }
-    println!();
-    println!("| prefill of | ms | tokens/s |");
-    println!("|---|---|---|");
+    say!();
+    say!("| prefill of | ms | tokens/s |");
+    say!("|---|---|---|");
     for (length, nanos) in &scaling.prefill {
         let millis: Vec<f64> = nanos.iter().map(|nanos| nanos / 1e6).collect();
         let rates: Vec<f64> = nanos
             .iter()
             .map(|nanos| *length as f64 * 1e9 / nanos)
             .collect();
-        println!("| {length} | {} | {} |", spread(&millis), spread(&rates));
+        say!("| {length} | {} | {} |", spread(&millis), spread(&rates));
     }
     let [decode, prefill] = curves(scaling);
-    println!();
+    say!();
     if let Some((start, slope)) = line(&decode) {
         let bytes = scaling.kv_bytes_per_position as f64;
-        println!(
+        say!(
             "A decoded token takes {start:.1} ms and {:.2} µs more for each position before it: \
              {:.1} KiB of keys and values, read at {:.2} GB/s.",
             1e3 * slope,
@@ -167,7 +169,7 @@ fn print(scaling: &Scaling) {
         );
     }
     if let Some((start, slope)) = line(&prefill) {
-        println!(
+        say!(
             "A prompt token takes {start:.2} ms and {:.2} µs more for each token of the prompt: \
              attention to half of them on average, {:.2} µs a position.",
             1e3 * slope,

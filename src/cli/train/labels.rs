@@ -310,7 +310,7 @@ impl Labels {
                     }
                     _ => format!("loss {base:.3} -> {loss:.3}"),
                 };
-                println!("{}: {}, {cost}", name(task), skipping(mask, share));
+                say!("{}: {}, {cost}", name(task), skipping(mask, share));
             }
             skipped += share / paths.len() as f64;
             masks.insert(task, mask.clone());
@@ -333,7 +333,7 @@ impl Labels {
                 100.0 * most
             );
         }
-        println!("all tasks: {:.1} % of the layers' weights", 100.0 * skipped);
+        say!("all tasks: {:.1} % of the layers' weights", 100.0 * skipped);
         Ok(masks)
     }
 
@@ -369,7 +369,7 @@ impl Labels {
             let same = at.iter().zip(targets);
             let right = same.filter(|(at, target)| *target == Some(&at[served]));
             let right = format!("{} of {}", right.count(), prompts.len());
-            println!("{right} held-out prompts get exactly their task's mask");
+            say!("{right} held-out prompts get exactly their task's mask");
             say("held-out prompts with their task's mask", right);
         }
         let command = command_line(std::env::args().skip(1));
@@ -398,7 +398,7 @@ impl Labels {
             true => format!(" --adapter {out}"),
             false => String::new(),
         };
-        println!("written to {out}; use them with `first run --router {out}{adapter}`");
+        say!("written to {out}; use them with `first run --router {out}{adapter}`");
         Ok(())
     }
 

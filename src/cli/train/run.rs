@@ -307,9 +307,9 @@ impl RunArguments {
         }
         file.save(&self.out)?;
         if let Some(last) = last {
-            println!("{last}");
+            say!("{last}");
         }
-        println!("written to {}", self.out.display());
+        say!("written to {}", self.out.display());
         Ok(ExitCode::SUCCESS)
     }
 

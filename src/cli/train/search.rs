@@ -54,7 +54,7 @@ pub(super) fn found(
     bar.finish_and_clear();
     for (mask, loss) in &path {
         let share = 100.0 * engine.summary.skip_rate(mask);
-        println!("{name}: {share:4.1} %  {loss:.4}  {mask}");
+        say!("{name}: {share:4.1} %  {loss:.4}  {mask}");
     }
     Ok(path)
 }

@@ -80,7 +80,7 @@ impl Trained {
             Decides::Mask(mask, _) => {
                 let share = engine.summary.skip_rate(mask);
                 let what = skipping(mask, share);
-                println!("{}: {what}, as all do with {}", name(task), self.name);
+                say!("{}: {what}, as all do with {}", name(task), self.name);
                 return Ok(mask.clone());
             }
         };
@@ -96,7 +96,7 @@ impl Trained {
         bar.finish_and_clear();
         let mask = majority(&masks);
         let same = masks.iter().filter(|other| **other == mask).count();
-        println!(
+        say!(
             "{}: {}, as {same} of {} prompts do exactly with {}",
             name(task),
             skipping(&mask, engine.summary.skip_rate(&mask)),
@@ -127,7 +127,7 @@ impl Trained {
             counter.one()?;
         }
         bar.finish_and_clear();
-        println!("  loss {loss:.4} with it");
+        say!("  loss {loss:.4} with it");
         Ok(loss)
     }
 }
