@@ -205,6 +205,11 @@ fn control_candidates(
     Ok(found)
 }
 
+/// What a policy is called without its rate: `routed` of `routed@8%`.
+pub(crate) fn family(policy: &str) -> &str {
+    policy.split('@').next().unwrap_or_default()
+}
+
 /// The rate that a policy is named after: `8%` in `routed@8%`.
 fn named_rate(policy: &str) -> Option<&str> {
     policy.split_once('@').map(|(_, rate)| rate)
@@ -216,7 +221,7 @@ pub fn adapters_of<'a>(
     adapters: &'a [Adapter],
     tuned: bool,
 ) -> impl Iterator<Item = Option<usize>> + 'a {
-    let all = policy.split('@').next();
+    let all = Some(family(policy));
     let goes = move |adapter: &Adapter| {
         let own = adapter.policy.as_deref();
         own.is_none() || own == Some(policy) || own == all

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::eval::controls::Control;
 use crate::eval::meter::Meter;
 use crate::eval::report::Report;
-use crate::eval::{Adapter, Candidate, Item, Masks, Plan, adapters_of, run};
+use crate::eval::{Adapter, Candidate, Item, Masks, Plan, adapters_of, family, run};
 use crate::file::write_whole;
 use crate::journal::Journal;
 use crate::mask::LayerMask;
@@ -261,7 +261,7 @@ impl Eval {
                 }
             }
             // One policy at several rates is one policy.
-            if stem(name) == stem(&files[0].0) {
+            if family(name) == family(&files[0].0) {
                 leads.extend(before..policies.len());
             }
         }
@@ -299,7 +299,7 @@ impl Eval {
             }
         }
         let policies = || {
-            let names = |one: &Candidate| [one.policy.clone(), stem(&one.policy).to_owned()];
+            let names = |one: &Candidate| [one.policy.clone(), family(&one.policy).to_owned()];
             candidates.iter().flat_map(names)
         };
         let control = |name: &str| controls.iter().any(|control| control.name() == name);
@@ -351,11 +351,6 @@ fn tell_apart(adapters: &[Adapter]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What a policy is called at whatever rate.
-fn stem(name: &str) -> &str {
-    name.split('@').next().unwrap_or_default()
 }
 
 /// `NAME=DIR`, or a folder alone, and what the journal knows it by.

@@ -2,7 +2,7 @@
 
 use super::bootstrap::{Bootstrap, Interval};
 use super::metrics::Metric;
-use super::{Row, named_rate};
+use super::{Row, family, named_rate};
 use crate::bench::plot::{Chart, Series, svg};
 use crate::error::Result;
 use crate::mask::LayerMask;
@@ -175,18 +175,24 @@ fn base<'a>(row: &Row, rows: &'a [Row]) -> Option<&'a Row> {
         .or_else(|| full().find(|other| other.adapter.is_some() == row.adapter.is_some()))
 }
 
-/// The routed policy that skips as much or is named after the same rate, with an adapter if this one has one.
+/// The policy of the first routers that skips as much or is named after the same rate, with an adapter if this one has one.
 fn routed_beside<'a>(row: &Row, rows: &'a [Row], skipped: &dyn Fn(&Row) -> f64) -> Option<&'a Row> {
-    if row.routed {
-        return None;
-    }
     let own = skipped(row);
     let apart = |other: &Row| (skipped(other) - own).abs();
     let named = named_rate(&row.policy);
     let named_alike = |other: &Row| named.is_some() && named == named_rate(&other.policy);
+    let comparable = |other: &&Row| {
+        other.routed
+            && other.prefill == row.prefill
+            && other.adapter.is_some() == row.adapter.is_some()
+    };
+    let first = family(&rows.iter().find(comparable)?.policy);
+    if family(&row.policy) == first {
+        return None;
+    }
     rows.iter()
-        .filter(|other| other.routed && other.prefill == row.prefill)
-        .filter(|other| other.adapter.is_some() == row.adapter.is_some())
+        .filter(comparable)
+        .filter(|other| family(&other.policy) == first)
         .filter(|other| apart(other) <= SAME_RATE || named_alike(other))
         .min_by(|a, b| {
             let [a, b] = [a, b].map(|other| (other.adapter != row.adapter, apart(other)));
@@ -423,7 +429,7 @@ impl Report {
     pub fn svg(&self) -> String {
         let mut series: BTreeMap<(bool, &str), Vec<(f64, f64)>> = BTreeMap::new();
         for row in &self.summaries {
-            let name = row.policy.split('@').next().unwrap_or_default();
+            let name = family(&row.policy);
             let points = series.entry((row.adapter.is_some(), name)).or_default();
             points.push((100.0 * row.skipped, row.loss.value));
         }

@@ -374,7 +374,12 @@ pub(super) fn one_mask_as_routers() {
     let router = random_router(Granularity::Sublayer, PrefillReading::Full);
     let mut one = router.clone();
     one.weights.fill(0.0);
-    let of = [("routed@9%", &router), ("one@9%", &one), ("one@4%", &one)];
+    let of = [
+        ("routed@9%", &router),
+        ("one@9%", &one),
+        ("one@4%", &one),
+        ("other@9%", &router),
+    ];
     let engine = load(&model, false);
     let plan = Plan {
         candidates: of
@@ -393,12 +398,16 @@ pub(super) fn one_mask_as_routers() {
     let rows = rows.expect("measures");
     assert_eq!(
         rows.iter().map(|row| row.routed).collect::<Vec<_>>(),
-        [true, false, false]
+        [true, false, false, true]
     );
     let found = summed_up(&engine, rows).summaries;
     assert!((found[0].skipped - found[1].skipped).abs() > 0.006);
-    let against = found.iter().map(|row| row.routed_against_it.is_some());
-    assert_eq!(against.collect::<Vec<_>>(), [false, true, false]);
+    let against = found.iter().map(|row| {
+        let (policy, _) = row.routed_against_it.as_ref()?;
+        Some(policy.as_str())
+    });
+    let first = Some("routed@9%");
+    assert_eq!(against.collect::<Vec<_>>(), [None, first, None, first]);
 }
 
 /// A model file without one of its layers.
