@@ -351,7 +351,7 @@ impl Labels {
         let decision = router.decision();
         let mut points = Vec::new();
         let mut provenance = BTreeMap::new();
-        let mut say = |key: &str, value: String| provenance.insert(key.to_owned(), value);
+        let mut note = |key: &str, value: String| provenance.insert(key.to_owned(), value);
         if !held_out.is_empty() {
             let (mut prompts, mut targets) = (Vec::new(), Vec::new());
             for (task, texts) in held_out {
@@ -370,10 +370,10 @@ impl Labels {
             let right = same.filter(|(at, target)| *target == Some(&at[served]));
             let right = format!("{} of {}", right.count(), prompts.len());
             say!("{right} held-out prompts get exactly their task's mask");
-            say("held-out prompts with their task's mask", right);
+            note("held-out prompts with their task's mask", right);
         }
         let command = command_line(std::env::args().skip(1));
-        say("made by", format!("first {command}"));
+        note("made by", format!("first {command}"));
         let (method, examples) = match self.settle.is_empty() {
             false => ("each task's mask of a trained run", String::new()),
             true => (
@@ -381,10 +381,10 @@ impl Labels {
                 format!("{} to search, more where answers are short, ", self.search),
             ),
         };
-        say("method", format!("logistic regression on {method}"));
-        say("examples", format!("{examples}{} to fit a task", self.fit));
+        note("method", format!("logistic regression on {method}"));
+        note("examples", format!("{examples}{} to fit a task", self.fit));
         for (task, mask) in masks {
-            say(&format!("mask of {}", name(task)), mask.to_string());
+            note(&format!("mask of {}", name(task)), mask.to_string());
         }
         if let Some(adapter) = adapter {
             adapter.save(out, &engine.model.config)?;
