@@ -326,6 +326,29 @@ impl Engine {
         self.conversation = None;
     }
 
+    /// Answers with two tokens that nobody sees and forgets the conversation, so that drivers have compiled what a policy
+    /// needs before times count: for many of them a kernel's first dispatch compiles it.
+    pub fn warm_up(&mut self, policy: &Policy, sampling: &Sampling) -> Result<()> {
+        let ids = vec![0; 2];
+        if self.check_prompt(&ids).is_err() {
+            return Ok(());
+        }
+        let request = Request {
+            prompt: String::new(),
+            ids,
+            policy: policy.clone(),
+            policy_name: String::new(),
+            max_tokens: 2,
+            sampling: sampling.clone(),
+            detail: Detail::None,
+            stop_at_end: false,
+        };
+        self.reset();
+        self.generate(&request, &mut |_| ControlFlow::Continue(()))?;
+        self.reset();
+        Ok(())
+    }
+
     /// Answers a prompt.
     pub fn generate(&mut self, request: &Request, listener: &mut Listener<'_>) -> Result<Run> {
         self.check_prompt(&request.ids)?;

@@ -10,12 +10,14 @@ use crate::router::PrefillReading;
 use crate::router::policy::TurnPolicy;
 use crate::trace::{self, Detail, Run as TraceRun, Sampling};
 use anyhow::Context;
+use indicatif::ProgressBar;
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Answer one prompt.
 #[derive(Debug, clap::Args)]
@@ -72,13 +74,15 @@ impl Run {
         let mut engine = load_with(&self.model, &self.adapter)?;
         let (policy, policy_name) = self.policy.policy(&mut engine)?;
         let ids = engine.prompt_ids(&prompt, !self.raw)?;
+        let sampling = self.sampling.sampling();
+        warm_up(&mut engine, &policy, &sampling)?;
         let request = Request {
             prompt,
             ids,
             policy,
             policy_name,
             max_tokens: self.max_tokens,
-            sampling: self.sampling.sampling(),
+            sampling,
             detail: match self.trace {
                 Some(_) => self.detail,
                 None => Detail::None,
@@ -118,6 +122,15 @@ fn read_prompt() -> anyhow::Result<String> {
             error.utf8_error()
         )
     })
+}
+
+/// Has the driver compile what an answer needs, so that the times of the first one are those of the next.
+fn warm_up(engine: &mut Engine, policy: &Policy, sampling: &Sampling) -> crate::Result<()> {
+    let spinner = ProgressBar::new_spinner().with_message("preparing the kernels");
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    engine.warm_up(policy, sampling)?;
+    spinner.finish_and_clear();
+    Ok(())
 }
 
 /// Generates, streaming the answer to standard output if `show`.
@@ -187,6 +200,7 @@ impl Chat {
             (PrefillReading::Full, _) => TurnPolicy::Reroute,
             (PrefillReading::Masked, turns) => turns.unwrap_or_default(),
         };
+        warm_up(&mut engine, &policy, &self.sampling.sampling())?;
         let interrupted = interrupt()?;
         let mut messages: Vec<Message> = self
             .system

@@ -93,6 +93,8 @@ pub struct Counters {
     pub submissions: AtomicU64,
     /// Bytes copied back to the host.
     pub read_back_bytes: AtomicU64,
+    /// Pipelines compiled.
+    pub pipelines: AtomicU64,
 }
 
 impl Counters {
@@ -100,13 +102,14 @@ impl Counters {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Buffers, bind groups, submissions and bytes read back so far.
-    pub fn now(&self) -> [u64; 4] {
+    /// Buffers, bind groups, submissions, bytes read back and pipelines so far.
+    pub fn now(&self) -> [u64; 5] {
         [
             &self.buffers,
             &self.bind_groups,
             &self.submissions,
             &self.read_back_bytes,
+            &self.pipelines,
         ]
         .map(|counter| counter.load(Ordering::Relaxed))
     }
@@ -299,6 +302,7 @@ impl Gpu {
         let clock = std::time::Instant::now();
         let pipeline = Arc::new(Pipeline::new::<P>(self, &variant)?);
         self.check_lost()?;
+        Counters::add(&self.counters.pipelines, 1);
         tracing::debug!("pipeline {} made in {:?}", pipeline.name(), clock.elapsed());
         lock(&self.pipelines).insert(variant, pipeline.clone());
         Ok(pipeline)

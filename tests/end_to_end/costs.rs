@@ -1,6 +1,9 @@
 //! What a run costs: counts of a token, and traces.
 
-use super::{LAYERS, PROMPT, fixed, generate, request, with_engine};
+use super::{LAYERS, PROMPT, fixed, generate, random_router, request, with_engine};
+use first_wgpu::engine::{Engine, Policy};
+use first_wgpu::model::tiny::TinyOptions;
+use first_wgpu::router::{Granularity, PrefillReading};
 use first_wgpu::trace::{Detail, Dispatch, Run, export};
 
 /// Counts do not swing as times do: what a longer answer costs more is its submissions and 4 bytes each.
@@ -19,12 +22,30 @@ pub(super) fn counts() {
             std::array::from_fn(|index| after[index] - before[index])
         };
         cost(2);
-        let (short, long): ([u64; 4], [u64; 4]) = (cost(4), cost(24));
-        let [buffers, bind_groups, submissions, bytes]: [u64; 4] =
+        let (short, long): ([u64; 5], [u64; 5]) = (cost(4), cost(24));
+        let [buffers, bind_groups, submissions, bytes, _]: [u64; 5] =
             std::array::from_fn(|index| long[index] - short[index]);
         assert_eq!((buffers, bind_groups), (0, 0), "allocated per token");
         assert_eq!((submissions, bytes), (20, 80), "per 20 tokens");
     });
+}
+
+/// After a warm-up, an answer waits for no kernel to be compiled.
+pub(super) fn warm_up() {
+    let mut engine = super::load(&TinyOptions::default(), None);
+    let router = random_router(Granularity::Sublayer, PrefillReading::Masked);
+    engine.set_router(&router).expect("a router that fits");
+    let mut request = request(&engine, PROMPT, Policy::Routed(router.decision()));
+    request.sampling.temperature = 0.7;
+    engine
+        .warm_up(&request.policy, &request.sampling)
+        .expect("two tokens");
+    let compiled = |engine: &Engine| engine.gpu.counters.now()[4];
+    let before = compiled(&engine);
+    assert!(before > 0);
+    let run = generate(&mut engine, &request);
+    assert!(!run.mask.is_full(), "the router skips nothing");
+    assert_eq!(compiled(&engine), before, "compiled while it answered");
 }
 
 pub(super) fn traces() {

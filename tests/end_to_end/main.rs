@@ -91,6 +91,7 @@ fn main() {
         ),
         ("traces_hold_every_dispatch", costs::traces),
         ("a_token_costs_known_counts", costs::counts),
+        ("after_a_warm_up_nothing_is_compiled", costs::warm_up),
         (
             "trained_routers_give_each_prompt_its_mask",
             training::trained,

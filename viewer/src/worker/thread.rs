@@ -10,7 +10,7 @@ use first_wgpu::model::config::Config;
 use first_wgpu::pull;
 use first_wgpu::router::file::{BaseModel, Decides, RouterFile};
 use first_wgpu::router::{Decision, PrefillReading};
-use first_wgpu::trace::Run;
+use first_wgpu::trace::{Run, Sampling};
 use first_wgpu::weights::gguf::Gguf;
 use first_wgpu::{Error, Result};
 use std::ops::ControlFlow;
@@ -229,23 +229,24 @@ impl Thread {
             ..Default::default()
         };
         let mut engine = Engine::load(&options, &mut |done, total| share("loading", done, total))?;
-        let Some(file) = router else {
-            let routed = None;
-            return Ok(Loaded { engine, routed });
-        };
-        let routed = match &file.decides {
-            Decides::Routers(router) => {
+        let routed = match router.as_ref().map(|file| &file.decides) {
+            Some(Decides::Routers(router)) => {
                 engine.set_router(router)?;
-                Policy::Routed(router.decision())
+                Some(Policy::Routed(router.decision()))
             }
-            Decides::Mask(mask, prefill) => Policy::fixed(mask.clone(), *prefill),
+            Some(Decides::Mask(mask, prefill)) => Some(Policy::fixed(mask.clone(), *prefill)),
+            None => None,
         };
-        let routed = Some(routed);
-        let calibration = file.calibration().to_vec();
-        self.tell(|progress| {
-            progress.has_router = true;
-            progress.outcomes.push(Outcome::Router(calibration));
-        });
+        self.tell(|progress| progress.doing = "preparing the kernels".to_owned());
+        let everything = Policy::Fixed(LayerMask::full(engine.model.config.layers));
+        engine.warm_up(routed.as_ref().unwrap_or(&everything), &Sampling::default())?;
+        if let Some(file) = router {
+            let calibration = file.calibration().to_vec();
+            self.tell(|progress| {
+                progress.has_router = true;
+                progress.outcomes.push(Outcome::Router(calibration));
+            });
+        }
         Ok(Loaded { engine, routed })
     }
 
