@@ -61,16 +61,15 @@ fn mark(index: usize, x: f64, y: f64) -> String {
     }
 }
 
-/// A step of 1, 2 or 5 times a power of ten that cuts `range` into about five.
-fn step(range: f64) -> f64 {
-    let rough = (range / 5.0).max(f64::MIN_POSITIVE);
+/// A step of 1, 2 or 5 times a power of ten that cuts `range` into at most `parts`.
+pub fn step(range: f64, parts: f64) -> f64 {
+    let rough = (range / parts).max(1e-12);
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter();
-    power
-        * step
-            .clone()
-            .find(|step| step * power >= rough)
-            .unwrap_or(10.0)
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
+    steps
+        .into_iter()
+        .find(|step| *step >= rough)
+        .unwrap_or(rough)
 }
 
 /// Charts side by side.
@@ -105,8 +104,8 @@ pub fn svg(charts: &[Chart<'_>]) -> String {
             least
         };
         let (x_step, y_step) = (
-            step(most(|point| point.0)),
-            step(most(|point| point.1) - least),
+            step(most(|point| point.0), 5.0),
+            step(most(|point| point.1) - least, 5.0),
         );
         let x_end = (most(|point| point.0) / x_step).ceil() * x_step;
         let y_start = (least / y_step).floor() * y_step;
@@ -216,9 +215,9 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers() {
-        assert_eq!(step(4096.0), 1000.0);
-        assert_eq!(step(30.0), 10.0);
-        assert_eq!(step(0.7), 0.2);
+        assert_eq!(step(4096.0, 5.0), 1000.0);
+        assert_eq!(step(30.0, 5.0), 10.0);
+        assert_eq!(step(0.7, 5.0), 0.2);
         assert_eq!(
             [number(0.0), number(0.2), number(1000.0)],
             ["0", "0.2", "1000"]

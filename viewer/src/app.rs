@@ -159,6 +159,7 @@ impl App {
                 Outcome::Agreement(agreement) => self.session.agreements.push(agreement),
                 Outcome::Controls(controls) => self.session.controls = controls,
                 Outcome::Router(calibration) => {
+                    self.form.route();
                     self.session.calibration.clone_from(&calibration);
                     self.calibration = calibration;
                 }

@@ -41,6 +41,11 @@ impl Default for Form {
 }
 
 impl Form {
+    /// Lets the routers decide from now on, since there are some.
+    pub(crate) fn route(&mut self) {
+        self.routed = true;
+    }
+
     /// How prompts are run: by the router if it is ticked.
     pub(crate) fn options(&self) -> Options {
         self.options_with(match self.routed {

@@ -3,6 +3,7 @@
 use crate::figure::{Figure, area};
 use crate::palette::Palette;
 use eframe::egui::{Color32, Pos2, Rect, pos2};
+use first_wgpu::bench::plot::step;
 
 /// A plot in a part of a figure: numbers to places.
 #[derive(Clone, Copy, Debug)]
@@ -18,17 +19,6 @@ const LEFT: f32 = 56.0;
 const TOP: f32 = 24.0;
 /// Room for the numbers and the name of the x axis.
 const BOTTOM: f32 = 40.0;
-
-/// A step of 1, 2 or 5 times a power of ten that cuts `range` into about `parts`.
-fn step(range: f64, parts: f64) -> f64 {
-    let rough = (range / parts).max(1e-12);
-    let power = 10f64.powf(rough.log10().floor());
-    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
-    steps
-        .into_iter()
-        .find(|step| *step >= rough)
-        .unwrap_or(rough)
-}
 
 /// The range of values, made wider to whole steps; 0 to 1 of none.
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {

@@ -260,8 +260,6 @@ pub(crate) fn the_router_is_compared_with_controls_and_its_threshold_moved() {
     setup.router = Some(router(folder.path(), &model, &options()));
     let mut window = window(Session::default(), Some(setup));
     ready(&mut window);
-    window.get_by_label("let the router decide").click();
-    window.step();
     click(&mut window, "Run");
     runs(&mut window, 1);
     let first = &window.state().session().runs[0];
