@@ -385,6 +385,7 @@ impl Engine {
             policy: request.policy_name.clone(),
             mask: LayerMask::full(self.model.config.layers),
             prefill: self.reading(&request.policy),
+            cached_tokens: 0,
             scores: Vec::new(),
             sampling: request.sampling.clone(),
             ttft_nanos: 0,

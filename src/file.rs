@@ -54,6 +54,23 @@ impl Written {
     }
 }
 
+/// Files that belong together, on the disk and not in their places yet.
+#[must_use = "the files are gone unless they are put in their places"]
+pub struct Staged {
+    /// In the order in which they go there.
+    pub files: Vec<Written>,
+    /// What is not to be beside them.
+    pub removed: Option<PathBuf>,
+}
+
+impl Staged {
+    /// Puts them in their places.
+    pub fn put(self) -> Result<()> {
+        self.files.into_iter().try_for_each(Written::put)?;
+        self.removed.map_or(Ok(()), |path| remove(&path))
+    }
+}
+
 /// Temporary files are the user's alone by default; what they become should be as readable as any file.
 fn builder() -> tempfile::Builder<'static, 'static> {
     #[allow(unused_mut)]

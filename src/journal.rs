@@ -105,19 +105,25 @@ impl Journal {
             model_sha256: model_sha256.to_owned(),
             kv,
         };
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(Error::read(path, error)),
         };
         let first = serde_json::to_string(&header).expect("plain data");
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        let mut lines = text[..whole].lines();
+        // Bytes, since a line may be cut within a character.
+        let end = bytes.iter().rposition(|byte| *byte == b'\n');
+        let whole = end.map_or(0, |end| end + 1);
+        let text = std::str::from_utf8(&bytes[..whole]).map_err(|error| {
+            let what = format!("expected UTF-8, found other bytes ({error})");
+            Error::file(path, what, "give another folder, or delete the file")
+        })?;
+        let mut lines = text.lines();
         let mut results = HashMap::new();
         let fits = match lines.next() {
             Some(line) => serde_json::from_str(line).is_ok_and(|found: Header| found == header),
             // Nothing yet, or a first line that was cut short.
-            None => first.starts_with(&text),
+            None => first.as_bytes().starts_with(&bytes),
         };
         if !fits {
             return Err(Error::file(
@@ -134,10 +140,13 @@ impl Journal {
             results.insert(entry.of, entry.is);
         }
         let fail = |error| Error::write(path, error);
+        if whole < bytes.len() {
+            // The rest of a line that was cut short. Windows does not let a file be cut that was opened to append.
+            let file = File::options().write(true).open(path).map_err(fail)?;
+            file.set_len(whole as u64).map_err(fail)?;
+        }
         let mut options = File::options();
         let mut file = options.create(true).append(true).open(path).map_err(fail)?;
-        // The rest of a line that was cut short.
-        file.set_len(whole as u64).map_err(fail)?;
         if whole == 0 {
             writeln!(file, "{first}").map_err(fail)?;
         }
@@ -210,7 +219,7 @@ mod tests {
         let path = folder.path().join("journal.jsonl");
         let loss = f64::from(0.3f32);
         let mut journal = Journal::open(&path, "ab", KvFormat::F32).expect("begins");
-        for example in ["one", "two"] {
+        for example in ["one", "zwölf"] {
             let found = journal.loss(key(example), || Ok(0.1 + 0.2));
             assert_eq!(found.expect("measures"), loss);
         }
@@ -228,7 +237,7 @@ mod tests {
             std::fs::write(&path, &bytes[..cut]).expect("writes");
             let mut journal = Journal::open(&path, "ab", KvFormat::F32).expect("opens");
             assert!(
-                journal.has(&key("one")) && !journal.has(&key("two")),
+                journal.has(&key("one")) && !journal.has(&key("zwölf")),
                 "{cut}"
             );
             let known = journal.loss(key("one"), || panic!("is known"));
@@ -236,7 +245,7 @@ mod tests {
             journal
                 .text(key("one"), || panic!("is known"))
                 .expect_err("a loss");
-            journal.loss(key("two"), || Ok(loss)).expect("measures");
+            journal.loss(key("zwölf"), || Ok(loss)).expect("measures");
             assert_eq!(std::fs::read(&path).expect("is there"), bytes);
         }
     }

@@ -243,6 +243,9 @@ pub struct Run {
     /// Whether the mask concerned the prompt.
     #[serde(default, skip_serializing_if = "PrefillReading::is_masked")]
     pub prefill: PrefillReading,
+    /// Tokens of the prompt that the cache held already, from the turns before.
+    #[serde(default)]
+    pub cached_tokens: usize,
     /// The routers' scores; empty without a router.
     pub scores: Vec<Score>,
     /// How tokens were chosen.

@@ -189,6 +189,16 @@ fn wrong_vocabularies_are_errors() {
         error.to_string().contains("give it a raw prompt"),
         "{error}"
     );
+    // A template that does not compile is in the way of chats alone.
+    let gguf = vocabulary(|w| {
+        w.str("tokenizer.chat_template", "{% generation %}");
+    });
+    let template = ChatTemplate::from_gguf(&gguf).expect("is not needed yet");
+    let error = template.render(&[], true).expect_err("unknown").to_string();
+    assert!(
+        error.contains("unknown statement") && error.contains("`--raw`"),
+        "{error}"
+    );
 }
 
 /// Bytes as tokens, and digits that merge to `1234`: how a text is cut shows in what may merge.

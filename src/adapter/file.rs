@@ -2,7 +2,7 @@
 
 use super::{Lora, LoraAdapter, Target, permute};
 use crate::error::{Error, Result, quote};
-use crate::file::{Written, digest, read_at_most, sha256};
+use crate::file::{Staged, Written, digest, read_at_most, sha256};
 use crate::model::config::Config;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
@@ -85,6 +85,11 @@ impl LoraAdapter {
 
     /// Writes the folder; each file whole or not at all, the configuration last.
     pub fn save(&self, folder: &Path, config: &Config) -> Result<()> {
+        self.stage(folder, config)?.put()
+    }
+
+    /// Writes what [`LoraAdapter::save`] puts in its place.
+    pub fn stage(&self, folder: &Path, config: &Config) -> Result<Staged> {
         std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
         let mut tensors = Vec::new();
         for (&(layer, target), lora) in &self.loras {
@@ -123,8 +128,10 @@ impl LoraAdapter {
         });
         let text = serde_json::to_string_pretty(&options).expect("plain data");
         let config_file = Written::new(&folder.join(CONFIG), |file| writeln!(file, "{text}"))?;
-        tensor_file.put()?;
-        config_file.put()
+        Ok(Staged {
+            files: vec![tensor_file, config_file],
+            removed: None,
+        })
     }
 }
 

@@ -6,6 +6,12 @@ macro_rules! say {
     ($($line:tt)+) => { $crate::cli::say(format_args!($($line)+)) };
 }
 
+/// Prints a line to standard error.
+macro_rules! tell {
+    () => { tell!("") };
+    ($($line:tt)+) => { $crate::cli::tell(format_args!($($line)+)) };
+}
+
 mod bench;
 mod calibrate;
 mod check;
@@ -84,9 +90,14 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn say(line: std::fmt::Arguments<'_>) {
     match writeln!(std::io::stdout(), "{line}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("error: standard output cannot be written to: {error}");
+            tell!("error: standard output cannot be written to: {error}");
             std::process::exit(1);
         }
         _ => {}
     }
+}
+
+/// Prints a line of what is not the result. That nobody listens any more is no error here either, nor is a full disk.
+fn tell(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

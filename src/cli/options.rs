@@ -129,7 +129,7 @@ pub(super) fn load_with(options: &ModelOptions, adapter: &AdapterOptions) -> Res
 /// Says why a stored tuning was not used.
 pub(super) fn report_ignored(gpu: &Gpu) {
     if let Some(why) = &gpu.ignored {
-        eprintln!("{why}");
+        tell!("{why}");
     }
 }
 

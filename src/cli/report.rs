@@ -39,29 +39,26 @@ fn scores(run: &Run) -> Vec<(&'static str, String)> {
 /// Prints mask, scores, times and memory of a run to standard error, where it does not mix with the answer.
 pub(super) fn print(run: &Run) {
     let mask = &run.mask;
-    eprintln!();
-    eprintln!("layers    {}  {}", strip(mask), skipped(run));
+    tell!();
+    tell!("layers    {}  {}", strip(mask), skipped(run));
     for (name, digits) in scores(run) {
-        eprintln!("{name:<8}  {digits}  score, in tenths");
+        tell!("{name:<8}  {digits}  score, in tenths");
     }
     let millis = |nanos: u64| nanos as f64 / 1e6;
-    let mut line = format!(
-        "prompt    {} tokens{}, first token after {:.0} ms",
-        run.prompt_ids.len(),
-        if run.prefill.is_masked() {
-            ""
-        } else {
-            ", read by every layer"
-        },
-        millis(run.ttft_nanos)
-    );
-    if run.ttft_nanos > 0 {
-        line += &format!(
-            " ({:.0} tokens/s)",
-            run.prompt_ids.len() as f64 / (run.ttft_nanos as f64 / 1e9)
-        );
+    let read = run.prompt_ids.len() - run.cached_tokens;
+    let mut line = format!("prompt    {} tokens", run.prompt_ids.len());
+    if run.cached_tokens > 0 {
+        line += &format!(", {read} of them new");
     }
-    eprintln!("{line}");
+    if !run.prefill.is_masked() {
+        line += ", read by every layer";
+    }
+    line += &format!(", first token after {:.0} ms", millis(run.ttft_nanos));
+    if run.ttft_nanos > 0 {
+        let rate = read as f64 / (run.ttft_nanos as f64 / 1e9);
+        line += &format!(" ({rate:.0} tokens/s)");
+    }
+    tell!("{line}");
     let mut line = format!("answer    {} tokens", run.answer_ids.len());
     if let Some(tpot) = run.tpot_nanos() {
         line += &format!(
@@ -71,15 +68,15 @@ pub(super) fn print(run: &Run) {
             run.decode_dispatches
         );
     }
-    eprintln!("{line}");
+    tell!("{line}");
     let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
     let mut line = format!("KV cache  {:.2} MiB", mib(run.kv_bytes));
     if run.kv_bytes < run.kv_bytes_full {
         line += &format!(" of {:.2} MiB for all layers", mib(run.kv_bytes_full));
     }
-    eprintln!("{line}");
-    eprintln!("model     {}", run.model.name);
-    eprintln!("GPU       {} ({})", run.adapter.name, run.adapter.backend);
+    tell!("{line}");
+    tell!("model     {}", run.model.name);
+    tell!("GPU       {} ({})", run.adapter.name, run.adapter.backend);
 }
 
 fn skipped(run: &Run) -> String {

@@ -207,30 +207,40 @@ impl Chat {
             .iter()
             .map(|text| Message::new("system", text))
             .collect();
-        eprintln!(
+        tell!(
             "{} on {}. An empty line or Ctrl-D ends.",
-            engine.summary.name, engine.gpu.adapter.name
+            engine.summary.name,
+            engine.gpu.adapter.name
         );
         let mut first = true;
         loop {
-            eprint!("\n> ");
+            // Its line goes on with what is typed.
+            let _ = write!(std::io::stderr(), "\n> ");
             let mut line = String::new();
             if std::io::stdin().lock().read_line(&mut line)? == 0 || line.trim().is_empty() {
                 return Ok(ExitCode::SUCCESS);
             }
             messages.push(Message::new("user", line.trim()));
             let keep = !first && turns == TurnPolicy::Sticky;
-            let request = self.turn(
+            let request = match self.turn(
                 &engine,
                 &messages,
                 if keep { Policy::Sticky } else { policy.clone() },
                 &policy_name,
-            )?;
+            ) {
+                // Too long, say: what was said before is still there.
+                Err(error @ crate::Error::Input { .. }) => {
+                    tell!("{error}");
+                    messages.pop();
+                    continue;
+                }
+                request => request?,
+            };
             interrupted.store(false, Ordering::Relaxed);
             let run = match generate(&mut engine, &request, true, &interrupted) {
                 Err(crate::Error::Cancelled) => {
                     // What was read of it is lost: the next turn reads everything.
-                    eprintln!("broken off");
+                    tell!("broken off");
                     messages.pop();
                     first = true;
                     continue;
@@ -250,7 +260,7 @@ impl Chat {
         messages: &[Message],
         policy: Policy,
         name: &str,
-    ) -> anyhow::Result<Request> {
+    ) -> crate::Result<Request> {
         let sampling: Sampling = self.sampling.sampling();
         Ok(Request {
             prompt: messages

@@ -31,7 +31,7 @@ impl Trace {
         let runs = trace::read(&export.trace)?;
         let timed = runs.iter().any(|run| !run.dispatches.is_empty());
         if !timed {
-            eprintln!(
+            tell!(
                 "note: the trace has no GPU timestamps; the GPU track shows the host's wall time per submission"
             );
         }

@@ -52,7 +52,7 @@ fn read(paths: &[PathBuf], skip_bad: bool) -> anyhow::Result<Vec<Example>> {
             if !skip_bad {
                 return Err(error);
             }
-            eprintln!("left out: {error}");
+            tell!("left out: {error}");
             Ok(())
         })?;
         examples.extend(found);

@@ -159,6 +159,7 @@ impl Engine {
         listener: &mut Listener<'_>,
     ) -> Result<Conversation> {
         let ids = &request.ids;
+        run.cached_tokens = known;
         let prefill = self
             .model
             .prefill_buffers(&self.gpu, &ids[known..], known)?;

@@ -21,11 +21,11 @@ impl Buffer {
     /// A buffer of zeros. The size is rounded up to 16 bytes, so that it can be read as `vec4`.
     pub fn zeroed(gpu: &Gpu, label: &str, size_bytes: u64) -> Result<Self> {
         let size = size_bytes.next_multiple_of(16).max(16);
-        let usage = Self::usage(gpu, label, size)?;
+        Self::check(gpu, label, size)?;
         let raw = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size,
-            usage,
+            usage: USAGE,
             mapped_at_creation: false,
         });
         gpu.check_memory(label, size)?;
@@ -40,13 +40,13 @@ impl Buffer {
     pub fn from_slice<T: bytemuck::NoUninit>(gpu: &Gpu, label: &str, data: &[T]) -> Result<Self> {
         let bytes: &[u8] = bytemuck::cast_slice(data);
         let size = (bytes.len() as u64).next_multiple_of(16).max(16);
-        let usage = Self::usage(gpu, label, size)?;
+        Self::check(gpu, label, size)?;
         let raw = if size == bytes.len() as u64 {
             gpu.device
                 .create_buffer_init(&wgpu::util::BufferInitDescriptor {
                     label: Some(label),
                     contents: bytes,
-                    usage,
+                    usage: USAGE,
                 })
         } else {
             let mut padded = bytes.to_vec();
@@ -56,7 +56,7 @@ impl Buffer {
                 .create_buffer_init(&wgpu::util::BufferInitDescriptor {
                     label: Some(label),
                     contents,
-                    usage,
+                    usage: USAGE,
                 })
         };
         gpu.check_memory(label, size)?;
@@ -82,8 +82,9 @@ impl Buffer {
         Ok(filled)
     }
 
-    /// Uniform use is only asked for where the whole buffer may be bound as one.
-    fn usage(gpu: &Gpu, label: &str, size: u64) -> Result<wgpu::BufferUsages> {
+    /// Refuses what one binding cannot hold, and anything once the GPU is lost: what fails later is for want of memory.
+    fn check(gpu: &Gpu, label: &str, size: u64) -> Result<()> {
+        gpu.check_lost()?;
         Counters::add(&gpu.counters.buffers, 1);
         let most = gpu.binding_bytes();
         if size > most {
@@ -96,7 +97,7 @@ impl Buffer {
                 "use a smaller model or a shorter context (`--context`)",
             ));
         }
-        Ok(USAGE)
+        Ok(())
     }
 
     /// Size in bytes.

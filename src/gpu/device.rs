@@ -40,8 +40,6 @@ pub struct Class {
     pub software: bool,
     /// Memory shared with the CPU.
     pub integrated: bool,
-    /// `f16` arithmetic in shaders.
-    pub f16: bool,
     /// Run-time values pushed with the commands rather than read from a uniform buffer.
     pub immediates: bool,
     /// GPU timestamps at pass boundaries.
@@ -73,7 +71,6 @@ impl Class {
             subgroup: None,
             software: false,
             integrated: true,
-            f16: false,
             immediates: false,
             timestamps: false,
             tuning: Tuning::of(None, false),
@@ -211,7 +208,6 @@ impl Gpu {
     fn with_adapter(adapter: &wgpu::Adapter, cache: Option<&Path>) -> Result<Self> {
         let info = adapter.get_info();
         let wanted = wgpu::Features::SUBGROUP
-            | wgpu::Features::SHADER_F16
             | wgpu::Features::IMMEDIATES
             | wgpu::Features::PIPELINE_CACHE
             | wgpu::Features::TIMESTAMP_QUERY;
@@ -220,6 +216,9 @@ impl Gpu {
         // The default limits are what kernels are written for; only sizes that follow the model are raised.
         let mut limits = wgpu::Limits::default();
         limits.max_buffer_size = offered.max_buffer_size.max(limits.max_buffer_size);
+        limits.max_storage_buffer_binding_size = offered
+            .max_storage_buffer_binding_size
+            .max(limits.max_storage_buffer_binding_size);
         limits.max_immediate_size = if features.contains(wgpu::Features::IMMEDIATES) {
             offered.max_immediate_size.min(64)
         } else {
@@ -258,7 +257,6 @@ impl Gpu {
             subgroup,
             software,
             integrated: info.device_type == wgpu::DeviceType::IntegratedGpu,
-            f16: has(wgpu::Features::SHADER_F16),
             immediates: has(wgpu::Features::IMMEDIATES)
                 && std::env::var_os("FIRST_NO_IMMEDIATES").is_none(),
             timestamps: has(wgpu::Features::TIMESTAMP_QUERY),
@@ -314,6 +312,11 @@ impl Gpu {
         limits
             .max_storage_buffer_binding_size
             .min(limits.max_buffer_size)
+    }
+
+    /// The most bytes of weights in one binding: what every adapter allows, and a texture has room for.
+    pub fn slice_bytes(&self) -> u64 {
+        self.binding_bytes().min(128 << 20)
     }
 
     /// How many floating-point operations one submission may hold, so that it stays well under half a

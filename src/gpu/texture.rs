@@ -43,6 +43,7 @@ pub struct Texture {
 impl Texture {
     /// Room for `size_bytes`, in whole rows.
     fn new(gpu: &Gpu, label: &str, texel: Texel, size_bytes: u64) -> Result<Self> {
+        gpu.check_lost()?;
         Counters::add(&gpu.counters.buffers, 1);
         let rows = size_bytes.div_ceil(ROW as u64).max(1);
         let raw = gpu.device.create_texture(&wgpu::TextureDescriptor {

@@ -39,10 +39,11 @@ pub use adapter::Adapter;
 pub use epilogue::{Epilogue, Rope};
 pub use update::{Next, Update, Updates};
 
-use crate::gpu::{Buffer, Class, Gpu, Resource, Variant};
+use crate::gpu::{Buffer, Class, Gpu, Resource, Tuning, Variant};
 use crate::weights::Format;
 use crate::weights::pack::Slice;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// How a KV cache stores its numbers.
 #[derive(
@@ -137,7 +138,8 @@ pub fn all_variants() -> Vec<Variant> {
                     let product = epilogue(adapter(matmul::variant(&class, format)));
                     variants.push(update::with_next(&class, None, 32, product));
                 }
-                variants.push(adapter(matmul_backward::variant(&class, format)));
+                let backward = adapter(matmul_backward::variant(&class, format));
+                variants.extend([backward.clone(), backward.set("ACCUMULATE", 1.0)]);
             }
             for epilogue in epilogue::example_variants() {
                 for epsilon in [None, Some(1e-5)] {
@@ -174,13 +176,33 @@ pub fn all_variants() -> Vec<Variant> {
         let share = update::example_vectors(&class, &lora_share::variant(&class));
         variants.extend(share.into_iter().skip(1));
         variants.push(rms_norm::variant(&class, 1e-5));
-        variants.push(router_score::variant(&class, Some(1e-5)));
+        variants.extend([Some(1e-5), None].map(|epsilon| router_score::variant(&class, epsilon)));
         variants.push(sample::variant());
         variants.push(copy::variant());
         variants.push(fma::variant());
         variants.push(Variant::new("argmax").import("reduce", reduce));
     }
+    variants.extend(tuned_variants());
     variants
+}
+
+/// What `first devices --tune` may choose beside the defaults, in one format.
+fn tuned_variants() -> Vec<Variant> {
+    let mut variants = HashSet::new();
+    let class = Class::gpu_example();
+    let candidates = Tuning::candidates(&class);
+    for tuning in candidates.into_iter().flat_map(Tuning::matmul_candidates) {
+        let class = Class { tuning, ..class };
+        for epilogue in epilogue::example_variants() {
+            let product = epilogue(matvec::variant(&class, Format::Q4_1, Some(1e-5)));
+            variants.extend(update::example_products(&class, &product));
+            for adapter in adapter::example_variants() {
+                let product = epilogue(adapter(matmul::variant(&class, Format::Q4_1)));
+                variants.insert(update::with_next(&class, None, 32, product));
+            }
+        }
+    }
+    variants.into_iter().collect()
 }
 
 /// Asserts that a buffer holds `count` numbers of 4 bytes.
@@ -202,7 +224,7 @@ fn workgroups(count: usize) -> u32 {
     count
 }
 
-/// The step of a single-slice kernel needs the device to make its pipeline.
+/// A variant's pipeline with its buffers bound.
 fn op<'a, P: crate::gpu::Params>(
     gpu: &Gpu,
     variant: Variant,

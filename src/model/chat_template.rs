@@ -37,16 +37,17 @@ impl Message {
     }
 }
 
-/// A model's chat template, compiled.
+/// A model's chat template. It is compiled when it is needed: a model whose template does not compile still continues text.
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    source: String,
     path: PathBuf,
     bos: String,
     eos: String,
 }
 
 impl ChatTemplate {
-    /// Compiles the template of a model.
+    /// The template of a model.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
         let Some(source) = gguf.optional::<&str>("tokenizer.chat_template")? else {
             return Err(Error::file(
@@ -67,12 +68,9 @@ impl ChatTemplate {
             token("tokenizer.ggml.bos_token_id")?,
             token("tokenizer.ggml.eos_token_id")?,
         );
-        let mut environment = environment();
-        environment
-            .add_template_owned("chat", source.to_owned())
-            .map_err(|error| failed(&path, &error))?;
         Ok(Self {
-            environment,
+            environment: environment(),
+            source: source.to_owned(),
             path,
             bos,
             eos,
@@ -83,7 +81,7 @@ impl ChatTemplate {
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let template = self
             .environment
-            .get_template("chat")
+            .template_from_named_str("chat", &self.source)
             .map_err(|error| failed(&self.path, &error))?;
         let turn = |message: &Message| context! { role => message.role.as_str(), content => message.content.as_str() };
         let context = context! {
@@ -113,7 +111,7 @@ fn failed(path: &std::path::Path, error: &minijinja::Error) -> Error {
     Error::file(
         path,
         message,
-        "change the conversation, or give the model a raw prompt",
+        "change the conversation, or give the prompt as it is with `--raw`",
     )
 }
 

@@ -6,7 +6,7 @@ use crate::weights::names;
 
 /// The remedy of a model that is sound but not ours to run.
 const ANOTHER_MODEL: &str =
-    "give a model of the Llama family, such as SmolLM2, Llama 3 or TinyLlama";
+    "give a model of the Llama family with a byte-level BPE tokenizer, such as SmolLM2 or Llama 3";
 /// The remedy of a file that contradicts itself.
 const ANOTHER_FILE: &str = "the file is damaged or badly converted, download it again";
 

@@ -110,7 +110,8 @@ impl Llama {
             weights,
             ..
         } = decode;
-        if sampling.temperature > 0.0 {
+        // 0, or so little that only the most likely token is left.
+        if (1.0 / sampling.temperature).is_finite() {
             kernels::sample::step(gpu, [logits, weights, state], self.config.vocab, sampling)
         } else {
             kernels::argmax::step(gpu, logits, state, self.config.vocab)

@@ -5,7 +5,7 @@
 
 use super::{CalibrationPoint, Granularity, PrefillReading, Router};
 use crate::error::{Error, Result, quote};
-use crate::file::{Written, digest, read_at_most, remove, sha256};
+use crate::file::{Staged, Written, digest, read_at_most, sha256};
 use crate::mask::LayerMask;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -301,6 +301,11 @@ impl RouterFile {
 
     /// Writes the folder; each file whole or not at all, the configuration last.
     pub fn save(&self, folder: &Path) -> Result<()> {
+        self.stage(folder)?.put()
+    }
+
+    /// Writes what [`RouterFile::save`] puts in its place.
+    pub fn stage(&self, folder: &Path) -> Result<Staged> {
         std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
         let tensor_file = match &self.decides {
             Decides::Routers(router) => {
@@ -315,12 +320,10 @@ impl RouterFile {
             serde_json::to_vec_pretty(&self.config).expect("a configuration is plain data");
         json.push(b'\n');
         let config_file = Written::new(&folder.join(CONFIG), |file| file.write_all(&json))?;
-        match tensor_file {
-            Some(file) => file.put()?,
-            // Of other routers.
-            None => remove(&folder.join(TENSORS))?,
-        }
-        config_file.put()
+        // Tensors of other routers are not to stay beside a fixed mask.
+        let removed = tensor_file.is_none().then(|| folder.join(TENSORS));
+        let files = tensor_file.into_iter().chain([config_file]).collect();
+        Ok(Staged { files, removed })
     }
 }
 

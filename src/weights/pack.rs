@@ -139,7 +139,7 @@ impl Linear {
     /// Packs matrices of equal columns and uploads them. Where a tile would mix formats, its rows are
     /// stored as f32, which is exact.
     pub fn pack(gpu: &Gpu, name: &str, order: Order, sources: &[TensorView<'_>]) -> Result<Self> {
-        Self::pack_within(gpu, name, order, sources, gpu.binding_bytes())
+        Self::pack_within(gpu, name, order, sources, gpu.slice_bytes())
     }
 
     /// Like [`Linear::pack`], in slices of at most `most` bytes.
@@ -219,7 +219,7 @@ impl Linear {
             quants.extend_from_slice(&block[header..]);
         }
         let tiles = rows / TILE;
-        let room = (gpu.binding_bytes() as usize / format.tile_bytes(columns)).max(1);
+        let room = (gpu.slice_bytes() as usize / format.tile_bytes(columns)).max(1);
         let slice = |first: usize| {
             let tiles = first..tiles.min(first + room);
             let blocks = tiles.len() * TILE * columns / 32;

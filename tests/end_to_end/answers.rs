@@ -6,7 +6,9 @@ use first_wgpu::engine::{Engine, Event, LoadOptions, Policy};
 use first_wgpu::model::chat_template::Message;
 use first_wgpu::model::tiny::{TinyOptions, tiny_bytes, write_tiny};
 use first_wgpu::trace::Sampling;
+use std::io::Write;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 pub(super) fn sticky() {
@@ -31,6 +33,9 @@ pub(super) fn sticky() {
             );
             assert_eq!(continued.answer_ids, fresh.answer_ids, "{mask}");
             assert_eq!(continued.mask, fresh.mask);
+            // The keys and values of an answer's last token were never computed.
+            let known = first.prompt_ids.len() + first.answer_ids.len() - 1;
+            assert_eq!([continued.cached_tokens, fresh.cached_tokens], [known, 0]);
         }
     });
 }
@@ -70,20 +75,53 @@ pub(super) fn closed_pipe() {
     write_tiny(&model, &TinyOptions::default()).expect("written");
     let answer = ["run", "-n", "4", PROMPT];
     for command in [&answer[..], &[&answer[..], &["--json"]].concat(), &["info"]] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_first"))
-            .args(command)
-            .arg("-m")
-            .arg(&model)
-            .env("XDG_CACHE_HOME", folder.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("starts");
+        let mut child = first(&model, command).spawn().expect("starts");
         drop(child.stdout.take());
         let output = child.wait_with_output().expect("ends");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{said}");
     }
+    // Where nobody reads the report either, the trace is written all the same.
+    let trace = folder.path().join("trace.jsonl");
+    let mut child = first(&model, &answer)
+        .arg("--trace")
+        .arg(&trace)
+        .spawn()
+        .expect("starts");
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
+    assert!(trace.exists());
+}
+
+/// The program with a model, its streams piped.
+fn first(model: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_first"));
+    command
+        .args(arguments)
+        .arg("-m")
+        .arg(model)
+        .env("XDG_CACHE_HOME", model.parent().expect("a folder"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Nor does it end the conversation: the next turn is answered.
+pub(super) fn long_turns() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("tiny.gguf");
+    write_tiny(&model, &TinyOptions::default()).expect("written");
+    let mut child = first(&model, &["chat", "-n", "4"]).spawn().expect("starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    writeln!(stdin, "{}", "ant sun ".repeat(10_000)).expect("is read");
+    writeln!(stdin, "hello").expect("is read");
+    drop(stdin);
+    let output = child.wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("; shorten the prompt"), "{said}");
+    assert!(said.contains("answer    "), "{said}");
 }
 
 pub(super) fn seeds() {
@@ -102,9 +140,10 @@ pub(super) fn seeds() {
         assert_eq!(draw(1, 1.0), draw(1, 1.0));
         // The tiny model is sure of itself, so only a high temperature makes it draw.
         assert_ne!(draw(1, 50.0), draw(2, 50.0));
-        let cold = draw(3, 0.001);
+        // One over the last overflows.
+        let cold = [0.001, 1e-39].map(|temperature| draw(3, temperature));
         let greedy = generate(engine, &request(engine, PROMPT, fixed("")));
-        assert_eq!(cold, greedy.answer_ids);
+        assert_eq!(cold, [greedy.answer_ids.clone(), greedy.answer_ids]);
     });
 }
 

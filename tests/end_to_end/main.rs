@@ -57,6 +57,10 @@ fn main() {
         ),
         ("a_closed_pipe_ends_an_answer", answers::closed_pipe),
         (
+            "a_turn_that_does_not_fit_is_refused_alone",
+            answers::long_turns,
+        ),
+        (
             "goldens_with_a_lora_adapter_agree_both_ways",
             adapters::goldens,
         ),

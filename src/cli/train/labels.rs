@@ -12,6 +12,7 @@ use crate::calibrate::{Budget, Unit, spread};
 use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::file::Staged;
 use crate::journal::Journal;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::{Granularity, PrefillReading, Router};
@@ -386,12 +387,13 @@ impl Labels {
         for (task, mask) in masks {
             note(&format!("mask of {}", name(task)), mask.to_string());
         }
-        if let Some(adapter) = adapter {
-            adapter.save(out, &engine.model.config)?;
-        }
-        router_file(engine, router, points, provenance)?
-            .save(out)
+        let adapter = adapter.map(|adapter| adapter.stage(out, &engine.model.config));
+        let adapter = adapter.transpose()?;
+        let routers = router_file(engine, router, points, provenance)?
+            .stage(out)
             .context("the routers were trained but not written")?;
+        adapter.map_or(Ok(()), Staged::put)?;
+        routers.put()?;
         let has_adapter = LoraAdapter::is_in(out);
         let out = out.display();
         let adapter = match has_adapter {

@@ -5,6 +5,7 @@ use super::super::run::interrupt;
 use super::{THRESHOLDS, command_line, read, router_file, tasks};
 use crate::adapter::{LoraAdapter, Target};
 use crate::engine::Engine;
+use crate::file::Staged;
 use crate::mask::LayerMask;
 use crate::router::file::RouterFile;
 use crate::router::{CalibrationPoint, PrefillReading, Router};
@@ -302,10 +303,11 @@ impl RunArguments {
             }
         };
         // Only now, since what calibration was broken off for must not be half there.
-        if let Some(adapter) = &adapter {
-            adapter.save(&self.out, &engine.model.config)?;
-        }
-        file.save(&self.out)?;
+        let adapter = adapter.map(|adapter| adapter.stage(&self.out, &engine.model.config));
+        let adapter = adapter.transpose()?;
+        let routers = file.stage(&self.out)?;
+        adapter.map_or(Ok(()), Staged::put)?;
+        routers.put()?;
         if let Some(last) = last {
             say!("{last}");
         }
@@ -329,7 +331,7 @@ impl RunArguments {
         };
         let has_adapter = options.lora_rate > 0.0 && LoraAdapter::is_in(folder);
         if LoraAdapter::is_in(folder) && !has_adapter {
-            eprintln!(
+            tell!(
                 "{} holds an adapter, which is left out: routers alone are trained",
                 folder.display()
             );
@@ -349,7 +351,7 @@ impl RunArguments {
                     options.check()?;
                     files += &RouterFile::digest(folder)?;
                 }
-                (None, true) => eprintln!("{} holds no routers: they begin anew", folder.display()),
+                (None, true) => tell!("{} holds no routers: they begin anew", folder.display()),
                 (None, false) => anyhow::bail!(
                     "{} holds a fixed mask, no routers; give it to `first train lora --skip-layers`",
                     folder.display()

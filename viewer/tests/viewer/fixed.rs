@@ -69,6 +69,7 @@ pub(crate) fn run(prompt: &str, mask: &str, tag: &str, seed: usize) -> Run {
         policy: "routed".to_owned(),
         mask,
         prefill: Default::default(),
+        cached_tokens: 0,
         scores: scores.collect(),
         sampling: Default::default(),
         ttft_nanos: 180_000_000,
