@@ -78,13 +78,11 @@ pub struct Measured {
     pub kv_bytes: u64,
     /// Time to the first token of each repetition of the prefill test, in nanoseconds.
     pub ttft_nanos: Vec<u64>,
-    /// Mean time per output token of each repetition, in nanoseconds.
-    pub tpot_nanos: Vec<f64>,
-    /// The same of the traced decodes, where there are any.
+    /// Time of every output token, one repetition after another, in nanoseconds.
+    pub token_nanos: Vec<u64>,
+    /// Mean time per output token of each traced decode, where there are any, in nanoseconds.
     #[serde(default)]
     pub traced_tpot_nanos: Vec<f64>,
-    /// Time of every output token of all repetitions.
-    pub token_nanos: Vec<u64>,
     /// Host time per token to record the commands, median, in nanoseconds.
     pub encode_nanos: u64,
     /// Host time per token to hand them over, median, in nanoseconds. A software driver may run them
@@ -92,13 +90,21 @@ pub struct Measured {
     pub submit_nanos: u64,
 }
 
-impl Measured {
-    /// Skip efficiency: the share of time saved over the share of weight bytes skipped, with half the width
-    /// of its 95 % confidence interval. 1 is the ideal where bytes are what costs time.
-    pub fn skip_efficiency(&self, full: &Self) -> Option<(f64, f64)> {
-        let (change, half) = change(&full.tpot_nanos, &self.tpot_nanos)?;
-        (self.bytes_skipped > 0.0)
-            .then(|| (-change / self.bytes_skipped, half / self.bytes_skipped))
+impl Report {
+    /// Mean time per output token of each repetition, in nanoseconds.
+    pub fn tpot_nanos(&self, measured: &Measured) -> Vec<f64> {
+        let repetitions = measured.token_nanos.chunks_exact(self.answer.max(1));
+        let mean = |tokens: &[u64]| tokens.iter().sum::<u64>() as f64 / tokens.len() as f64;
+        repetitions.map(mean).collect()
+    }
+
+    /// Skip efficiency: the share of `base`'s time saved over the share of weight bytes skipped, with half the
+    /// width of its 95 % confidence interval. 1 is the ideal where bytes are what costs time.
+    pub fn skip_efficiency(&self, base: &Measured, measured: &Measured) -> Option<(f64, f64)> {
+        let skipped = measured.bytes_skipped;
+        let [full, masked] = [base, measured].map(|measured| self.tpot_nanos(measured));
+        let (change, half) = change(&full, &masked)?;
+        (skipped > 0.0).then(|| (-change / skipped, half / skipped))
     }
 }
 
@@ -132,7 +138,6 @@ fn take_turns(
     let total = ((plan.repetitions + 1) * candidates.len()) as u64;
     let prompt = random_ids(engine, plan.prompt);
     let context = random_ids(engine, plan.depth.max(1));
-    let tpot = |run: &Run| run.tpot_nanos().map(|nanos| nanos as f64);
     for repetition in 0..=plan.repetitions {
         for (index, candidate) in candidates.iter().enumerate() {
             engine.model.adapted = candidate.adapted;
@@ -166,13 +171,13 @@ fn take_turns(
                 masks[index].ttft_nanos.push(run.ttft_nanos);
             }
             if let Some(run) = traced {
-                masks[index].traced_tpot_nanos.extend(tpot(&run));
+                let tpot = run.tpot_nanos().map(|nanos| nanos as f64);
+                masks[index].traced_tpot_nanos.extend(tpot);
                 if repetition == plan.repetitions {
                     traces.push(run);
                 }
             }
             if let Some(run) = decoded.filter(|run| !run.token_nanos.is_empty()) {
-                masks[index].tpot_nanos.extend(tpot(&run));
                 masks[index].token_nanos.extend(&run.token_nanos);
                 let host = &mut host[index];
                 host.0.extend(
@@ -327,15 +332,24 @@ mod tests {
 
     #[test]
     fn skip_efficiency_is_time_saved_over_bytes_skipped() {
-        let measured = |tpot, bytes_skipped| Measured {
-            tpot_nanos: vec![tpot, 2.0 * tpot],
+        let measured = |tpot: u64, bytes_skipped| Measured {
+            token_nanos: vec![tpot - 10, tpot + 10, 2 * tpot, 2 * tpot],
             bytes_skipped,
             ..Default::default()
         };
-        let full = measured(100.0, 0.0);
-        assert_eq!(full.skip_efficiency(&full), None);
-        let (efficiency, half) = measured(50.0, 0.5)
-            .skip_efficiency(&full)
+        let [full, half_skipped] = [measured(100, 0.0), measured(50, 0.5)];
+        let report = Report {
+            adapter: AdapterSummary::default(),
+            model: ModelSummary::default(),
+            prompt: 0,
+            answer: 2,
+            depth: 0,
+            masks: Vec::new(),
+        };
+        assert_eq!(report.tpot_nanos(&full), [100.0, 200.0]);
+        assert_eq!(report.skip_efficiency(&full, &full), None);
+        let (efficiency, half) = report
+            .skip_efficiency(&full, &half_skipped)
             .expect("something was skipped");
         assert!((efficiency - 1.0).abs() < 1e-12 && half.abs() < 1e-12);
     }

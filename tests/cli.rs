@@ -73,6 +73,38 @@ fn traces_and_shapes_that_are_none_are_refused() {
 }
 
 #[test]
+fn a_saved_bench_is_printed_as_it_was() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let show = |path: &str| first(&["bench", "show", path], b"");
+    let saved = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/benches/results/llvmpipe/skip.json"
+    );
+    let text = std::fs::read(saved).expect("a saved bench");
+    let mut empty: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    empty["masks"] = serde_json::json!([]);
+    let empty = file(folder.path(), "empty.json", empty.to_string().as_bytes());
+    let text = file(folder.path(), "text.json", b"no JSON");
+    for path in [empty, text] {
+        fails_with("no saved bench", &show(path.to_str().expect("UTF-8")));
+    }
+    let table = show(saved);
+    assert!(table.status.success());
+    let table = String::from_utf8(table.stdout).expect("UTF-8");
+    // The README quotes what this prints.
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+    let readme = readme.expect("a README");
+    for row in table.lines().filter(|line| line.starts_with("| even:")) {
+        let cells: Vec<_> = row.split(" | ").collect();
+        let (time, _median) = cells[7].split_once(" (").expect("a median");
+        let layers = cells[0].trim_start_matches("| even:");
+        let quoted = format!("| {layers} | {} | {time} | {} |", cells[2], cells[8]);
+        assert!(readme.contains(&quoted), "{quoted}");
+    }
+    assert_eq!(table.matches("| even:").count(), 3, "{table}");
+}
+
+#[test]
 fn bad_model_files_are_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let good = tiny_bytes(&TinyOptions::default());

@@ -14,7 +14,7 @@ use crate::bench::{
 use crate::model::synthetic::Synthetic;
 use crate::trace::{self, Detail};
 use anyhow::Context;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Time prefill and decode, full against masked, in turns.
@@ -69,6 +69,20 @@ enum What {
     Kernels(kernels::Kernels),
     /// Decode against the context before it, prefill against the length of the prompt.
     Scaling(Box<scaling::Lengths>),
+    /// Print a run saved by `-o json`; nothing is measured.
+    Show(Show),
+}
+
+#[derive(Debug, clap::Args)]
+struct Show {
+    /// The saved run.
+    file: PathBuf,
+    /// What to compare the others with; by default the first.
+    #[arg(long, value_name = "MASK")]
+    base: Option<String>,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Output::Md)]
+    output: Output,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -84,19 +98,19 @@ impl Bench {
         match self.what.take() {
             Some(What::Kernels(kernels)) => return kernels.run(),
             Some(What::Scaling(lengths)) => return lengths.run(),
+            Some(What::Show(show)) => {
+                let mut report = saved(&show.file)?;
+                if let Some(base) = &show.base {
+                    let at = report.masks.iter().position(|mask| mask.name == *base);
+                    let at = at.with_context(|| format!("no mask `{base}` was measured"))?;
+                    report.masks.swap(0, at);
+                }
+                print(&report, None, show.output)?;
+                return Ok(ExitCode::SUCCESS);
+            }
             None => {}
         }
-        let baseline = self.baseline.as_ref().map(|path| {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("{} could not be read", path.display()))?;
-            serde_json::from_str::<Report>(&text).with_context(|| {
-                format!(
-                    "{} is no saved bench; write one with `-o json`",
-                    path.display()
-                )
-            })
-        });
-        let baseline = baseline.transpose()?;
+        let baseline = self.baseline.as_deref().map(saved).transpose()?;
         self.routers.check()?;
         anyhow::ensure!(
             !self.routers.is_given() || self.masks.iter().any(|mask| mask == "routed"),
@@ -150,17 +164,37 @@ impl Bench {
         if let Some(path) = &self.trace {
             trace::write(path, &traces)?;
         }
-        match self.output {
-            Output::Md => markdown(&report, baseline.as_ref()),
-            Output::Csv => csv(&report),
-            Output::Json => say!("{}", serde_json::to_string_pretty(&report)?),
-            Output::Jsonl => report
-                .masks
-                .iter()
-                .try_for_each(|mask| serde_json::to_string(mask).map(|line| say!("{line}")))?,
-        }
+        print(&report, baseline.as_ref(), self.output)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A run that `-o json` has saved.
+fn saved(path: &Path) -> anyhow::Result<Report> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{} could not be read", path.display()))?;
+    let other = || {
+        format!(
+            "{} is no saved bench; write one with `-o json`",
+            path.display()
+        )
+    };
+    let report: Report = serde_json::from_str(&text).with_context(other)?;
+    anyhow::ensure!(!report.masks.is_empty(), other());
+    Ok(report)
+}
+
+fn print(report: &Report, baseline: Option<&Report>, output: Output) -> anyhow::Result<()> {
+    match output {
+        Output::Md => markdown(report, baseline),
+        Output::Csv => csv(report),
+        Output::Json => say!("{}", serde_json::to_string_pretty(report)?),
+        Output::Jsonl => report
+            .masks
+            .iter()
+            .try_for_each(|mask| serde_json::to_string(mask).map(|line| say!("{line}")))?,
+    }
+    Ok(())
 }
 
 fn prefill_rates(report: &Report, measured: &Measured) -> Vec<f64> {
@@ -171,12 +205,9 @@ fn prefill_rates(report: &Report, measured: &Measured) -> Vec<f64> {
         .collect()
 }
 
-fn decode_rates(measured: &Measured) -> Vec<f64> {
-    measured
-        .tpot_nanos
-        .iter()
-        .map(|nanos| 1e9 / nanos)
-        .collect()
+fn decode_rates(report: &Report, measured: &Measured) -> Vec<f64> {
+    let times = report.tpot_nanos(measured);
+    times.iter().map(|nanos| 1e9 / nanos).collect()
 }
 
 fn markdown(report: &Report, baseline: Option<&Report>) {
@@ -196,7 +227,7 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
     );
     say!();
     say!(
-        "| mask | skipped | weights skipped | pp{} tokens/s | TTFT against first | tg{} @ {} tokens/s | TPOT p50 / p95 ms | TPOT against first | skip efficiency | encode per token |",
+        "| mask | skipped | of a token's bytes | pp{} tokens/s | TTFT against first | tg{} @ {} tokens/s | TPOT p50 / p95 ms | TPOT against first | skip efficiency | encode per token |",
         report.prompt,
         report.answer,
         report.depth
@@ -207,7 +238,7 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
         let nanos = measured.ttft_nanos.iter();
         nanos.map(|nanos| *nanos as f64).collect()
     };
-    let against_first = |measured: &Measured, times: fn(&Measured) -> Vec<f64>| {
+    let against_first = |measured: &Measured, times: &dyn Fn(&Measured) -> Vec<f64>| {
         let others = (!std::ptr::eq(first, measured)).then(|| times(measured));
         let [base, own] = [times(first), others.unwrap_or_default()];
         let median = median_change(&base, &own);
@@ -220,7 +251,7 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
                 .map_or("-".to_owned(), |nanos| format!("{:.1}", nanos as f64 / 1e6))
         };
         let own = std::ptr::eq(first, measured);
-        let tpot = median(&measured.tpot_nanos);
+        let tpot = median(&report.tpot_nanos(measured));
         say!(
             "| {} | {} attn, {} mlp | {:.1} % | {} | {} | {} | {} / {} | {} | {} | {} |",
             measured.name,
@@ -228,13 +259,13 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
             measured.mlp_skipped,
             100.0 * measured.bytes_skipped,
             spread(&prefill_rates(report, measured)),
-            against_first(measured, ttft),
-            spread(&decode_rates(measured)),
+            against_first(measured, &ttft),
+            spread(&decode_rates(report, measured)),
             millis(0.5),
             millis(0.95),
-            against_first(measured, |measured| measured.tpot_nanos.clone()),
-            measured
-                .skip_efficiency(first)
+            against_first(measured, &|measured| report.tpot_nanos(measured)),
+            report
+                .skip_efficiency(first, measured)
                 .filter(|_| !own)
                 .map_or("-".to_owned(), |(efficiency, half)| format!(
                     "{efficiency:.2} ± {half:.2}"
@@ -246,7 +277,7 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
         );
     }
     for measured in &report.masks {
-        if let Some(cost) = change(&measured.tpot_nanos, &measured.traced_tpot_nanos) {
+        if let Some(cost) = change(&report.tpot_nanos(measured), &measured.traced_tpot_nanos) {
             say!();
             say!(
                 "{}: tracing itself costs {} of TPOT",
@@ -265,7 +296,10 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
         say!(
             "- {}: TPOT {}",
             measured.name,
-            interval(change(&old.tpot_nanos, &measured.tpot_nanos))
+            interval(change(
+                &baseline.tpot_nanos(old),
+                &report.tpot_nanos(measured)
+            ))
         );
     }
 }
@@ -273,7 +307,8 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
 fn csv(report: &Report) {
     say!("mask,skipped,bytes_skipped,repetition,prompt,ttft_nanos,answer,depth,tpot_nanos");
     for measured in &report.masks {
-        for repetition in 0..measured.ttft_nanos.len().max(measured.tpot_nanos.len()) {
+        let tpot = report.tpot_nanos(measured);
+        for repetition in 0..measured.ttft_nanos.len().max(tpot.len()) {
             let cell = |value: Option<String>| value.unwrap_or_default();
             say!(
                 "{},\"{}\",{},{repetition},{},{},{},{},{}",
@@ -284,12 +319,7 @@ fn csv(report: &Report) {
                 cell(measured.ttft_nanos.get(repetition).map(u64::to_string)),
                 report.answer,
                 report.depth,
-                cell(
-                    measured
-                        .tpot_nanos
-                        .get(repetition)
-                        .map(|nanos| format!("{nanos:.0}"))
-                ),
+                cell(tpot.get(repetition).map(|nanos| format!("{nanos:.0}"))),
             );
         }
     }

@@ -6,8 +6,10 @@ mod search;
 mod settle;
 
 use super::options::{base_model, count_bar};
+use crate::adapter::LoraAdapter;
 use crate::data::{self, Example};
 use crate::engine::Engine;
+use crate::file::Staged;
 use crate::mask::LayerMask;
 use crate::router::file::{Decides, Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
 use crate::router::{CalibrationPoint, Router};
@@ -78,6 +80,21 @@ fn tasks(
     }
     bar.finish_and_clear();
     Ok(tasks)
+}
+
+/// Writes routers and the adapter that was trained with them; no file is put in its place before all are written.
+fn save(
+    folder: &Path,
+    adapter: Option<&LoraAdapter>,
+    routers: &RouterFile,
+    engine: &Engine,
+) -> anyhow::Result<()> {
+    let adapter = adapter.map(|adapter| adapter.stage(folder, &engine.model.config));
+    let adapter = adapter.transpose()?;
+    let routers = routers.stage(folder)?;
+    adapter.map_or(Ok(()), Staged::put)?;
+    routers.put()?;
+    Ok(())
 }
 
 /// The file of trained routers.

@@ -5,14 +5,13 @@ use super::super::options::{
 };
 use super::search::{enough, found};
 use super::settle::{self, Trained};
-use super::{THRESHOLDS, command_line, name, read, router_file, skipping, tasks};
+use super::{THRESHOLDS, command_line, name, read, router_file, save, skipping, tasks};
 use crate::adapter::LoraAdapter;
 use crate::calibrate::meter::{Against, Counter};
 use crate::calibrate::{Budget, Unit, spread};
 use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::file::Staged;
 use crate::journal::Journal;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::{Granularity, PrefillReading, Router};
@@ -387,13 +386,8 @@ impl Labels {
         for (task, mask) in masks {
             note(&format!("mask of {}", name(task)), mask.to_string());
         }
-        let adapter = adapter.map(|adapter| adapter.stage(out, &engine.model.config));
-        let adapter = adapter.transpose()?;
-        let routers = router_file(engine, router, points, provenance)?
-            .stage(out)
-            .context("the routers were trained but not written")?;
-        adapter.map_or(Ok(()), Staged::put)?;
-        routers.put()?;
+        let routers = router_file(engine, router, points, provenance)?;
+        save(out, adapter, &routers, engine).context("the routers were trained but not written")?;
         let has_adapter = LoraAdapter::is_in(out);
         let out = out.display();
         let adapter = match has_adapter {

@@ -2,10 +2,9 @@
 
 use super::super::options::{ModelOptions, base_model, count_bar, follow, load, rate, some};
 use super::super::run::interrupt;
-use super::{THRESHOLDS, command_line, read, router_file, tasks};
+use super::{THRESHOLDS, command_line, read, router_file, save, tasks};
 use crate::adapter::{LoraAdapter, Target};
 use crate::engine::Engine;
-use crate::file::Staged;
 use crate::mask::LayerMask;
 use crate::router::file::RouterFile;
 use crate::router::{CalibrationPoint, PrefillReading, Router};
@@ -303,11 +302,7 @@ impl RunArguments {
             }
         };
         // Only now, since what calibration was broken off for must not be half there.
-        let adapter = adapter.map(|adapter| adapter.stage(&self.out, &engine.model.config));
-        let adapter = adapter.transpose()?;
-        let routers = file.stage(&self.out)?;
-        adapter.map_or(Ok(()), Staged::put)?;
-        routers.put()?;
+        save(&self.out, adapter.as_ref(), &file, &engine)?;
         if let Some(last) = last {
             say!("{last}");
         }
