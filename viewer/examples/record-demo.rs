@@ -1,44 +1,73 @@
-//! Records the session that comes with the viewer, with the default model and its routers:
+//! Records the session that comes with the viewer, with the default model, its routers and its LoRA:
 //! `cargo run --release -p first-viewer --example record-demo`, from the repository's root.
 
 use first_viewer::job::{Choice, Job, Options};
-use first_viewer::prompts::Prompt;
+use first_viewer::prompts::{Prompt, examples};
 use first_viewer::session::Session;
 use first_viewer::worker::{Outcome, Setup, Worker};
 use first_wgpu::trace::{Detail, Sampling};
 use std::path::Path;
 use std::time::Duration;
 
-const PROMPTS: [(&str, &str); 6] = [
-    ("question", "What is the capital of France?"),
-    ("question", "Why is the sky blue?"),
+const SHIPPED: &str = "adapters/smollm2-135m-instruct";
+
+/// Good answers to the examples, to measure what skipping costs.
+const ANSWERS: [&str; 3] = [
+    "1867",
+    "Young bees learn landmarks within three days, and use the sun only later.",
+    "```python\ndef largest(numbers):\n    return max(numbers)\n```",
+];
+
+/// Beside the examples: tag, text, a good answer.
+const PROMPTS: [(&str, &str, &str); 5] = [
     (
-        "sum",
-        "Tom has 3 boxes with 12 pencils each. He gives away 7. How many are left?",
+        "question",
+        "When was the bridge built? Answer from the passage.\n\
+         Passage: The town lies where two rivers meet. Its old bridge, built of red stone in 1421, is the only one that \
+         outlasted the great flood.",
+        "1421",
     ),
-    ("sum", "What is 15 percent of 80?"),
     (
-        "translation",
-        "Translate into French: The weather is nice today.",
+        "summary",
+        "Summarize this abstract in one sentence: Glaciers hold dust from far away. We measure the dust in forty ice \
+         cores and show that most of it came from two deserts, and that the winds have turned twice in the last \
+         thousand years.",
+        "Most dust in forty ice cores came from two deserts, and the winds have turned twice in a thousand years.",
     ),
     (
-        "translation",
-        "Translate into German: Where is the next station?",
+        "code",
+        "Write a Python function to reverse a string. Your code should pass this test: assert reverse('abc') == 'cba'",
+        "```python\ndef reverse(text):\n    return text[::-1]\n```",
+    ),
+    (
+        "chat",
+        "You are a baker. Explain to a child why bread rises.",
+        "Yeast eats the sugar in the dough and breathes out tiny bubbles, and the bubbles lift the bread.",
+    ),
+    (
+        "chat",
+        "You are the keeper of a lighthouse. Tell a traveller about the storm of last night.",
+        "The wind came from the west, and the waves rose higher than my lamp. All night I kept the light burning.",
     ),
 ];
 
 fn main() -> anyhow::Result<()> {
     let setup = Setup {
-        router: Some("routers/smollm2-135m".into()),
+        router: Some(SHIPPED.into()),
+        adapter: Some(SHIPPED.into()),
         ..Setup::default()
     };
     let worker = Worker::start(setup, Default::default());
     let mut session = Session::default();
-    let prompts = PROMPTS.map(|(tag, text)| Prompt {
+    let mut all = examples();
+    for (prompt, answer) in all.iter_mut().zip(ANSWERS) {
+        prompt.completion = Some(answer.to_owned());
+    }
+    all.extend(PROMPTS.map(|(tag, text, answer)| Prompt {
         text: text.to_owned(),
         tag: Some(tag.to_owned()),
-        completion: None,
-    });
+        completion: Some(answer.to_owned()),
+    }));
     let options = |choice, max_tokens, detail| Options {
         chat: true,
         choice,
@@ -47,8 +76,7 @@ fn main() -> anyhow::Result<()> {
         detail,
     };
     wait(&worker, &mut session)?;
-    let all = prompts.to_vec();
-    let first = vec![prompts[0].clone()];
+    let first = vec![all[0].clone()];
     let mut jobs = vec![
         Job::Prompts(all.clone(), options(Choice::Routed, 24, Detail::None)),
         Job::Prompts(first.clone(), options(Choice::Full, 24, Detail::None)),
@@ -70,7 +98,8 @@ fn main() -> anyhow::Result<()> {
         worker.send(job);
         wait(&worker, &mut session)?;
     }
-    for run in [0, 9] {
+    // As the routers do by themselves, and at the highest threshold.
+    for run in [0, 11] {
         worker.send(Job::Agreement(run, Box::new(session.runs[run].clone())));
         wait(&worker, &mut session)?;
     }

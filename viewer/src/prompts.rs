@@ -20,16 +20,25 @@ pub struct Prompt {
 
 /// Prompts of different kinds, to begin with: button, tag, text.
 pub const EXAMPLES: [(&str, &str, &str); 3] = [
-    ("a question", "question", "What is the capital of France?"),
     (
-        "a sum",
-        "sum",
-        "Tom has 3 boxes with 12 pencils each. He gives away 7 pencils. How many are left?",
+        "a question",
+        "question",
+        "When did the theatre open? Answer from the passage.\n\
+         Passage: The theatre of the city burned down twice. It was then built of marble, opened in 1867, and has had \
+         electric light since 1890.",
     ),
     (
-        "a translation",
-        "translation",
-        "Translate into French: The weather is nice and we are going to the beach.",
+        "a summary",
+        "summary",
+        "Summarize this abstract in one sentence: Bees find their way home by the sun and by landmarks. We followed \
+         two hundred bees with small radio tags and found that young bees learn landmarks first, within three days, and \
+         use the sun only later.",
+    ),
+    (
+        "code",
+        "code",
+        "Write a Python function to find the largest number of a list. Your code should pass this test: assert \
+         largest([3, 9, 2]) == 9",
     ),
 ];
 
