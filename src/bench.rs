@@ -94,14 +94,15 @@ impl Report {
     /// Mean time per output token of each repetition, in nanoseconds.
     pub fn tpot_nanos(&self, measured: &Measured) -> Vec<f64> {
         let repetitions = measured.token_nanos.chunks_exact(self.answer.max(1));
-        let mean = |tokens: &[u64]| tokens.iter().sum::<u64>() as f64 / tokens.len() as f64;
+        let sum = |tokens: &[u64]| tokens.iter().map(|nanos| *nanos as f64).sum::<f64>();
+        let mean = |tokens: &[u64]| sum(tokens) / tokens.len() as f64;
         repetitions.map(mean).collect()
     }
 
-    /// Skip efficiency: the share of `base`'s time saved over the share of weight bytes skipped, with half the
+    /// Skip efficiency: the share of `base`'s time saved over the share of its weight bytes skipped, with half the
     /// width of its 95 % confidence interval. 1 is the ideal where bytes are what costs time.
     pub fn skip_efficiency(&self, base: &Measured, measured: &Measured) -> Option<(f64, f64)> {
-        let skipped = measured.bytes_skipped;
+        let skipped = (measured.bytes_skipped - base.bytes_skipped) / (1.0 - base.bytes_skipped);
         let [full, masked] = [base, measured].map(|measured| self.tpot_nanos(measured));
         let (change, half) = change(&full, &masked)?;
         (skipped > 0.0).then(|| (-change / skipped, half / skipped))
@@ -352,5 +353,12 @@ mod tests {
             .skip_efficiency(&full, &half_skipped)
             .expect("something was skipped");
         assert!((efficiency - 1.0).abs() < 1e-12 && half.abs() < 1e-12);
+        // Of what a base skips that skips too, only what is skipped besides counts.
+        let most_skipped = measured(25, 0.75);
+        let (efficiency, _) = report
+            .skip_efficiency(&half_skipped, &most_skipped)
+            .expect("more was skipped");
+        assert!((efficiency - 1.0).abs() < 1e-12);
+        assert_eq!(report.skip_efficiency(&most_skipped, &half_skipped), None);
     }
 }

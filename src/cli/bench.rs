@@ -11,6 +11,8 @@ use crate::bench::{
     Candidate, Measured, Plan, Report, change, mean_and_deviation, median, median_change, quantile,
     run,
 };
+use crate::error::Error;
+use crate::file::read_at_most;
 use crate::model::synthetic::Synthetic;
 use crate::trace::{self, Detail};
 use anyhow::Context;
@@ -102,8 +104,12 @@ impl Bench {
                 let mut report = saved(&show.file)?;
                 if let Some(base) = &show.base {
                     let at = report.masks.iter().position(|mask| mask.name == *base);
-                    let at = at.with_context(|| format!("no mask `{base}` was measured"))?;
-                    report.masks.swap(0, at);
+                    let at = at.with_context(|| {
+                        let names = report.masks.iter().map(|mask| mask.name.as_str());
+                        let names = names.collect::<Vec<_>>().join(", ");
+                        format!("no mask `{base}` was measured; name one of {names}")
+                    })?;
+                    report.masks[..=at].rotate_right(1);
                 }
                 print(&report, None, show.output)?;
                 return Ok(ExitCode::SUCCESS);
@@ -169,18 +175,35 @@ impl Bench {
     }
 }
 
-/// A run that `-o json` has saved.
+/// A run that `-o json` has saved. Someone else may have made the file.
 fn saved(path: &Path) -> anyhow::Result<Report> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{} could not be read", path.display()))?;
-    let other = || {
-        format!(
-            "{} is no saved bench; write one with `-o json`",
-            path.display()
-        )
+    /// More than a bench of a day writes.
+    const MOST_BYTES: u64 = 1 << 28;
+    let remedy = "write one with `first bench -o json`";
+    let refused = |what: String| Error::file(path, format!("is no saved bench: {what}"), remedy);
+    let text = read_at_most(path, MOST_BYTES, remedy)?;
+    let report: Report = serde_json::from_slice(&text).map_err(|e| refused(e.to_string()))?;
+    let first = report.masks.first();
+    let tokens = first.map_or(0, |first| first.token_nanos.len());
+    let whole = match report.answer {
+        0 => tokens == 0,
+        answer => tokens.is_multiple_of(answer),
     };
-    let report: Report = serde_json::from_str(&text).with_context(other)?;
-    anyhow::ensure!(!report.masks.is_empty(), other());
+    let alike = |measured: &Measured| measured.token_nanos.len() == tokens;
+    if first.is_none() || !whole || !report.masks.iter().all(alike) {
+        let what = "expected masks with as many tokens of each repetition";
+        return Err(refused(what.to_owned()).into());
+    }
+    let names = report.masks.iter().map(|measured| &measured.name);
+    let others = [
+        &report.model.name,
+        &report.adapter.name,
+        &report.adapter.driver,
+    ];
+    let plain = |name: &String| !name.contains(char::is_control);
+    if !names.chain(others).all(plain) {
+        return Err(refused("a name holds a control character".to_owned()).into());
+    }
     Ok(report)
 }
 
@@ -227,7 +250,7 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
     );
     say!();
     say!(
-        "| mask | skipped | of a token's bytes | pp{} tokens/s | TTFT against first | tg{} @ {} tokens/s | TPOT p50 / p95 ms | TPOT against first | skip efficiency | encode per token |",
+        "| mask | skipped | weight bytes skipped | pp{} tokens/s | TTFT against first | tg{} @ {} tokens/s | TPOT p50 / p95 ms | TPOT against first | skip efficiency | encode per token |",
         report.prompt,
         report.answer,
         report.depth

@@ -1,6 +1,7 @@
 //! Records the session that comes with the viewer, with the default model, its routers and its LoRA:
 //! `cargo run --release -p first-viewer --example record-demo`, from the repository's root.
 
+use anyhow::Context;
 use first_viewer::job::{Choice, Job, Options};
 use first_viewer::prompts::{Prompt, examples};
 use first_viewer::session::Session;
@@ -23,8 +24,8 @@ const PROMPTS: [(&str, &str, &str); 5] = [
     (
         "question",
         "When was the bridge built? Answer from the passage.\n\
-         Passage: The town lies where two rivers meet. Its old bridge, built of red stone in 1421, is the only one that \
-         outlasted the great flood.",
+         Passage: The town lies where two rivers meet. Its old bridge, built of red stone in 1421, is the only one \
+         that outlasted the great flood.",
         "1421",
     ),
     (
@@ -99,7 +100,11 @@ fn main() -> anyhow::Result<()> {
         wait(&worker, &mut session)?;
     }
     // As the routers do by themselves, and at the highest threshold.
-    for run in [0, 11] {
+    let highest = session
+        .runs
+        .iter()
+        .rposition(|run| run.policy == "routed at 0.90");
+    for run in [0, highest.context("no run at the highest threshold")?] {
         worker.send(Job::Agreement(run, Box::new(session.runs[run].clone())));
         wait(&worker, &mut session)?;
     }

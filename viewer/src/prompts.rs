@@ -31,8 +31,8 @@ pub const EXAMPLES: [(&str, &str, &str); 3] = [
         "a summary",
         "summary",
         "Summarize this abstract in one sentence: Bees find their way home by the sun and by landmarks. We followed \
-         two hundred bees with small radio tags and found that young bees learn landmarks first, within three days, and \
-         use the sun only later.",
+         two hundred bees with small radio tags and found that young bees learn landmarks first, within three days, \
+         and use the sun only later.",
     ),
     (
         "code",
