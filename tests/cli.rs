@@ -77,7 +77,7 @@ fn saved_benches_print_what_the_readme_quotes() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
     let readme = std::fs::read_to_string(format!("{root}README.md")).expect("a README");
     let show = |name: &str, more: &[&str]| {
-        let path = format!("{root}benches/results/llvmpipe/{name}");
+        let path = format!("{root}benches/results/{name}");
         first(&[&["bench", "show", &path], more].concat(), b"")
     };
     let rows = |shown: Output| {
@@ -94,23 +94,34 @@ fn saved_benches_print_what_the_readme_quotes() {
         });
         numbers.collect::<Vec<_>>().join(" ± ")
     };
-    for cells in rows(show("masks.json", &[])) {
+    let masks = rows(show("llvmpipe/masks.json", &[]));
+    assert_eq!(masks.len(), 4);
+    for cells in masks {
         let layers = cells[1].trim_start_matches("even:");
         let [prefill, decode] = [4, 6].map(|index: usize| rounded(&cells[index]));
         let quoted = format!("| {layers} | {prefill} | {decode} |");
         assert!(readme.contains(&quoted), "{quoted}");
     }
-    for cells in &rows(show("skip.json", &[]))[1..] {
+    for cells in &rows(show("llvmpipe/skip.json", &[]))[1..] {
         let layers = cells[1].trim_start_matches("even:");
         let (time, _median) = cells[8].split_once(" (").expect("a median");
         let quoted = format!("| {layers} | {} | {time} | {} |", cells[3], cells[9]);
         assert!(readme.contains(&quoted), "{quoted}");
     }
     let names = |rows: Vec<Vec<String>>| rows.into_iter().map(|cells| cells[1].clone());
-    let against = rows(show("skip.json", &["--base", "even:5"]));
+    let against = rows(show("llvmpipe/skip.json", &["--base", "even:5"]));
     let order: Vec<_> = names(against).collect();
     assert_eq!(order, ["even:5", "none", "even:10", "even:15"]);
-    fails_with("even:7", &show("skip.json", &["--base", "even:7"]));
+    let unknown = show("llvmpipe/skip.json", &["--base", "even:7"]);
+    fails_with("even:7", &unknown);
+    let tables = std::fs::read_to_string(format!("{root}benches/results/nvidia-h200/masks.md"));
+    let tables = tables.expect("tables");
+    for base in ["plain", "none"] {
+        let shown = show("nvidia-h200/masks.json", &["--base", base]).stdout;
+        let shown = String::from_utf8(shown).expect("UTF-8");
+        let (_, table) = shown.split_once("\n\n").expect("a table below the title");
+        assert!(tables.contains(table), "{table}");
+    }
 }
 
 #[test]

@@ -100,20 +100,7 @@ impl Bench {
         match self.what.take() {
             Some(What::Kernels(kernels)) => return kernels.run(),
             Some(What::Scaling(lengths)) => return lengths.run(),
-            Some(What::Show(show)) => {
-                let mut report = saved(&show.file)?;
-                if let Some(base) = &show.base {
-                    let at = report.masks.iter().position(|mask| mask.name == *base);
-                    let at = at.with_context(|| {
-                        let names = report.masks.iter().map(|mask| mask.name.as_str());
-                        let names = names.collect::<Vec<_>>().join(", ");
-                        format!("no mask `{base}` was measured; name one of {names}")
-                    })?;
-                    report.masks[..=at].rotate_right(1);
-                }
-                print(&report, None, show.output)?;
-                return Ok(ExitCode::SUCCESS);
-            }
+            Some(What::Show(show)) => return show.run(),
             None => {}
         }
         let baseline = self.baseline.as_deref().map(saved).transpose()?;
@@ -175,6 +162,23 @@ impl Bench {
     }
 }
 
+impl Show {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let mut report = saved(&self.file)?;
+        if let Some(base) = &self.base {
+            let at = report.masks.iter().position(|mask| mask.name == *base);
+            let at = at.with_context(|| {
+                let names = report.masks.iter().map(|mask| mask.name.as_str());
+                let names = names.collect::<Vec<_>>().join(", ");
+                format!("no mask `{base}` was measured; name one of {names}")
+            })?;
+            report.masks[..=at].rotate_right(1);
+        }
+        print(&report, None, self.output)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
 /// A run that `-o json` has saved. Someone else may have made the file.
 fn saved(path: &Path) -> anyhow::Result<Report> {
     /// More than a bench of a day writes.
@@ -194,7 +198,8 @@ fn saved(path: &Path) -> anyhow::Result<Report> {
         let what = "expected masks with as many tokens of each repetition";
         return Err(refused(what.to_owned()).into());
     }
-    let names = report.masks.iter().map(|measured| &measured.name);
+    let masks = report.masks.iter();
+    let names = masks.flat_map(|measured| [&measured.name, &measured.skipped]);
     let others = [
         &report.model.name,
         &report.adapter.name,
