@@ -5,6 +5,7 @@ use super::pipeline::{Params, Pipeline, layout_entry};
 use super::reflect::BindingKind;
 use super::shader::Variant;
 use super::tuning::Tuning;
+use super::workers;
 use crate::error::{Error, Result};
 use crate::trace::AdapterSummary;
 use std::collections::HashMap;
@@ -224,13 +225,14 @@ impl Gpu {
         } else {
             0
         };
-        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        let descriptor = wgpu::DeviceDescriptor {
             label: Some("first"),
             required_features: features,
             required_limits: limits,
             ..Default::default()
-        }))
-        .map_err(|error| {
+        };
+        let opened = workers::start(|| pollster::block_on(adapter.request_device(&descriptor)));
+        let (device, queue) = opened.map_err(|error| {
             Error::gpu(
                 format!("{} could not be opened: {error}", info.name),
                 "try another one with `--device`",
@@ -253,6 +255,10 @@ impl Gpu {
         let subgroup = has(wgpu::Features::SUBGROUP)
             .then_some((info.subgroup_min_size, info.subgroup_max_size));
         let software = info.device_type == wgpu::DeviceType::Cpu;
+        if software && let Err(error) = workers::spread() {
+            // Slower, no more.
+            tracing::warn!("the driver's threads stay where they are: {error}");
+        }
         let mut class = Class {
             subgroup,
             software,

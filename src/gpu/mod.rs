@@ -11,6 +11,7 @@ pub mod reflect;
 pub mod shader;
 pub mod texture;
 pub mod tuning;
+mod workers;
 
 pub use buffer::Buffer;
 pub use device::{Class, Counters, Gpu};

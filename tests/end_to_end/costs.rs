@@ -5,6 +5,7 @@ use first_wgpu::engine::{Engine, Policy};
 use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::router::{Granularity, PrefillReading};
 use first_wgpu::trace::{Detail, Dispatch, Run, export};
+use std::collections::BTreeSet;
 
 /// Counts do not swing as times do: what a longer answer costs more is its submissions and 4 bytes each.
 pub(super) fn counts() {
@@ -46,6 +47,37 @@ pub(super) fn warm_up() {
     let run = generate(&mut engine, &request);
     assert!(!run.mask.is_full(), "the router skips nothing");
     assert_eq!(compiled(&engine), before, "compiled while it answered");
+}
+
+/// Two of llvmpipe's workers that share a CPU take twice as long.
+pub(super) fn workers_apart() {
+    with_engine(|engine| {
+        if !(cfg!(target_os = "linux") && engine.gpu.adapter.name.starts_with("llvmpipe")) {
+            return;
+        }
+        let mut workers = 0;
+        let mut used = BTreeSet::new();
+        for task in std::fs::read_dir("/proc/self/task").expect("threads") {
+            let task = task.expect("a thread").path();
+            let read = |file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+            if read("comm").trim_end() != "first-workers" {
+                continue;
+            }
+            let status = read("status");
+            let cpus = status
+                .lines()
+                .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+            let cpu: usize = cpus.expect("CPUs").trim().parse().expect("a single CPU");
+            used.insert(cpu);
+            workers += 1;
+        }
+        let cpus = std::thread::available_parallelism().expect("CPUs").get();
+        assert_eq!(
+            used.len(),
+            cpus.min(workers),
+            "{workers} workers on {used:?}"
+        );
+    });
 }
 
 pub(super) fn traces() {

@@ -97,6 +97,10 @@ fn main() {
         ("a_token_costs_known_counts", costs::counts),
         ("after_a_warm_up_nothing_is_compiled", costs::warm_up),
         (
+            "workers_of_software_vulkan_have_a_cpu_each",
+            costs::workers_apart,
+        ),
+        (
             "trained_routers_give_each_prompt_its_mask",
             training::trained,
         ),
