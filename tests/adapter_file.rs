@@ -247,6 +247,11 @@ fn options_that_would_change_the_result_are_refused() {
         edit(folder.path(), key, value);
         refused(folder.path(), key);
     }
+    // Too large only once it is scaled.
+    let folder = saved(&sample(&Target::ALL));
+    edit(folder.path(), "lora_alpha", json!(3e38));
+    edit(folder.path(), "use_rslora", json!(true));
+    refused(folder.path(), "lora_alpha");
 }
 
 #[test]

@@ -108,6 +108,23 @@ fn saved_benches_print_what_the_readme_quotes() {
         let quoted = format!("| {layers} | {} | {time} | {} |", cells[3], cells[9]);
         assert!(readme.contains(&quoted), "{quoted}");
     }
+    let card = format!("{root}adapters/smollm2-135m-instruct/README.md");
+    let card = std::fs::read_to_string(card).expect("a model card");
+    let [none, plain] = ["none", "plain"].map(|base| {
+        let rows = rows(show("llvmpipe/adapter-skip.json", &["--base", base]));
+        rows.into_iter()
+            .filter(|cells| cells[1].starts_with("fixed:"))
+    });
+    for (saved, against) in none.zip(plain) {
+        let time = |cells: &[String]| cells[8].split(" (").next().map(str::to_owned);
+        let [saved_time, against_time] = [&saved, &against].map(|cells| time(cells).expect("time"));
+        let quoted = format!("| {} | {saved_time} | {} |", saved[3], saved[9]);
+        for text in [&readme, &card] {
+            let row = text.lines().find(|line| line.contains(&quoted));
+            let row = row.unwrap_or_else(|| panic!("{quoted}"));
+            assert!(row.contains(&against_time), "{row}: {against_time}");
+        }
+    }
     let names = |rows: Vec<Vec<String>>| rows.into_iter().map(|cells| cells[1].clone());
     let against = rows(show("llvmpipe/skip.json", &["--base", "even:5"]));
     let order: Vec<_> = names(against).collect();
@@ -248,7 +265,9 @@ fn evaluations_that_mean_nothing_are_refused() {
     let [data, bad] = [&data, &bad].map(|path| path.to_str().expect("UTF-8"));
     let eval = |more: &[&str]| first(&[&["eval", "--data", data], more].concat(), b"");
     fails_with("line 1", &first(&["eval", "--data", bad], b""));
-    fails_with("must not be searched on", &eval(&["--calibration", data]));
+    let routers = concat!(env!("CARGO_MANIFEST_DIR"), "/routers/smollm2-135m");
+    let both = eval(&["--router", routers, "--calibration", data]);
+    fails_with("must not be searched on", &both);
     fails_with("router_config.json", &eval(&["--router", "name=nowhere"]));
     fails_with("adapter_config.json", &eval(&["--adapter", "nowhere"]));
     let [one, other] = ["a", "b"].map(|parent| {
@@ -260,12 +279,12 @@ fn evaluations_that_mean_nothing_are_refused() {
     });
     let alike = eval(&["--adapter", &one, "--adapter", &other]);
     fails_with("two adapters are in folders called `lora`", &alike);
-    let routers = concat!(env!("CARGO_MANIFEST_DIR"), "/routers/smollm2-135m");
     let searched = eval(&["--router", routers, "--controls", "random,greedy"]);
     fails_with("`greedy` is searched on answers", &searched);
     for arguments in [
         &["--skip", "4%"][..],
         &["--controls", "even"],
+        &["--calibration", data],
         &["--tuned"],
         &["--adapter-mode", "merged"],
         &["-n", "5"],

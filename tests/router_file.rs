@@ -156,6 +156,11 @@ fn damaged_files_are_refused() {
     std::fs::write(&path, text.replacen("\"layers\": 3", "\"layers\": 4096", 1)).expect("writable");
     refused(huge.path(), "[1048576]");
     refused(edit("\"epsilon\": 0.00001", "\"epsilon\": -1").path(), "-1");
+    // Beyond f32.
+    refused(
+        edit("\"epsilon\": 0.00001", "\"epsilon\": 1e39").path(),
+        "`epsilon`",
+    );
 
     let folder = saved(&sample(Granularity::Sublayer));
     let tensors = folder.path().join("router.safetensors");

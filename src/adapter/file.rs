@@ -198,23 +198,24 @@ fn options(path: &Path, bytes: &[u8]) -> Result<Options> {
         )));
     };
     let alpha = get("lora_alpha").as_f64().map(|alpha| alpha as f32);
-    let Some(mut alpha) = alpha.filter(|alpha| alpha.is_finite() && *alpha > 0.0) else {
-        return Err(bad(format!(
-            "expected `lora_alpha` above 0, found {}",
-            quote(&get("lora_alpha").to_string())
-        )));
-    };
-    match get("use_rslora") {
-        Value::Null | Value::Bool(false) => {}
+    let times = match get("use_rslora") {
+        Value::Null | Value::Bool(false) => 1.0,
         // Scaled by alpha / sqrt(r) instead of alpha / r (arXiv 2312.03732).
-        Value::Bool(true) => alpha *= (rank as f32).sqrt(),
+        Value::Bool(true) => (rank as f32).sqrt(),
         other => {
             return Err(bad(format!(
                 "expected `use_rslora` true or false, found {}",
                 quote(&other.to_string())
             )));
         }
-    }
+    };
+    let alpha = alpha.map(|alpha| alpha * times);
+    let Some(alpha) = alpha.filter(|alpha| alpha.is_finite() && *alpha > 0.0) else {
+        return Err(bad(format!(
+            "expected `lora_alpha` above 0 and not too large, found {}",
+            quote(&get("lora_alpha").to_string())
+        )));
+    };
     let names = get("target_modules")
         .as_array()
         .filter(|names| !names.is_empty());

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::eval::controls::Control;
 use crate::eval::meter::Meter;
 use crate::eval::report::Report;
-use crate::eval::{Adapter, Candidate, Item, Masks, Plan, adapters_of, family, run};
+use crate::eval::{Adapter, Candidate, Item, Masks, Plan, adapters_of, control_name, family, run};
 use crate::file::write_whole;
 use crate::journal::Journal;
 use crate::mask::LayerMask;
@@ -32,7 +32,7 @@ pub(super) struct Eval {
     #[arg(long, value_name = "FILE", required = true)]
     data: Vec<PathBuf>,
     /// Other examples, to search controls on.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "routers")]
     calibration: Vec<PathBuf>,
     /// A router file or a fixed mask, and what tables call it; may be given several times.
     #[arg(long = "router", value_name = "[NAME=]DIR")]
@@ -119,7 +119,10 @@ impl Eval {
         }
         let files = self.routers.iter().map(|text| router(text));
         let files = files.collect::<Result<Vec<_>>>()?;
-        let folders = self.adapters.iter().map(|text| adapter(text));
+        let folders = self
+            .adapters
+            .iter()
+            .map(|text| adapter(text, self.adapter_mode));
         let (adapters, folders): (Vec<_>, Vec<_>) =
             folders.collect::<Result<Vec<_>>>()?.into_iter().unzip();
         tell_apart(&adapters)?;
@@ -270,11 +273,23 @@ impl Eval {
             let mask = Masks::Fixed(mask_named(mask, layers)?);
             policies.push((name.to_owned(), mask, PrefillReading::Masked));
         }
-        let mut names: Vec<&str> = policies.iter().map(|(name, ..)| name.as_str()).collect();
+        anyhow::ensure!(
+            self.skip.is_empty() || files.iter().any(|(_, file)| file.router().is_some()),
+            "`--skip` moves thresholds, and a fixed mask has none; leave it out"
+        );
+        let of = |lead: &usize| {
+            let lead = policies[*lead].0.as_str();
+            controls
+                .iter()
+                .map(move |control| control_name(*control, lead))
+        };
+        let controlled: Vec<String> = leads.iter().flat_map(of).collect();
+        let names = policies.iter().map(|(name, ..)| name);
+        let mut names: Vec<&String> = names.chain(&controlled).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             anyhow::bail!(
-                "two policies are called `{}`; name routers like `--router NAME=DIR`",
+                "two policies are called `{}`; name routers like `--router NAME=DIR`, masks like `--mask NAME=MASK`, and none like a control",
                 pair[0]
             );
         }
@@ -299,15 +314,15 @@ impl Eval {
             }
         }
         let policies = || {
-            let names = |one: &Candidate| [one.policy.clone(), family(&one.policy).to_owned()];
-            candidates.iter().flat_map(names)
+            let policies = candidates.iter().map(|one: &Candidate| &one.policy);
+            let both = |policy: &'_ String| [policy.clone(), family(policy).to_owned()];
+            policies.chain(&controlled).flat_map(both)
         };
-        let control = |name: &str| controls.iter().any(|control| control.name() == name);
         for name in adapters
             .iter()
             .filter_map(|adapter| adapter.policy.as_deref())
         {
-            if !control(name) && !policies().any(|policy| policy == name) {
+            if !policies().any(|policy| policy == name) {
                 anyhow::bail!(
                     "`--adapter {name}=...` is for a policy that is not measured; name one with `--router {name}=DIR`, or leave the name out"
                 );
@@ -354,15 +369,20 @@ fn tell_apart(adapters: &[Adapter]) -> Result<()> {
 }
 
 /// `NAME=DIR`, or a folder alone, and what the journal knows it by.
-fn adapter(text: &str) -> Result<(Adapter, PathBuf)> {
+fn adapter(text: &str, mode: AdapterMode) -> Result<(Adapter, PathBuf)> {
     let (policy, folder) = named(text);
+    // Sums of both ways differ in their last digits.
+    let way = match mode {
+        AdapterMode::RunTime => "",
+        AdapterMode::Merged => " merged",
+    };
     let adapter = Adapter {
         name: folder
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned(),
-        digest: LoraAdapter::digest(folder)?,
+        digest: LoraAdapter::digest(folder)? + way,
         policy: policy.map(str::to_owned),
     };
     Ok((adapter, folder.to_owned()))

@@ -231,7 +231,7 @@ fn share(text: &str) -> Result<f32, String> {
     }
 }
 
-fn not_negative(text: &str) -> Result<f32, String> {
+pub(super) fn not_negative(text: &str) -> Result<f32, String> {
     let value: f32 = text
         .parse()
         .map_err(|_| format!("`{text}` is not a number"))?;

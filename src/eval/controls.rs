@@ -62,10 +62,16 @@ pub struct Budget<'a> {
 pub const CANDIDATES: usize = 6;
 
 impl<'a> Budget<'a> {
-    /// As much as these masks skip on average, in attentions and MLPs about as they do.
-    pub fn of(summary: &'a ModelSummary, granularity: Granularity, masks: &[LayerMask]) -> Self {
+    /// As much as these masks skip on average, each with its weight, in attentions and MLPs about as they do.
+    pub fn of(
+        summary: &'a ModelSummary,
+        granularity: Granularity,
+        masks: &[(LayerMask, f64)],
+    ) -> Self {
+        let weights: f64 = masks.iter().map(|(_, weight)| weight).sum();
         let mean = |value: &dyn Fn(&LayerMask) -> f64| {
-            masks.iter().map(value).sum::<f64>() / masks.len().max(1) as f64
+            let weighted = masks.iter().map(|(mask, weight)| weight * value(mask));
+            weighted.sum::<f64>() / weights.max(f64::MIN_POSITIVE)
         };
         let rate = mean(&|mask| summary.skip_rate(mask));
         let means = Sublayer::BOTH.map(|kind| mean(&|mask| mask.skipped(kind) as f64));
@@ -171,9 +177,19 @@ fn joined(attns: &LayerMask, mlps: &LayerMask) -> LayerMask {
 mod tests {
     use super::*;
 
-    fn masks(texts: &[&str]) -> Vec<LayerMask> {
-        let parse = |text: &&str| LayerMask::parse(text, 12).expect("valid");
+    fn masks(texts: &[&str]) -> Vec<(LayerMask, f64)> {
+        let parse = |text: &&str| (LayerMask::parse(text, 12).expect("valid"), 1.0);
         texts.iter().map(parse).collect()
+    }
+
+    #[test]
+    fn masks_count_by_their_weights() {
+        let summary = ModelSummary::alike(12);
+        // Three answers of a task that skips nothing, and one of a task that skips four layers.
+        let mut masks = masks(&["", "", "", "3-6"]);
+        masks[3].1 = 3.0;
+        let budget = Budget::of(&summary, Granularity::Layer, &masks);
+        assert_eq!(budget.counts, [2, 2]);
     }
 
     /// Every control is within half an attention of the routed rate, whatever the router mixes.

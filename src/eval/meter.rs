@@ -192,6 +192,9 @@ impl<'a> Meter<'a> {
         max_tokens: usize,
     ) -> Result<String> {
         let prompt = &item.tokens.ids[..item.tokens.answer];
+        // Not those that the context has no room for.
+        let context = self.engine().model.config.context;
+        let max_tokens = max_tokens.min(context.saturating_sub(prompt.len()));
         let key = Key::Answer {
             adapter: self.adapter_key(),
             skipped: mask.to_string(),

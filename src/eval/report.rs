@@ -1,16 +1,14 @@
-//! Results as tables, CSV and a picture.
+//! What follows from the results: means with their intervals, and what is held against what.
 
 use super::bootstrap::{Bootstrap, Interval};
 use super::metrics::Metric;
 use super::{Row, family, named_rate};
-use crate::bench::plot::{Chart, Series, svg};
 use crate::error::Result;
 use crate::mask::LayerMask;
 use crate::router::PrefillReading;
 use crate::trace::{AdapterSummary, ModelSummary};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 
 /// Policies whose rates differ by no more than this share of the layers' weights are compared, and those named after one rate.
 const SAME_RATE: f64 = 0.006;
@@ -232,275 +230,76 @@ fn distances(
     bootstrap: &Bootstrap,
     layers: usize,
 ) -> Result<Vec<(String, String, Option<f64>)>> {
-    let parse = |answer: &super::Measured| LayerMask::parse(&answer.masks[0], layers);
-    let masks = row.answers.iter().map(parse).collect::<Result<Vec<_>>>()?;
-    let tasks: Vec<_> = bootstrap.tasks().collect();
+    // There are few masks, however many answers.
+    let tasks: Vec<_> = bootstrap
+        .tasks()
+        .map(|(name, answers)| {
+            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+            for answer in answers {
+                *counts.entry(&row.answers[*answer].masks[0]).or_default() += 1;
+            }
+            let parse = |(mask, count)| Ok((LayerMask::parse(mask, layers)?, count));
+            let masks = counts.into_iter().map(parse).collect::<Result<Vec<_>>>()?;
+            Ok((name, masks))
+        })
+        .collect::<Result<_>>()?;
     let mut found = Vec::new();
     for (first, (name, own)) in tasks.iter().enumerate() {
         for (second, (other, others)) in tasks.iter().enumerate().skip(first) {
-            let pairs = own
-                .iter()
-                .flat_map(|a| others.iter().map(move |b| (*a, *b)))
-                .filter(|(a, b)| first != second || a < b);
-            let distances: Vec<f64> = pairs.map(|(a, b)| masks[a].distance(&masks[b])).collect();
-            let mean = distances.iter().sum::<f64>() / distances.len() as f64;
-            found.push((
-                (*name).to_owned(),
-                (*other).to_owned(),
-                (!distances.is_empty()).then_some(mean),
-            ));
+            let (mut pairs, mut sum) = (0, 0.0);
+            for (index, (mask, count)) in own.iter().enumerate() {
+                // Within a task each pair once; answers of one mask are not apart.
+                let skip = if first == second { index + 1 } else { 0 };
+                for (another, times) in &others[skip..] {
+                    sum += (count * times) as f64 * mask.distance(another);
+                }
+                pairs += match first == second {
+                    true => count * (count - 1) / 2,
+                    false => 0,
+                };
+                pairs += others[skip..]
+                    .iter()
+                    .map(|(_, times)| count * times)
+                    .sum::<usize>();
+            }
+            let mean = (pairs > 0).then(|| sum / pairs as f64);
+            found.push(((*name).to_owned(), (*other).to_owned(), mean));
         }
     }
     Ok(found)
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
-}
+#[cfg(test)]
+mod tests {
+    use super::super::Measured;
+    use super::*;
 
-fn percents(interval: &Interval) -> String {
-    let Interval { value, low, high } = interval;
-    format!(
-        "{:+.1} % ({:+.1} to {:+.1})",
-        100.0 * value,
-        100.0 * low,
-        100.0 * high
-    )
-}
-
-impl Summary {
-    fn adapter(&self) -> &str {
-        self.adapter.as_deref().unwrap_or("-")
-    }
-}
-
-impl Report {
-    /// Tables in Markdown: all tasks together, the losses by task, scores, and the masks of routed policies.
-    pub fn markdown(&self) -> String {
-        let mut out = String::new();
-        let mut line = |text: String| {
-            out.push_str(&text);
-            out.push('\n');
+    #[test]
+    fn distances_are_means_over_pairs_of_answers() {
+        let answer = |mask: &str| Measured {
+            masks: vec![mask.to_owned()],
+            skipped: 0.0,
+            loss: 0.0,
+            answers: Vec::new(),
         };
-        let tasks: Vec<&str> = self.summaries.first().map_or(Vec::new(), |first| {
-            first.tasks.iter().map(|task| task.task.as_str()).collect()
-        });
-        line(format!(
-            "{} on {} ({}): {} answers of {} tasks. Loss in nats a token, macro mean over the tasks; intervals hold 95 %, by bootstrap over the answers of each task.",
-            self.model.name,
-            self.device.name,
-            self.device.driver,
-            self.tasks.len(),
-            tasks.len()
-        ));
-        line(String::new());
-        line("| policy | adapter | weights skipped | masks | loss | perplexity | loss against none | routed against it |".to_owned());
-        line("|---|---|---|---|---|---|---|---|".to_owned());
-        for row in &self.summaries {
-            let Interval { value, low, high } = row.loss;
-            line(format!(
-                "| {} | {} | {} | {} | {value:.3} ({low:.3} to {high:.3}) | {:.2} | {} | {} |",
-                row.policy,
-                row.adapter(),
-                percent(row.skipped),
-                row.masks,
-                value.exp(),
-                row.against_none.as_ref().map_or("-".to_owned(), percents),
-                row.routed_against_it
-                    .as_ref()
-                    .map_or("-".to_owned(), |(_, change)| percents(change)),
-            ));
-        }
-        let whole = self.summaries.iter().filter(|row| !row.prefill.is_masked());
-        let whole: BTreeSet<String> = whole.map(|row| format!("`{}`", row.policy)).collect();
-        if !whole.is_empty() {
-            let names = Vec::from_iter(whole).join(", ");
-            line(String::new());
-            line(format!(
-                "With {names} every layer reads the prompt, and what is skipped is skipped for the answer alone; with others for the prompt too."
-            ));
-        }
-        line(String::new());
-        line(format!("| loss | adapter | {} |", tasks.join(" | ")));
-        line(format!("|---|---|{}", "---|".repeat(tasks.len())));
-        for row in &self.summaries {
-            let cells = row
-                .tasks
-                .iter()
-                .map(|task| format!(" {:.3} |", task.loss.value));
-            line(format!(
-                "| {} | {} |{}",
-                row.policy,
-                row.adapter(),
-                cells.collect::<String>()
-            ));
-        }
-        if let Some(text) = self.scores() {
-            line(text);
-        }
-        for row in self
-            .summaries
-            .iter()
-            .filter(|row| !row.distances.is_empty())
-        {
-            line(masks(row, &tasks));
-        }
-        out
-    }
-
-    fn scores(&self) -> Option<String> {
-        let first = self.summaries.first()?;
-        let heads = first.tasks.iter().flat_map(|task| {
-            task.scores
-                .iter()
-                .map(|(metric, _)| format!("{}, {}", task.task, metric.name()))
-        });
-        let heads: Vec<String> = heads.collect();
-        if heads.is_empty() {
-            return None;
-        }
-        let mut out = format!(
-            "\n| score | adapter | {} |\n|---|---|{}\n",
-            heads.join(" | "),
-            "---|".repeat(heads.len())
-        );
-        for row in &self.summaries {
-            let scores = row.tasks.iter().flat_map(|task| &task.scores);
-            let cells: String = scores
-                .map(|(_, Interval { value, low, high })| {
-                    format!(" {value:.1} ({low:.1} to {high:.1}) |")
-                })
-                .collect();
-            out += &format!("| {} | {} |{cells}\n", row.policy, row.adapter());
-        }
-        out.pop();
-        Some(out)
-    }
-
-    /// A line for each policy and task, and one for all tasks.
-    pub fn csv(&self) -> String {
-        let mut out = "policy,adapter,task,answers,skipped,masks,loss,low,high,scores\n".to_owned();
-        let mut line = |row: &Summary,
-                        task: &str,
-                        answers: usize,
-                        skipped: f64,
-                        masks: usize,
-                        loss: &Interval,
-                        scores: &str| {
-            let adapter = row.adapter.as_deref().unwrap_or_default();
-            let Interval { value, low, high } = loss;
-            out += &format!(
-                "{},{},{},{answers},{skipped:.6},{masks},{value:.6},{low:.6},{high:.6},{scores}\n",
-                field(&row.policy),
-                field(adapter),
-                field(task)
-            );
+        let row = Row {
+            policy: "routed".to_owned(),
+            adapter: None,
+            routed: true,
+            prefill: PrefillReading::Masked,
+            answers: ["1", "1,2", "1", "3"].map(answer).to_vec(),
         };
-        for row in &self.summaries {
-            line(
-                row,
-                "",
-                self.tasks.len(),
-                row.skipped,
-                row.masks,
-                &row.loss,
-                "",
-            );
-            for task in &row.tasks {
-                let score = |(metric, score): &(Metric, Interval)| {
-                    format!("{}={:.4}", metric.name(), score.value)
-                };
-                let scores: Vec<String> = task.scores.iter().map(score).collect();
-                line(
-                    row,
-                    &task.task,
-                    task.answers,
-                    task.skipped,
-                    task.masks,
-                    &task.loss,
-                    &scores.join(";"),
-                );
-            }
-        }
-        out
-    }
-
-    /// Loss against the share of weights skipped, with adapters and without: a line for each policy, which is a name up to `@`.
-    pub fn svg(&self) -> String {
-        let mut series: BTreeMap<(bool, &str), Vec<(f64, f64)>> = BTreeMap::new();
-        for row in &self.summaries {
-            let name = family(&row.policy);
-            let points = series.entry((row.adapter.is_some(), name)).or_default();
-            points.push((100.0 * row.skipped, row.loss.value));
-        }
-        let names: BTreeSet<&str> = series.keys().map(|(_, name)| *name).collect();
-        let chart = |with: bool| {
-            let of = |name: &&str| {
-                let mut points = series.get(&(with, *name)).cloned().unwrap_or_default();
-                points.sort_by(|a, b| a.0.total_cmp(&b.0));
-                points
-            };
-            let series: Vec<Series<'_>> = names
+        let tasks = ["a", "a", "a", "b"].map(str::to_owned);
+        let found = distances(&row, &Bootstrap::new(&tasks, 1), 4).expect("masks");
+        let mean = |a: &str, b: &str| {
+            let pair = found
                 .iter()
-                .map(|name| Series {
-                    name,
-                    points: of(name),
-                })
-                .collect();
-            Chart {
-                title: match with {
-                    true => "loss with LoRA, nats a token",
-                    false => "loss, nats a token",
-                },
-                x_label: "% of the layers' weights skipped",
-                series,
-                line: None,
-                from_zero: false,
-            }
+                .find(|pair| (pair.0.as_str(), pair.1.as_str()) == (a, b));
+            pair.expect("a pair").2
         };
-        let any = |with: &bool| series.keys().any(|(adapter, _)| adapter == with);
-        let charts = [false, true].into_iter().filter(any).map(chart);
-        svg(&charts.collect::<Vec<_>>())
-    }
-}
-
-/// The masks of a routed policy by task, and the distances between them.
-fn masks(row: &Summary, tasks: &[&str]) -> String {
-    let mut out = format!("\nMasks of {}", row.policy);
-    if let Some(adapter) = &row.adapter {
-        write!(out, " with {adapter}").expect("a string takes everything");
-    }
-    out += &format!(
-        "; mean Jaccard distance of two answers' masks, 0 where they skip the same:\n\n| task | weights skipped | masks | {} |\n|---|---|---|{}\n",
-        tasks.join(" | "),
-        "---|".repeat(tasks.len())
-    );
-    for task in &row.tasks {
-        let cells = tasks.iter().map(|other| {
-            let pair = [task.task.as_str(), other];
-            let found = row.distances.iter().find(|(a, b, _)| {
-                [a.as_str(), b.as_str()] == pair || [b.as_str(), a.as_str()] == pair
-            });
-            let distance = found.and_then(|(_, _, distance)| *distance);
-            distance.map_or(" - |".to_owned(), |distance| format!(" {distance:.2} |"))
-        });
-        let cells: String = cells.collect();
-        out += &format!(
-            "| {} | {} | {} |{cells}\n",
-            task.task,
-            percent(task.skipped),
-            task.masks
-        );
-    }
-    out.pop();
-    out
-}
-
-/// A field of a CSV line.
-fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
+        // Of three pairs one skips alike, two have half in common.
+        assert_eq!(mean("a", "a"), Some(1.0 / 3.0));
+        assert_eq!(mean("a", "b"), Some(1.0));
+        assert_eq!(mean("b", "b"), None);
     }
 }

@@ -188,7 +188,7 @@ pub fn all_variants() -> Vec<Variant> {
 
 /// What `first devices --tune` may choose beside the defaults, in one format.
 fn tuned_variants() -> Vec<Variant> {
-    let mut variants = HashSet::new();
+    let mut variants = Vec::new();
     let class = Class::gpu_example();
     let candidates = Tuning::candidates(&class);
     for tuning in candidates.into_iter().flat_map(Tuning::matmul_candidates) {
@@ -198,11 +198,13 @@ fn tuned_variants() -> Vec<Variant> {
             variants.extend(update::example_products(&class, &product));
             for adapter in adapter::example_variants() {
                 let product = epilogue(adapter(matmul::variant(&class, Format::Q4_1)));
-                variants.insert(update::with_next(&class, None, 32, product));
+                variants.push(update::with_next(&class, None, 32, product));
             }
         }
     }
-    variants.into_iter().collect()
+    let mut seen = HashSet::new();
+    variants.retain(|variant| seen.insert(variant.clone()));
+    variants
 }
 
 /// Asserts that a buffer holds `count` numbers of 4 bytes.

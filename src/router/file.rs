@@ -215,23 +215,27 @@ impl RouterFile {
                 ..
             } => {
                 let count = layers * granularity.routers_per_layer();
-                let finite = thresholds
-                    .iter()
-                    .chain([epsilon])
-                    .all(|value| value.is_finite())
-                    && calibration
-                        .iter()
-                        .all(|point| point.threshold.is_finite() && point.skip_rate.is_finite());
-                if !finite || !(thresholds.is_empty() || thresholds.len() == count) {
-                    let what = format!(
-                        "expected {count} finite thresholds (or none), found {}",
-                        thresholds.len()
-                    );
-                    return Err(Error::file(&path, what, remedy));
+                let fail = |what: String| Err(Error::file(&path, what, remedy));
+                if !(thresholds.is_empty() || thresholds.len() == count) {
+                    let found = thresholds.len();
+                    return fail(format!(
+                        "expected {count} thresholds (or none), found {found}"
+                    ));
                 }
-                if *epsilon < 0.0 {
-                    let what = format!("expected an `epsilon` of 0 or more, found {epsilon}");
-                    return Err(Error::file(&path, what, remedy));
+                if let Some(value) = thresholds.iter().find(|value| !value.is_finite()) {
+                    return fail(format!("expected finite thresholds, found {value}"));
+                }
+                let measured = |point: &CalibrationPoint| [point.threshold, point.skip_rate];
+                let measured = calibration.iter().flat_map(measured);
+                if let Some(value) = measured.into_iter().find(|value| !value.is_finite()) {
+                    return fail(format!(
+                        "expected finite numbers in `calibration`, found {value}"
+                    ));
+                }
+                if !(epsilon.is_finite() && *epsilon >= 0.0) {
+                    return fail(format!(
+                        "expected an `epsilon` of 0 or more, found {epsilon}"
+                    ));
                 }
                 let protected = LayerMask::parse(protected, layers).map_err(wrong)?;
                 let (weights, biases) =

@@ -20,6 +20,8 @@ const PROGRESS: &str = "first-wgpu run";
 struct Progress {
     step: u32,
     subject: String,
+    #[serde(default)]
+    held_out: String,
     options: RunOptions,
 }
 
@@ -30,6 +32,8 @@ pub struct Checkpoint {
     pub step: u32,
     /// What is trained on what: a digest of the model and the texts.
     pub subject: String,
+    /// What was looked at: a digest of the held-out texts; empty if nothing was.
+    pub held_out: String,
     /// Of the run.
     pub options: RunOptions,
     /// Of the parameters.
@@ -59,6 +63,7 @@ impl Checkpoint {
         let progress = Progress {
             step: self.step,
             subject: self.subject.clone(),
+            held_out: self.held_out.clone(),
             options: self.options.clone(),
         };
         let text = serde_json::to_string(&progress).expect("options are plain data");
@@ -91,6 +96,7 @@ impl Checkpoint {
         let Progress {
             step,
             subject,
+            held_out,
             options,
         } = serde_json::from_str(text)
             .map_err(|error| wrong(format!("a checkpoint of another version: {error}")))?;
@@ -127,6 +133,7 @@ impl Checkpoint {
         Ok(Some(Self {
             step,
             subject,
+            held_out,
             options,
             snapshot,
         }))

@@ -45,7 +45,7 @@ pub struct StepLine {
     pub skip_soft: f64,
     /// The same if the routers had decided.
     pub skip_hard: f64,
-    /// Temperature of the gates; none once they are hard.
+    /// Temperature of the gates; none once the routers are frozen.
     pub tau: Option<f32>,
     /// Norm of the gradients before they were scaled down.
     pub gradient_norm: f64,

@@ -67,9 +67,9 @@ fn batch<'a>(tasks: &'a Tasks, options: &RunOptions, step: u32) -> Vec<&'a Token
     (first..first + options.batch).map(text).collect()
 }
 
-/// A digest of the model and the texts.
-fn subject(model_sha256: &str, tasks: &Tasks) -> String {
-    let mut bytes = model_sha256.to_owned().into_bytes();
+/// A digest of what texts are for, as a model, and the texts.
+fn digest_of(what: &str, tasks: &Tasks) -> String {
+    let mut bytes = what.to_owned().into_bytes();
     for (task, texts) in tasks {
         bytes.extend(digest(task.as_bytes()).into_bytes());
         for text in texts {
@@ -201,14 +201,24 @@ pub fn run<'a>(
     let mut trainer = Trainer::new(engine, options.lora()?, tokens, bias, seed)?
         .reading(options.prefill)?
         .distil(options.distil, beginning.teacher)?;
+    if let Some(router) = beginning.router {
+        trainer = trainer.protect(&router.protected);
+    }
     std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-    let subject = subject(model_sha256, train);
+    let subject = digest_of(model_sha256, train);
+    let looks = look > 0 && !held_out.is_empty();
+    let texts = digest_of("held out", held_out);
+    let mut looked = if looks { texts.clone() } else { String::new() };
     let done = match Checkpoint::load(folder)? {
         Some(found) => {
             let differs = if found.options != *options {
                 Some("with other options, another beginning or another teacher")
+            } else if found.subject != subject {
+                Some("on another model or other texts")
             } else {
-                (found.subject != subject).then_some("on another model or other texts")
+                // One log has looks at one set of texts.
+                let other = !found.held_out.is_empty() && found.held_out != texts;
+                other.then_some("that was looked at on other calibration examples")
             };
             if let Some(differs) = differs {
                 return Err(Error::input(
@@ -217,6 +227,9 @@ pub fn run<'a>(
                 ));
             }
             trainer.restore(&found.snapshot)?;
+            if looked.is_empty() {
+                looked = found.held_out;
+            }
             found.step
         }
         None => {
@@ -242,7 +255,7 @@ pub fn run<'a>(
         let broken = listener(Event::Step(&line)).is_break();
         let after = index + 1;
         let last = after == options.steps;
-        let due = look > 0 && (after % look == 0 || last) && !held_out.is_empty();
+        let due = looks && (after % look == 0 || last);
         if due && !broken {
             let line = evaluate(&mut trainer, held_out, &options.served(layers)?, after)?;
             log.line(&line)?;
@@ -255,6 +268,7 @@ pub fn run<'a>(
             Checkpoint {
                 step: after,
                 subject: subject.clone(),
+                held_out: looked.clone(),
                 options: options.clone(),
                 snapshot,
             }

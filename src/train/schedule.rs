@@ -113,6 +113,13 @@ impl RunOptions {
                 "a teacher's adapter needs a share of what is learned, and low-rank updates that learn",
             );
         }
+        let shares = [self.routers_until, self.skip_after];
+        if !shares.iter().all(|share| (0.0..=1.0).contains(share)) {
+            return wrong("shares of the steps must be from 0 to 1");
+        }
+        if !(self.pull.is_finite() && self.pull >= 0.0 && self.bias.is_finite()) {
+            return wrong("the pull must be 0 or above, and the first bias a number");
+        }
         if self.lora_rate == 0.0 && self.routers_until == 0.0 {
             return wrong("neither routers nor low-rank updates would learn");
         }
@@ -310,6 +317,23 @@ mod tests {
             };
             assert!(useless.check().is_err());
         }
+        // `60` for 60 %, say.
+        for wrong in [60.0, -0.1, f32::NAN] {
+            let until = RunOptions {
+                routers_until: wrong,
+                ..options()
+            };
+            let after = RunOptions {
+                skip_after: wrong,
+                ..options()
+            };
+            assert!(until.check().is_err() && after.check().is_err(), "{wrong}");
+        }
+        let pulled = RunOptions {
+            pull: f32::NAN,
+            ..options()
+        };
+        assert!(pulled.check().is_err());
         let unknown = RunOptions {
             targets: vec!["lm_head".to_owned()],
             ..options()

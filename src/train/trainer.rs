@@ -78,6 +78,8 @@ pub struct Trainer<'a> {
     teacher_values: Option<Buffer>,
     /// Weight bytes of each sublayer, `[layers * 2]`.
     costs: Vec<f32>,
+    /// What runs whatever the routers say, `[layers]` of attention and MLP.
+    protected: Vec<[bool; 2]>,
 }
 
 /// The first values of a run: routers of no weight that let everything run, and updates that change nothing
@@ -168,6 +170,7 @@ impl<'a> Trainer<'a> {
             prefill: PrefillReading::Masked,
             teacher_values: None,
             costs,
+            protected: vec![[false; 2]; config.layers],
         })
     }
 
@@ -185,6 +188,16 @@ impl<'a> Trainer<'a> {
         }
         self.prefill = prefill;
         Ok(self)
+    }
+
+    /// Lets what routers protect run in every text, as it is served: such a sublayer has no gate that could learn.
+    pub fn protect(mut self, protected: &[[bool; 2]]) -> Self {
+        self.protected = protected.to_vec();
+        self
+    }
+
+    fn is_protected(&self, index: usize) -> bool {
+        self.protected[index / 2][index % 2]
     }
 
     /// Lets the full model be a teacher (arXiv 1503.02531), with low-rank updates like those that are trained or as it
@@ -322,7 +335,8 @@ impl<'a> Trainer<'a> {
     fn mask(&self, scores: &[f32]) -> LayerMask {
         let mut mask = LayerMask::full(self.engine.model.config.layers);
         for (index, score) in scores.iter().enumerate() {
-            mask.set(index / 2, Sublayer::BOTH[index % 2], *score >= 0.5);
+            let runs = *score >= 0.5 || self.is_protected(index);
+            mask.set(index / 2, Sublayer::BOTH[index % 2], runs);
         }
         mask
     }

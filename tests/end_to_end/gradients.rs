@@ -139,6 +139,43 @@ pub(super) fn hardened() {
     });
 }
 
+/// What is protected runs in every text, whatever its router says, and its gate does not learn.
+pub(super) fn protected() {
+    with_engine(|engine| {
+        let mut router = router();
+        router.weights.fill(0.0);
+        router.biases.fill(-2.0);
+        router.protected[1] = [true, false];
+        let mut trainer = trainer(engine).protect(&router.protected);
+        trainer.begin_with(Some(&router), None).expect("fits");
+        let text = text(engine);
+        let hard = Path::Gated(Gating {
+            temperature: 1.0,
+            hard: true,
+        });
+        let learned = trainer.text(&text, &hard, Some(PULL), Some(1.0));
+        let learned = learned.expect("runs");
+        let expected = LayerMask::parse("0,1.mlp,2-3", LAYERS).expect("a mask");
+        assert_eq!(learned.mask, expected);
+        assert_eq!(learned.gates, [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        let rate = engine.summary.skip_rate(&expected);
+        assert!((learned.skip - rate).abs() < 1e-6, "{}", learned.skip);
+        let (_, biases, _) = trainer.gradients().expect("read");
+        let still: Vec<bool> = biases.iter().map(|gradient| *gradient == 0.0).collect();
+        let moves = [false, false, true, false, false, false, false, false];
+        assert_eq!(still, moves, "{biases:?}");
+        let mut loss = |path| trainer.text(&text, &path, None, None).expect("runs").loss;
+        assert_eq!(loss(Path::Routed), loss(Path::Fixed(expected)));
+        let kept = trainer.router().expect("read");
+        assert_eq!(kept.protected, router.protected);
+        trainer.harden(0.0).expect("runs");
+        let none = trainer
+            .text(&text, &Path::Routed, None, None)
+            .expect("runs");
+        assert!(none.mask.is_full());
+    });
+}
+
 /// On a fixed path, without what was trained, a text's loss is the engine's; and what went in comes out.
 pub(super) fn forward() {
     with_engine(|engine| {

@@ -114,6 +114,10 @@ fn main() {
             gradients::hardened,
         ),
         (
+            "what_is_protected_runs_in_training_too",
+            gradients::protected,
+        ),
+        (
             "every_layer_may_read_the_prompt_in_training",
             readings::answers_alone,
         ),

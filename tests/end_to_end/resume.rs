@@ -60,7 +60,7 @@ pub(super) fn resumed() {
             ..run_options()
         };
         let teacher = adapter(engine, &options.lora().expect("valid"), 0.2);
-        let run_on = |(model_sha256, tasks): (&str, &Tasks),
+        let run_on = |(model_sha256, tasks, held_out): (&str, &Tasks, &Tasks),
                       folder: &std::path::Path,
                       options: &RunOptions,
                       stop: u32| {
@@ -85,12 +85,12 @@ pub(super) fn resumed() {
                 }
                 ControlFlow::Continue(())
             };
-            let texts = [tasks, tasks];
+            let texts = [tasks, held_out];
             let outcome = run(engine, options, texts, beginning, keeping, &mut listener);
             (outcome.map(|_| ()), losses)
         };
         let run = |folder: &std::path::Path, options: &RunOptions, stop: u32| {
-            run_on(("tiny", &tasks), folder, options, stop)
+            run_on(("tiny", &tasks, &tasks), folder, options, stop)
         };
         let go = |folder: &std::path::Path, stop: u32| {
             let (outcome, losses) = run(folder, &options, stop);
@@ -144,10 +144,14 @@ pub(super) fn resumed() {
         assert_eq!(untimed(&whole), untimed(&parts));
         assert_eq!(untimed(&whole).len(), 1 + 6 + 2);
         let fewer = Tasks::from([("a".to_owned(), tasks["a"].clone())]);
-        for other in [("tiny", &fewer), ("another", &tasks)] {
+        for (other, what) in [
+            (("tiny", &fewer, &tasks), "other texts"),
+            (("another", &tasks, &tasks), "other texts"),
+            (("tiny", &tasks, &fewer), "other calibration"),
+        ] {
             let (refused, _) = run_on(other, parts.path(), &options, 0);
-            let error = refused.expect_err("another subject").to_string();
-            assert!(error.contains("other texts"), "{error}");
+            let error = refused.expect_err(what).to_string();
+            assert!(error.contains(what), "{error}");
         }
         let another = RunOptions {
             teacher: Some("another".to_owned()),

@@ -1,7 +1,7 @@
 //! `first train labels`.
 
 use super::super::options::{
-    ModelOptions, base_model, count_bar, follow, load, rate, some, tolerance,
+    ModelOptions, base_model, count_bar, follow, load, not_negative, rate, some, tolerance,
 };
 use super::search::{enough, found};
 use super::settle::{self, Trained};
@@ -107,7 +107,7 @@ pub(crate) struct Labels {
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = some())]
     candidates: usize,
     /// Weight of the routers' squared weights in their loss.
-    #[arg(long, value_name = "X", default_value_t = 0.01)]
+    #[arg(long, value_name = "X", default_value_t = 0.01, value_parser = not_negative)]
     decay: f32,
     /// Longest example in tokens; longer ones are cut.
     #[arg(long, value_name = "N", default_value_t = 320)]
@@ -323,10 +323,16 @@ impl Labels {
         anyhow::ensure!(skipped > 0.0, "no task skips anything; {remedy}");
         if let (Some(rate), false) = (rate, self.settle.is_empty()) {
             // A step of the runs is as large as their rates are apart.
-            let most = paths
-                .iter()
-                .map(|path| engine.summary.skip_rate(&path[path.len() - 1].0));
-            let most = most.sum::<f64>() / paths.len() as f64;
+            let mean = |place: &dyn Fn(&[(LayerMask, f64)]) -> usize| {
+                let share = |path: &Vec<_>| engine.summary.skip_rate(&path[place(path)].0);
+                paths.iter().map(share).sum::<f64>() / paths.len() as f64
+            };
+            let (least, most) = (mean(&|_| 0), mean(&|path| path.len() - 1));
+            anyhow::ensure!(
+                least <= f64::from(*rate),
+                "these runs skip {:.1} % at least; raise `--rates`, or settle on a run that skips less too",
+                100.0 * least
+            );
             anyhow::ensure!(
                 most >= f64::from(*rate),
                 "these runs skip {:.1} % at most; lower `--rates`, or settle on runs that skip more",

@@ -5,6 +5,7 @@ use super::super::run::interrupt;
 use super::{THRESHOLDS, command_line, read, router_file, save, tasks};
 use crate::adapter::{LoraAdapter, Target};
 use crate::engine::Engine;
+use crate::kernels::KvFormat;
 use crate::mask::LayerMask;
 use crate::router::file::RouterFile;
 use crate::router::{CalibrationPoint, PrefillReading, Router};
@@ -215,6 +216,10 @@ impl RunArguments {
         let train = read(&self.data, self.skip_bad)?;
         let held_out = read(&self.calibration, self.skip_bad)?;
         let mut engine = load(&self.model)?;
+        anyhow::ensure!(
+            engine.kv() == KvFormat::F32,
+            "training keeps keys and values as f32; leave out `--kv`"
+        );
         let interrupted = interrupt()?;
         let (router, adapter) = self.beginning(&engine, &mut options)?;
         let options = &options;
@@ -267,15 +272,10 @@ impl RunArguments {
         bar.finish_and_clear();
         let name = lora.and_then(|lora| lora.base_model.clone());
         let name = name.unwrap_or_else(|| engine.summary.name.clone());
-        let protected = router.map(|router| router.protected);
         let router = match options.mask {
             None => Some(trainer.router()?),
             Some(_) => None,
         };
-        let router = router.map(|router| Router {
-            protected: protected.unwrap_or_else(|| router.protected.clone()),
-            ..router
-        });
         let adapter = match options.lora_rate > 0.0 {
             true => Some(trainer.adapter(&name)?),
             false => None,

@@ -48,7 +48,7 @@ impl Trainer<'_> {
             thresholds: vec![0.5; 2 * layers.len()],
             epsilon: Some(ROUTER_EPSILON),
             prefill: self.prefill,
-            protected: vec![[false; 2]; layers.len()],
+            protected: self.protected.clone(),
         })
     }
 
@@ -85,7 +85,8 @@ impl Trainer<'_> {
     pub fn harden(&mut self, skip: f32) -> Result<()> {
         let router = self.router()?;
         assert!(!router.tells_apart(), "one mask for all texts");
-        let mut order: Vec<usize> = (0..router.biases.len()).collect();
+        let all = 0..router.biases.len();
+        let mut order: Vec<usize> = all.filter(|index| !self.is_protected(*index)).collect();
         order.sort_by(|a, b| router.biases[*a].total_cmp(&router.biases[*b]));
         let mut mask = LayerMask::full(self.network.layers.len());
         // Beginning with nothing.

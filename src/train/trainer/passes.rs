@@ -34,6 +34,7 @@ impl Trainer<'_> {
     fn gate(&self, path: &Path, layer: usize, sublayer: Sublayer) -> Buffer {
         let work = &self.network.work;
         match path {
+            _ if self.protected[layer][sublayer as usize] => work.one.clone(),
             Path::Gated(_) | Path::Routed => work.gate(layer, sublayer as usize),
             Path::Fixed(_) => work.one.clone(),
         }
@@ -125,6 +126,7 @@ impl Trainer<'_> {
             for sublayer in [Sublayer::Mlp, Sublayer::Attn] {
                 if let Some(pass) = self.share(pass, mask.runs(layer, sublayer)) {
                     let gate = self.gate(path, layer, sublayer);
+                    let learns = learns && !self.protected[layer][sublayer as usize];
                     steps.extend(
                         self.network
                             .backward(layer, sublayer, &gate, pass, learns)?,
@@ -158,11 +160,17 @@ impl Trainer<'_> {
                 .copied()
                 .collect::<Vec<f32>>()
         };
-        let [gates, scores] = [0, 1].map(column);
+        let [mut gates, scores] = [0, 1].map(column);
+        for (index, gate) in gates.iter_mut().enumerate() {
+            if self.is_protected(index) {
+                *gate = 1.0;
+            }
+        }
         if let (Path::Gated(_), Some(pull)) = (path, pull) {
             // Open by more than wanted is positive.
             let excess = f64::from(pull.skip) - self.closed(&gates);
-            for (index, cost) in self.costs.iter().enumerate() {
+            let costs = self.costs.iter().enumerate();
+            for (index, cost) in costs.filter(|(index, _)| !self.is_protected(*index)) {
                 let gradient =
                     2.0 * f64::from(pull.weight) * excess * f64::from(*cost) / self.total_cost();
                 all[index * STRIDE + 2] = gradient as f32;

@@ -51,7 +51,8 @@ impl Thread {
         let routed = examples.iter().map(|example| example.routed.clone());
         let masks: Vec<LayerMask> = routed.collect();
         let summary = loaded.engine.summary.clone();
-        let budget = Budget::of(&summary, Granularity::Sublayer, &masks);
+        let alike: Vec<_> = masks.iter().map(|mask| (mask.clone(), 1.0)).collect();
+        let budget = Budget::of(&summary, Granularity::Sublayer, &alike);
         let policies = [
             ("none", Some(LayerMask::full(summary.layers))),
             ("routed", None),
