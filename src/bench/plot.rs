@@ -96,20 +96,18 @@ pub fn svg(charts: &[Chart<'_>]) -> String {
     ));
     for (index, chart) in charts.iter().enumerate() {
         let points = || chart.series.iter().flat_map(|series| &series.points);
-        let most = |of: fn(&(f64, f64)) -> f64| points().map(of).fold(1e-9, f64::max);
+        let most = |of: fn(&(f64, f64)) -> f64, least| above(least, points().map(of));
         let least = points().map(|point| point.1).fold(f64::INFINITY, f64::min);
         let least = if chart.from_zero || !least.is_finite() {
             0.0
         } else {
             least
         };
-        let (x_step, y_step) = (
-            step(most(|point| point.0), 5.0),
-            step(most(|point| point.1) - least, 5.0),
-        );
-        let x_end = (most(|point| point.0) / x_step).ceil() * x_step;
+        let (x_most, y_most) = (most(|point| point.0, 0.0), most(|point| point.1, least));
+        let (x_step, y_step) = (step(x_most, 5.0), step(y_most - least, 5.0));
+        let x_end = (x_most / x_step).ceil() * x_step;
         let y_start = (least / y_step).floor() * y_step;
-        let y_end = (most(|point| point.1) / y_step).ceil() * y_step;
+        let y_end = (y_most / y_step).ceil() * y_step;
         let x = |value: f64| LEFT + value / x_end * (WIDTH - LEFT - RIGHT);
         let y = |value: f64| {
             HEIGHT - BOTTOM - (value - y_start) / (y_end - y_start) * (HEIGHT - TOP - BOTTOM)
@@ -136,7 +134,7 @@ pub fn svg(charts: &[Chart<'_>]) -> String {
                  <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 LEFT - 6.0,
                 at + 4.0,
-                number(value)
+                number(value, y_step)
             ));
         }
         for tick in 0..=(x_end / x_step).round() as usize {
@@ -145,7 +143,7 @@ pub fn svg(charts: &[Chart<'_>]) -> String {
                 "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
                 x(value),
                 bottom + 16.0,
-                number(value)
+                number(value, x_step)
             ));
         }
         if let Some((start, slope)) = chart.line {
@@ -203,10 +201,22 @@ fn escaped(name: &str) -> String {
     name.replace('&', "&amp;").replace('<', "&lt;")
 }
 
-/// A tick's label: short, without digits that say nothing.
-fn number(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+/// The largest value, where an axis ends that begins at `least`; 1 above that if no value is larger.
+fn above(least: f64, values: impl Iterator<Item = f64>) -> f64 {
+    let most = values.fold(least, f64::max);
+    if most > least { most } else { least + 1.0 }
+}
+
+/// A tick's label: as many decimals as the step between ticks needs, without zeros at the end.
+pub fn number(value: f64, step: f64) -> String {
+    // A step of 0.001 has a logarithm that may be a little less than -3.
+    let decimals = (-(step.log10() + 1e-9).floor()).max(0.0) as usize;
+    let text = format!("{value:.decimals$}");
+    let text = match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.'),
+        false => &text,
+    };
+    if text == "-0" { "0" } else { text }.to_owned()
 }
 
 #[cfg(test)]
@@ -219,9 +229,33 @@ mod tests {
         assert_eq!(step(30.0, 5.0), 10.0);
         assert_eq!(step(0.7, 5.0), 0.2);
         assert_eq!(
-            [number(0.0), number(0.2), number(1000.0)],
-            ["0", "0.2", "1000"]
+            [number(0.0, 0.2), number(0.4, 0.2), number(1000.0, 500.0)],
+            ["0", "0.4", "1000"]
         );
+        assert_eq!(
+            [number(2e-5, 1e-5), number(0.001, 0.001), number(-0.0, 0.5)],
+            ["0.00002", "0.001", "0"]
+        );
+    }
+
+    #[test]
+    fn an_axis_of_one_value_has_a_length() {
+        let chart = Chart {
+            title: "loss",
+            x_label: "share",
+            series: vec![Series {
+                name: "none",
+                points: vec![(0.0, 2.0)],
+            }],
+            line: None,
+            from_zero: false,
+        };
+        let drawn = svg(&[chart]);
+        assert!(!drawn.contains("NaN") && !drawn.contains("inf"), "{drawn}");
+        for label in ["0", "0.2", "0.8", "2.2", "3"] {
+            let found = drawn.matches(&format!(">{label}<")).count();
+            assert_eq!(found, 1, "{label}: {drawn}");
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@ use std::time::Duration;
 
 const SHIPPED: &str = "adapters/smollm2-135m-instruct";
 
+/// The number of the only session.
+const SESSION: u64 = 0;
+
 /// Good answers to the examples, to measure what skipping costs.
 const ANSWERS: [&str; 3] = [
     "1867",
@@ -96,7 +99,7 @@ fn main() -> anyhow::Result<()> {
         options(Choice::Routed, 24, Detail::None),
     ));
     for job in jobs {
-        worker.send(job);
+        worker.send(SESSION, job);
         wait(&worker, &mut session)?;
     }
     // As the routers do by themselves, and at the highest threshold.
@@ -105,7 +108,8 @@ fn main() -> anyhow::Result<()> {
         .iter()
         .rposition(|run| run.policy == "routed at 0.90");
     for run in [0, highest.context("no run at the highest threshold")?] {
-        worker.send(Job::Agreement(run, Box::new(session.runs[run].clone())));
+        let job = Job::Agreement(run, Box::new(session.runs[run].clone()));
+        worker.send(SESSION, job);
         wait(&worker, &mut session)?;
     }
     session.save(Path::new("viewer/demo.json"))?;
@@ -119,9 +123,9 @@ fn wait(worker: &Worker, session: &mut Session) -> anyhow::Result<()> {
         let progress = worker.progress();
         for outcome in progress.outcomes {
             match outcome {
-                Outcome::Run(run) => session.runs.push(*run),
-                Outcome::Agreement(agreement) => session.agreements.push(agreement),
-                Outcome::Controls(controls) => session.controls = controls,
+                Outcome::Run { run, .. } => session.runs.push(*run),
+                Outcome::Agreement { agreement, .. } => session.agreements.push(agreement),
+                Outcome::Controls { controls, .. } => session.controls = controls,
                 Outcome::Router(calibration) => session.calibration = calibration,
             }
         }

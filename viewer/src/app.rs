@@ -2,6 +2,7 @@
 
 mod files;
 mod frames;
+mod news;
 
 use crate::figure::Figure;
 use crate::form::{Asked, Form};
@@ -11,7 +12,7 @@ use crate::panels::{Action, Controls, PANELS, State, View};
 use crate::prompts::{self, Prompt};
 use crate::session::Session;
 use crate::training::{Follower, Log};
-use crate::worker::{Outcome, Progress, Setup, Worker};
+use crate::worker::{Progress, Setup, Worker};
 use eframe::egui::{self, Rect, RichText, ScrollArea, Ui};
 use files::Files;
 use first_wgpu::router::CalibrationPoint;
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 /// Everything the window remembers.
 pub struct App {
     session: Session,
+    /// Counts the sessions that were looked at: what a job finds belongs to the one it was asked for.
+    generation: u64,
     /// Counts the changes of the session.
     revision: u64,
     worker: Option<Worker>,
@@ -34,8 +37,8 @@ pub struct App {
     message: Option<String>,
     drawn: Option<Drawn>,
     follower: Option<Follower>,
-    /// Of the router that is loaded.
-    calibration: Vec<CalibrationPoint>,
+    /// What the thresholds of the router skip, once one is loaded.
+    calibration: Option<Vec<CalibrationPoint>>,
     frames: Option<Frames>,
 }
 
@@ -83,6 +86,7 @@ impl App {
         palette::style(context);
         let mut app = Self {
             session: Session::default(),
+            generation: 0,
             revision: 0,
             worker: setup.map(|setup| Worker::start(setup, context.clone())),
             progress: Progress::default(),
@@ -94,7 +98,7 @@ impl App {
             message: None,
             drawn: None,
             follower: None,
-            calibration: Vec::new(),
+            calibration: None,
             frames: None,
         };
         app.look_at(session);
@@ -132,39 +136,20 @@ impl App {
     }
 
     fn look_at(&mut self, session: Session) {
+        // What runs was asked for the session before.
+        if self.progress.busy {
+            self.stop();
+        }
         self.session = session;
         if self.session.calibration.is_empty() {
-            self.session.calibration.clone_from(&self.calibration);
+            self.session.calibration = self.calibration.clone().unwrap_or_default();
         }
         self.follower = None;
         self.drawn = None;
-        self.state.select(self.session.runs.len().saturating_sub(1));
-        self.state.other = self.session.full_run();
+        let last = self.session.runs.len().saturating_sub(1);
+        self.state.look_at(last, self.session.full_run());
+        self.generation += 1;
         self.revision += 1;
-    }
-
-    fn take_news(&mut self) {
-        let Some(worker) = &self.worker else { return };
-        self.progress = worker.progress();
-        for outcome in std::mem::take(&mut self.progress.outcomes) {
-            self.revision += 1;
-            match outcome {
-                Outcome::Run(run) => {
-                    self.session.runs.push(*run);
-                    // Of a set, what is looked at stays.
-                    if self.progress.share.1 == 0 || self.session.runs.len() == 1 {
-                        self.state.select(self.session.runs.len() - 1);
-                    }
-                }
-                Outcome::Agreement(agreement) => self.session.agreements.push(agreement),
-                Outcome::Controls(controls) => self.session.controls = controls,
-                Outcome::Router(calibration) => {
-                    self.form.route();
-                    self.session.calibration.clone_from(&calibration);
-                    self.calibration = calibration;
-                }
-            }
-        }
     }
 
     /// Takes what was added to a training log.
@@ -186,7 +171,13 @@ impl App {
 
     fn send(&self, job: Job) {
         if let Some(worker) = &self.worker {
-            worker.send(job);
+            worker.send(self.generation, job);
+        }
+    }
+
+    fn stop(&self) {
+        if let Some(worker) = &self.worker {
+            worker.stop();
         }
     }
 
@@ -233,11 +224,7 @@ impl App {
         ui.heading("first-wgpu");
         match self.form.ui(ui, &self.progress) {
             Some(Asked::Run(prompt, options)) => self.send(Job::Prompts(vec![prompt], options)),
-            Some(Asked::Stop) => {
-                if let Some(worker) = &self.worker {
-                    worker.stop();
-                }
-            }
+            Some(Asked::Stop) => self.stop(),
             None => {}
         }
         ui.separator();

@@ -4,9 +4,10 @@ mod png;
 mod svg;
 mod table;
 
-pub use table::Table;
+pub use table::{Table, Value};
 
 use crate::palette::Palette;
+use crate::width::columns;
 use eframe::egui::{
     self, Align2, Color32, FontId, Key, Mesh, Pos2, Rect, Sense, Shape, Stroke, Vec2, pos2, vec2,
 };
@@ -155,7 +156,8 @@ impl Figure {
 
     fn label(&mut self, at: Pos2, anchor: Anchor, color: Color32, text: String, mono: bool) {
         // How wide text is only a font knows; this is about right.
-        let width = LETTER * text.chars().count() as f32;
+        let letter = if mono { MONO_ADVANCE } else { LETTER };
+        let width = letter * columns(&text) as f32;
         let right = match anchor {
             Anchor::Left => at.x + width,
             Anchor::Middle => at.x + width / 2.0,
@@ -313,6 +315,16 @@ pub fn area(x: f32, y: f32, width: f32, height: f32) -> Rect {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wide_characters_make_a_figure_wider() {
+        let size = |text: &str| {
+            let mut figure = Figure::default();
+            figure.text(pos2(0.0, 0.0), Color32::RED, text);
+            figure.size.x
+        };
+        assert_eq!(size("天地"), 2.0 * size("ab"));
+    }
 
     #[test]
     fn arrows_go_to_the_nearest_box_that_says_something() {

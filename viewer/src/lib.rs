@@ -16,4 +16,5 @@ pub mod prompts;
 pub mod session;
 pub mod stats;
 pub mod training;
+mod width;
 pub mod worker;

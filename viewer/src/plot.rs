@@ -3,7 +3,7 @@
 use crate::figure::{Figure, area};
 use crate::palette::Palette;
 use eframe::egui::{Color32, Pos2, Rect, pos2};
-use first_wgpu::bench::plot::step;
+use first_wgpu::bench::plot::{self, step};
 
 /// A plot in a part of a figure: numbers to places.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ const TOP: f32 = 24.0;
 /// Room for the numbers and the name of the x axis.
 const BOTTOM: f32 = 40.0;
 
-/// The range of values, made wider to whole steps; 0 to 1 of none.
+/// The range of values, made wider to whole steps; 0 to 1 of none, and of those whose range is no number.
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let finite = values.filter(|value| value.is_finite());
     let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
@@ -37,17 +37,17 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let step = step(span, 4.0);
     let low = (low / step).floor() * step;
     let high = (high / step).ceil() * step;
-    (low, if high > low { high } else { low + step })
+    let high = if high > low { high } else { low + step };
+    let sound = high > low && (high - low).is_finite();
+    if sound { (low, high) } else { (0.0, 1.0) }
 }
 
-/// A tick's label: short, without digits that say nothing.
-fn number(value: f64) -> String {
-    if value.abs() >= 10_000.0 {
-        return format!("{}k", number(value / 1000.0));
-    }
-    let text = format!("{value:.3}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0" } else { text }.to_owned()
+/// A tick's label: short, and another than its neighbours', a step away.
+fn number(value: f64, step: f64) -> String {
+    let thousands = [("G", 1e9), ("M", 1e6), ("k", 1e3)];
+    let large = |(_, unit): &(&str, f64)| value.abs() >= 10.0 * unit;
+    let (name, unit) = thousands.into_iter().find(large).unwrap_or(("", 1.0));
+    plot::number(value / unit, step / unit) + name
 }
 
 impl Plot {
@@ -71,24 +71,27 @@ impl Plot {
         figure.text(pos2(inner.min.x, rect.min.y + 8.0), palette.text, title);
         let below = pos2(inner.center().x, rect.max.y - 10.0);
         figure.text_middle(below, palette.muted, x_name);
-        for value in ticks(plot.y, 5.0) {
+        for (value, label) in ticks(plot.y, 5.0) {
             let y = plot.place(plot.x.0, value).y;
             // A box, not a line: bars are drawn over it.
             let grid = area(inner.min.x, y - 0.5, inner.width(), 1.0);
             figure.cell(grid, palette.line, String::new(), None);
-            figure.text_right(pos2(inner.min.x - 8.0, y), palette.muted, number(value));
+            figure.text_right(pos2(inner.min.x - 8.0, y), palette.muted, label);
         }
-        for value in ticks(plot.x, f64::from(inner.width() / 90.0).max(2.0)) {
+        for (value, label) in ticks(plot.x, f64::from(inner.width() / 90.0).max(2.0)) {
             let x = plot.place(value, plot.y.0).x;
             let at = pos2(x, inner.max.y + 12.0);
-            figure.text_middle(at, palette.muted, number(value));
+            figure.text_middle(at, palette.muted, label);
         }
         plot
     }
 
-    /// Where a point is.
+    /// Where a point is; one beyond the axes is at their ends.
     pub fn place(&self, x: f64, y: f64) -> Pos2 {
-        let share = |value: f64, (low, high): (f64, f64)| ((value - low) / (high - low)) as f32;
+        let share = |value: f64, (low, high): (f64, f64)| {
+            let share = (value - low) / (high - low);
+            share.clamp(0.0, 1.0) as f32
+        };
         let (x, y) = (share(x, self.x), share(y, self.y));
         pos2(
             self.rect.min.x + x * self.rect.width(),
@@ -143,11 +146,13 @@ impl Plot {
     }
 }
 
-fn ticks((low, high): (f64, f64), parts: f64) -> impl Iterator<Item = f64> {
+/// Where an axis has ticks, and what they are labelled.
+fn ticks((low, high): (f64, f64), parts: f64) -> impl Iterator<Item = (f64, String)> {
     let step = step(high - low, parts);
     let first = (low / step).ceil();
     let count = ((high / step).floor() - first).max(0.0) as usize;
-    (0..=count).map(move |index| (first + index as f64) * step)
+    let values = (0..=count).map(move |index| (first + index as f64) * step);
+    values.map(move |value| (value, number(value, step)))
 }
 
 /// At most two points to each point of width: the lowest and the highest.
@@ -181,12 +186,37 @@ mod tests {
     fn ticks_are_round_numbers_within_the_axis() {
         assert_eq!(range([0.3, 9.2].into_iter()), (0.0, 10.0));
         assert_eq!(range(std::iter::empty()), (0.0, 1.0));
-        let ticks: Vec<f64> = ticks((0.0, 10.0), 5.0).collect();
-        assert_eq!(ticks, [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
-        assert_eq!(
-            [number(0.25), number(-0.0), number(20_000.0)],
-            ["0.25", "0", "20k"]
-        );
+        assert_eq!(labels((0.0, 10.0)), ["0", "2", "4", "6", "8", "10"]);
+        assert_eq!(labels((-0.2, 0.2)), ["-0.2", "-0.1", "0", "0.1", "0.2"]);
+        assert_eq!(labels((0.0, 5e4)), ["0", "10k", "20k", "30k", "40k", "50k"]);
+        assert_eq!(labels((0.0, 2e7)), ["0", "5000k", "10M", "15M", "20M"]);
+    }
+
+    fn labels(range: (f64, f64)) -> Vec<String> {
+        ticks(range, 5.0).map(|(_, label)| label).collect()
+    }
+
+    #[test]
+    fn labels_of_small_steps_differ() {
+        for range in [(0.0, 0.0004), (1.0, 1.0004), (20_000.0, 20_000.8)] {
+            let labels = labels(range);
+            let different: std::collections::BTreeSet<&String> = labels.iter().collect();
+            assert!(labels.len() > 3, "{labels:?}");
+            assert_eq!(different.len(), labels.len(), "{labels:?}");
+        }
+    }
+
+    #[test]
+    fn values_without_a_range_are_drawn() {
+        assert_eq!(range([-1e308, 1e308].into_iter()), (0.0, 1.0));
+        assert_eq!(range([f64::MAX, 0.0].into_iter()), (0.0, 1.0));
+        let points = [(0.0, -1e308), (1.0, 1e308)].into_iter();
+        let rect = area(0.0, 0.0, 400.0, 200.0);
+        let mut figure = Figure::default();
+        let plot = Plot::new(&mut figure, &Palette::LIGHT, rect, ["", ""], points);
+        plot.interval(&mut figure, Color32::RED, 0.0, (-1e308, 1e308));
+        plot.dot(&mut figure, Color32::RED, (1.0, 1e308), String::new());
+        assert!(figure.size.max_elem() <= 400.0, "{}", figure.size);
     }
 
     #[test]

@@ -5,17 +5,33 @@ use serde::Deserialize;
 use std::path::Path;
 
 /// A prompt of a set.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prompt {
     /// What it says.
-    #[serde(rename = "prompt")]
     pub text: String,
     /// What kind it is.
-    #[serde(default, alias = "task")]
     pub tag: Option<String>,
     /// A good answer, to measure quality with.
-    #[serde(default)]
     pub completion: Option<String>,
+}
+
+/// A line of JSON.
+#[derive(Deserialize)]
+struct Line {
+    prompt: String,
+    tag: Option<String>,
+    task: Option<String>,
+    completion: Option<String>,
+}
+
+impl From<Line> for Prompt {
+    fn from(line: Line) -> Self {
+        Self {
+            text: line.prompt,
+            tag: line.tag.or(line.task),
+            completion: line.completion,
+        }
+    }
 }
 
 /// Prompts of different kinds, to begin with: button, tag, text.
@@ -55,11 +71,13 @@ pub fn examples() -> Vec<Prompt> {
 /// Reads a set; the name's ending says how: `.jsonl`, `.csv`, anything else is text.
 pub fn load(path: &Path) -> Result<Vec<Prompt>> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::read(path, error))?;
+    // Spreadsheets and Windows' editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let ending = path.extension().and_then(|ending| ending.to_str());
     let prompts = match ending {
-        Some("jsonl") => json_lines(&text),
-        Some("csv") => csv(&text),
-        _ => Ok(lines(&text)),
+        Some("jsonl") => json_lines(text),
+        Some("csv") => csv(text),
+        _ => Ok(lines(text)),
     };
     let prompts = prompts.and_then(|prompts| match prompts.is_empty() {
         true => Err("holds no prompts".to_owned()),
@@ -73,7 +91,9 @@ fn json_lines(text: &str) -> Result<Vec<Prompt>, String> {
     let lines = text.lines().enumerate();
     let lines = lines.filter(|(_, line)| !line.trim().is_empty());
     let parse = |(index, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|error| format!("line {}: {error}", index + 1))
+        let line = serde_json::from_str::<Line>(line);
+        line.map(Prompt::from)
+            .map_err(|error| format!("line {}: {error}", index + 1))
     };
     lines.map(parse).collect()
 }
@@ -99,12 +119,13 @@ fn lines(text: &str) -> Vec<Prompt> {
 fn csv(text: &str) -> Result<Vec<Prompt>, String> {
     let mut rows = records(text)?.into_iter();
     let names = rows.next().unwrap_or_default();
-    let column = |wanted: &[&str]| {
-        let same = |name: &String| wanted.contains(&name.trim().to_lowercase().as_str());
+    let column = |wanted: &str| {
+        let same = |name: &String| name.trim().to_lowercase() == wanted;
         names.iter().position(same)
     };
-    let place = column(&["prompt"]).ok_or("expected a first row with a column `prompt`")?;
-    let (tag, completion) = (column(&["tag", "task"]), column(&["completion"]));
+    let place = column("prompt").ok_or("expected a first row with a column `prompt`")?;
+    let tag = column("tag").or_else(|| column("task"));
+    let completion = column("completion");
     let prompt = |row: Vec<String>| {
         let cell = |column: Option<usize>| column.and_then(|column| row.get(column)).cloned();
         Prompt {
@@ -174,6 +195,33 @@ mod tests {
         assert_eq!(expected[0].tag.as_deref(), Some("x"));
         assert_eq!(csv.expect("CSV"), expected);
         assert_eq!(text.expect("text"), expected);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        for (name, text) in [
+            ("a.jsonl", "\u{feff}{\"prompt\": \"p\", \"tag\": \"x\"}\n"),
+            ("a.csv", "\u{feff}prompt,tag\np,x\n"),
+            ("a.txt", "\u{feff}# x\np\n"),
+        ] {
+            let prompts = read(name, text).expect(name);
+            assert_eq!(prompts[0].text, "p", "{name}");
+            assert_eq!(prompts[0].tag.as_deref(), Some("x"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_tag_wins_over_a_task() {
+        for (name, text) in [
+            (
+                "a.jsonl",
+                "{\"task\": \"y\", \"prompt\": \"p\", \"tag\": \"x\"}\n",
+            ),
+            ("a.csv", "task,prompt,tag\ny,p,x\n"),
+        ] {
+            let prompts = read(name, text).expect(name);
+            assert_eq!(prompts[0].tag.as_deref(), Some("x"), "{name}");
+        }
     }
 
     #[test]

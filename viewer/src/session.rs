@@ -6,6 +6,8 @@ use first_wgpu::router::CalibrationPoint;
 use first_wgpu::trace::{self, Run};
 use first_wgpu::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
 /// The version of the format that this build writes and reads.
@@ -131,7 +133,9 @@ impl Session {
             let sizes = [model.layers, model.attn_bytes.len(), model.mlp_bytes.len()];
             let sound = layers > 0
                 && sizes.iter().all(|size| *size == layers)
-                && run.scores.iter().all(|score| score.layer < layers)
+                && run.scores.iter().all(|score| {
+                    score.layer < layers && score.tokens.len() <= run.prompt_ids.len()
+                })
                 && run
                     .dispatches
                     .iter()
@@ -170,8 +174,12 @@ impl Session {
             .find(|agreement| agreement.run == run)
     }
 
-    /// Saves it, whole or not at all.
+    /// Saves it, whole or not at all, over nothing but a session.
     pub fn save(&self, path: &Path) -> Result<()> {
+        if path.exists() && !is_session(path) {
+            let found = "there is something else than a session";
+            return Err(Error::file(path, found, "give another name to save to"));
+        }
         let written = Written {
             format: FORMAT,
             version: VERSION,
@@ -182,4 +190,13 @@ impl Session {
             writeln!(out)
         })
     }
+}
+
+/// Whether a file is a session, of any version: traces and logs have names that end as sessions' do.
+fn is_session(path: &Path) -> bool {
+    // A device may have no end.
+    let file = path.is_file().then(|| File::open(path));
+    let Some(Ok(file)) = file else { return false };
+    let header: serde_json::Result<Header> = serde_json::from_reader(BufReader::new(file));
+    header.is_ok_and(|header| header.format == FORMAT)
 }

@@ -117,6 +117,27 @@ pub struct Difference {
     pub half: f64,
 }
 
+impl Difference {
+    /// With its sign, so many digits and a unit; without an interval where a side has fewer than two values,
+    /// and `-` where one has none.
+    pub fn text(&self, digits: usize, unit: &str) -> String {
+        let Self { mean, half } = self;
+        match (mean.is_finite(), half.is_finite()) {
+            (false, _) => "-".to_owned(),
+            (true, false) => format!("{mean:+.digits$}{unit}"),
+            (true, true) => format!("{mean:+.digits$}{unit} ± {half:.digits$}"),
+        }
+    }
+
+    /// In another unit, of which this many are one of this.
+    pub fn scaled(&self, by: f64) -> Self {
+        Self {
+            mean: by * self.mean,
+            half: by * self.half,
+        }
+    }
+}
+
 /// Compares the means of two samples.
 pub fn difference(a: &[f64], b: &[f64]) -> Difference {
     let variance = |values: &[f64]| {
@@ -212,7 +233,12 @@ mod tests {
 
     #[test]
     fn a_difference_of_one_value_has_no_interval() {
-        assert!(difference(&[1.0], &[2.0]).half.is_nan());
+        let one = difference(&[1.0], &[2.0]);
+        assert!(one.half.is_nan());
+        assert_eq!(one.text(1, " ms"), "+1.0 ms");
+        assert_eq!(difference(&[], &[2.0]).text(1, " ms"), "-");
+        let two = difference(&[1.0, 1.0], &[0.5, 0.5]).scaled(1e3);
+        assert_eq!(two.text(1, ""), "-500.0 ± 0.0");
         assert_eq!(
             difference(&[1.0, 1.0], &[2.0, 2.0]),
             Difference {

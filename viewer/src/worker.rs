@@ -34,11 +34,28 @@ pub struct Setup {
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// A prompt was answered.
-    Run(Box<Run>),
+    Run {
+        /// The session that it was asked for, as [`Worker::send`] was told.
+        session: u64,
+        /// What ran.
+        run: Box<Run>,
+        /// Whether it is one of several.
+        of_set: bool,
+    },
     /// A run was compared with the full model.
-    Agreement(Agreement),
+    Agreement {
+        /// The session that has the run.
+        session: u64,
+        /// What was measured.
+        agreement: Agreement,
+    },
     /// Policies were compared at the same rate.
-    Controls(Vec<Control>),
+    Controls {
+        /// The session that it was asked for.
+        session: u64,
+        /// What was measured.
+        controls: Vec<Control>,
+    },
     /// A router was loaded, with what its thresholds skip; empty where its file does not say.
     Router(Vec<CalibrationPoint>),
 }
@@ -73,7 +90,7 @@ pub struct Progress {
 /// A handle to the thread.
 pub struct Worker {
     /// Taken when the worker is to end.
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<(u64, Job)>>,
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     progress: Arc<Mutex<Progress>>,
@@ -99,8 +116,8 @@ impl Worker {
         }
     }
 
-    /// Queues a job.
-    pub fn send(&self, job: Job) {
+    /// Queues a job for a session, whose number comes back with what the job finds.
+    pub fn send(&self, session: u64, job: Job) {
         self.stop.store(false, Ordering::Relaxed);
         let mut progress = lock(&self.progress);
         progress.busy = true;
@@ -110,7 +127,7 @@ impl Worker {
         let sent = self
             .jobs
             .as_ref()
-            .is_some_and(|jobs| jobs.send(job).is_ok());
+            .is_some_and(|jobs| jobs.send((session, job)).is_ok());
         if !sent {
             progress.busy = false;
             progress.ready = false;

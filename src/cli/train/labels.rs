@@ -323,11 +323,14 @@ impl Labels {
         anyhow::ensure!(skipped > 0.0, "no task skips anything; {remedy}");
         if let (Some(rate), false) = (rate, self.settle.is_empty()) {
             // A step of the runs is as large as their rates are apart.
-            let mean = |place: &dyn Fn(&[(LayerMask, f64)]) -> usize| {
-                let share = |path: &Vec<_>| engine.summary.skip_rate(&path[place(path)].0);
+            let mean = |last: bool| {
+                let share = |path: &Vec<(LayerMask, f64)>| {
+                    let end = if last { path.last() } else { path.first() };
+                    end.map_or(0.0, |(mask, _)| engine.summary.skip_rate(mask))
+                };
                 paths.iter().map(share).sum::<f64>() / paths.len() as f64
             };
-            let (least, most) = (mean(&|_| 0), mean(&|path| path.len() - 1));
+            let (least, most) = (mean(false), mean(true));
             anyhow::ensure!(
                 least <= f64::from(*rate),
                 "these runs skip {:.1} % at least; raise `--rates`, or settle on a run that skips less too",

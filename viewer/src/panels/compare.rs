@@ -2,8 +2,10 @@
 
 mod answers;
 
-use super::{Action, Controls, LEFT, NO_RUN, View, engine_button, millis, shade, short, sublayers};
-use crate::figure::{Figure, Table, area};
+use super::{
+    Action, Controls, LEFT, NO_RUN, View, engine_button, known, millis, shade, short, sublayers,
+};
+use crate::figure::{Figure, Table, Value, area};
 use crate::plot::Plot;
 use crate::session::Agreement;
 use crate::stats::{common_prefix, difference, mean};
@@ -58,14 +60,16 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
     let agreement = |index: usize, _: &Run| {
         let found = view.session.agreement(index);
         found.map_or("not measured".to_owned(), |found| {
-            format!("{:.4} nats, {:.0} %", kl(found), 100.0 * agreed(found))
+            let (kl, agreed) = (kl(found), agreed(found));
+            known(kl, format!("{kl:.4} nats, {:.0} %", 100.0 * agreed))
         })
     };
     let masks = format!(
         "Jaccard distance of the masks {:.2}, derived",
         a.mask.distance(&b.mask)
     );
-    let tpot_change = format!("mean {:+.2} ms ± {:.2}, measured", change.mean, change.half);
+    let tpot_change = format!("mean {}, measured", change.text(2, " ms"));
+    let tpot_change = known(change.mean, tpot_change);
     let ttft = (b.ttft_nanos as f64 - a.ttft_nanos as f64) / 1e6;
     let saved = mib(b.kv_bytes_full.saturating_sub(b.kv_bytes));
     vec![
@@ -208,9 +212,10 @@ pub(super) fn table(view: &View<'_>) -> Table {
     let (Some(a), Some(b)) = (view.other(), view.run()) else {
         return table;
     };
+    let lines = lines(view, a, b).into_iter();
     table
         .rows
-        .extend(lines(view, a, b).into_iter().map(Vec::from));
+        .extend(lines.map(|cells| cells.map(Value::from).into()));
     if let Some(agreement) = view.session.agreement(view.state.selected) {
         let pairs = agreement.kl.iter().zip(&agreement.agrees).enumerate();
         table.rows.extend(pairs.map(|(index, (kl, agrees))| {
@@ -220,7 +225,7 @@ pub(super) fn table(view: &View<'_>) -> Table {
             } else {
                 "another likeliest token"
             };
-            vec![what, String::new(), kl.to_string(), same.to_owned()]
+            vec![what.into(), Value::Empty, (*kl).into(), same.into()]
         }));
     }
     table

@@ -1,6 +1,6 @@
 //! Policies at the same rate: none, routed, fixed, random, evenly spaced.
 
-use super::{Action, Controls, LEFT, View, engine_button, millis};
+use super::{Action, Controls, LEFT, View, engine_button, known};
 use crate::figure::{Figure, Table, area};
 use crate::plot::Plot;
 use crate::session::Control;
@@ -50,7 +50,7 @@ fn rows(controls: &[Control]) -> Vec<Row<'_>> {
                 masks: masks.len(),
                 loss: mean(&control.losses),
                 against: paired_difference(&first.losses, &control.losses),
-                tpot: millis(quantile(&times, 0.5) as u64),
+                tpot: quantile(&times, 0.5) / 1e6,
                 faster: change(&first.tpot_nanos, &control.tpot_nanos),
             }
         })
@@ -71,18 +71,19 @@ impl Row<'_> {
     fn cells(&self) -> [String; 6] {
         let own = self.control.name != "none";
         let change = |change: Option<(f64, f64)>, scale: f64, unit: &str, digits: usize| {
-            let change = change.filter(|_| own);
+            let finite = |change: &(f64, f64)| change.0.is_finite() && change.1.is_finite();
+            let change = change.filter(|change| own && finite(change));
             change.map_or("-".to_owned(), |(mean, half)| {
                 let (mean, half) = (scale * mean, scale * half);
                 format!("{mean:+.digits$} ± {half:.digits$}{unit}")
             })
         };
         [
-            format!("{:.1} %", 100.0 * self.skipped),
+            known(self.skipped, format!("{:.1} %", 100.0 * self.skipped)),
             self.masks.to_string(),
-            format!("{:.3}", self.loss),
+            known(self.loss, format!("{:.3}", self.loss)),
             change(self.against, 1.0, "", 3),
-            format!("{:.2} ms", self.tpot),
+            known(self.tpot, format!("{:.2} ms", self.tpot)),
             change(self.faster, 100.0, " %", 1),
         ]
     }
@@ -135,6 +136,10 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     );
     let plot = Plot::new(&mut figure, palette, rect, titles, points);
     for (index, row) in rows.iter().enumerate() {
+        // Without answers of two tokens there is no time, and no place.
+        if !(row.tpot.is_finite() && row.loss.is_finite()) {
+            continue;
+        }
         let color = palette.series(index);
         plot.interval(&mut figure, color, row.tpot, ends(row));
         let cells = row.cells().join(", ");
@@ -169,21 +174,19 @@ pub(super) fn table(view: &View<'_>) -> Table {
         "tpot_half_interval",
     ]);
     for row in rows(&view.session.controls) {
-        let none = (f64::NAN, f64::NAN);
-        let (against, faster) = (row.against.unwrap_or(none), row.faster.unwrap_or(none));
-        let numbers = [
-            row.skipped,
-            row.masks as f64,
-            row.loss,
-            against.0,
-            against.1,
-            row.tpot,
-            faster.0,
-            faster.1,
-        ];
-        let mut cells = vec![row.control.name.clone()];
-        cells.extend(numbers.map(|number| number.to_string()));
-        table.rows.push(cells);
+        let mean = |interval: Option<(f64, f64)>| interval.map(|(mean, _)| mean);
+        let half = |interval: Option<(f64, f64)>| interval.map(|(_, half)| half);
+        table.rows.push(vec![
+            row.control.name.as_str().into(),
+            row.skipped.into(),
+            row.masks.into(),
+            row.loss.into(),
+            mean(row.against).into(),
+            half(row.against).into(),
+            row.tpot.into(),
+            mean(row.faster).into(),
+            half(row.faster).into(),
+        ]);
     }
     table
 }

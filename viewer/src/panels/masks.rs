@@ -270,13 +270,13 @@ pub(super) fn table(view: &View<'_>) -> Table {
     for (index, run) in rows(view, run.mask.layers()) {
         for (layer, sublayer) in sublayers(&run.mask) {
             table.rows.push(vec![
-                (index + 1).to_string(),
-                run.tag.clone().unwrap_or_default(),
-                run.prompt.clone(),
-                run.policy.clone(),
-                layer.to_string(),
-                sublayer.name().to_owned(),
-                run.mask.runs(layer, sublayer).to_string(),
+                (index + 1).into(),
+                run.tag.as_deref().unwrap_or_default().into(),
+                run.prompt.as_str().into(),
+                run.policy.as_str().into(),
+                layer.into(),
+                sublayer.name().into(),
+                run.mask.runs(layer, sublayer).to_string().into(),
             ]);
         }
     }

@@ -15,6 +15,7 @@ use crate::figure::{Figure, Heard, Table};
 use crate::job::Choice;
 use crate::palette::Palette;
 use crate::session::Session;
+use crate::width::short;
 use eframe::egui::{Rect, Ui, pos2};
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::trace::{Run, Score};
@@ -44,8 +45,14 @@ pub struct State {
 impl State {
     /// Looks at another run; the one before becomes what it is compared with.
     pub fn select(&mut self, run: usize) {
-        self.other = self.selected;
-        self.selected = run;
+        if run != self.selected {
+            self.look_at(run, self.selected);
+        }
+    }
+
+    /// Looks at a run as if for the first time, and compares it with another.
+    pub fn look_at(&mut self, run: usize, other: usize) {
+        (self.selected, self.other) = (run, other);
         self.strip = strip::State::default();
         self.timings = timings::State::default();
     }
@@ -264,12 +271,11 @@ fn numbers(figure: &mut Figure, palette: &Palette, layers: usize, left: f32, ste
     }
 }
 
-/// The start of a text that fits a row.
-fn short(text: &str, most: usize) -> String {
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.chars().count() > most {
-        true => line.chars().take(most - 1).chain(['…']).collect(),
-        false => line,
+/// What is said of a number: nothing of one that could not be measured.
+fn known(number: f64, text: String) -> String {
+    match number.is_finite() {
+        true => text,
+        false => "-".to_owned(),
     }
 }
 

@@ -95,17 +95,17 @@ pub(super) fn table(view: &View<'_>) -> Table {
     for (index, run) in view.session.runs.iter().enumerate() {
         let tpot = run.tpot_nanos();
         table.rows.push(vec![
-            (index + 1).to_string(),
-            run.tag.clone().unwrap_or_default(),
-            run.policy.clone(),
-            run.mask.to_string(),
-            run.model.skip_rate(&run.mask).to_string(),
-            millis(run.ttft_nanos).to_string(),
-            tpot.map_or(String::new(), |nanos| millis(nanos).to_string()),
-            run.answer_ids.len().to_string(),
-            run.kv_bytes.to_string(),
-            run.prompt.clone(),
-            run.answer.clone(),
+            (index + 1).into(),
+            run.tag.as_deref().unwrap_or_default().into(),
+            run.policy.as_str().into(),
+            run.mask.to_string().into(),
+            run.model.skip_rate(&run.mask).into(),
+            millis(run.ttft_nanos).into(),
+            tpot.map(millis).into(),
+            run.answer_ids.len().into(),
+            run.kv_bytes.into(),
+            run.prompt.as_str().into(),
+            run.answer.as_str().into(),
         ]);
     }
     table

@@ -4,7 +4,7 @@ use super::{
     Action, Controls, LEFT, NO_RUN, View, engine_button, index, millis, numbers, score, shade,
     sublayers,
 };
-use crate::figure::{Figure, Heard, Table, area};
+use crate::figure::{Figure, Heard, Table, Value, area};
 use crate::job::Choice;
 use crate::palette::heat;
 use crate::session::Session;
@@ -213,17 +213,16 @@ pub(super) fn table(view: &View<'_>) -> Table {
     let Some(run) = view.run() else { return table };
     for (layer, sublayer) in sublayers(&run.mask) {
         let score = score(run, layer, sublayer);
-        let number = |value: Option<f32>| value.map_or(String::new(), |value| value.to_string());
         let (bytes, millis, dispatches) = cost(run, layer, sublayer);
         table.rows.push(vec![
-            layer.to_string(),
-            sublayer.name().to_owned(),
-            run.mask.runs(layer, sublayer).to_string(),
-            number(score.map(|score| score.score)),
-            number(score.map(|score| score.threshold)),
-            bytes.to_string(),
-            millis.map_or(String::new(), |millis| format!("{millis:.4}")),
-            dispatches.to_string(),
+            layer.into(),
+            sublayer.name().into(),
+            run.mask.runs(layer, sublayer).to_string().into(),
+            score.map(|score| score.score).into(),
+            score.map(|score| score.threshold).into(),
+            bytes.into(),
+            millis.map(|millis| Value::rounded(millis, 4)).into(),
+            dispatches.into(),
         ]);
     }
     table

@@ -1,7 +1,9 @@
 //! Threshold and budget: what the router's calibration predicts, beside what runs did.
 
+mod speeds;
+
 use super::{Action, Controls, View, engine_button, millis};
-use crate::figure::{Figure, Table, area};
+use crate::figure::{Figure, Table, Value, area};
 use crate::job::Choice;
 use crate::plot::Plot;
 use crate::session::Session;
@@ -106,6 +108,14 @@ fn saved(run: &Run, skipped: f64) -> f64 {
     skipped * (all - run.model.other_bytes as f64) / all
 }
 
+/// The run whose model the calibration is of: the one in question if routers scored it, or the last that they
+/// scored. A full run may be of any model.
+fn scored<'a>(view: &View<'a>) -> Option<&'a Run> {
+    let scored = |run: &&Run| !run.scores.is_empty();
+    let last = || view.session.runs.iter().rfind(scored);
+    view.run().filter(scored).or_else(last)
+}
+
 /// What the sliders ask for, in words.
 fn summary(view: &View<'_>) -> String {
     let threshold = view.state.threshold.threshold;
@@ -116,11 +126,14 @@ fn summary(view: &View<'_>) -> String {
         "At threshold {threshold:.2} the calibration predicts {:.1} % of the layers' weights skipped",
         100.0 * skipped
     );
-    if let Some(run) = view.session.runs.last() {
-        let percent = 100.0 * saved(run, f64::from(skipped));
-        text += &format!("; {percent:.1} % less time per token, estimated from the bytes");
-    }
-    let near = |routed: &&Routed<'_>| (routed.threshold - threshold).abs() < 0.005;
+    let Some(run) = scored(view) else {
+        return text;
+    };
+    let percent = 100.0 * saved(run, f64::from(skipped));
+    text += &format!("; {percent:.1} % less time per token, estimated from the bytes");
+    let near = |routed: &&Routed<'_>| {
+        routed.run.model == run.model && (routed.threshold - threshold).abs() < 0.005
+    };
     let runs = routed(view.session);
     let here: Vec<f64> = runs
         .iter()
@@ -177,11 +190,11 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
             palette.accent
         };
         let tip = format!(
-            "run {}, threshold {:.2}: {:.1} % skipped, TPOT {:.2} ms, measured",
+            "run {}, threshold {:.2}: {:.1} % skipped, TPOT {}, measured",
             routed.index + 1,
             routed.threshold,
             100.0 * routed.skipped,
-            routed.run.tpot_nanos().map_or(f64::NAN, millis)
+            time(routed.run.tpot_nanos())
         );
         let at = (f64::from(routed.threshold), 100.0 * routed.skipped);
         plot.dot(&mut figure, color, at, tip);
@@ -190,73 +203,31 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     let top = points.map(|point| point.1).fold(0.0, f64::max);
     let ends = [(at, 0.0), (at, top)];
     plot.curve(&mut figure, palette.warning, ends.into_iter());
-    speeds(&mut figure, view, &runs, 380.0);
+    speeds::draw(&mut figure, view, &runs, 380.0);
     figure
 }
 
-/// Time per token of the routed runs beside the full runs of the same model.
-fn speeds(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], top: f32) {
-    let palette = &view.palette;
-    let full = |run: &&Run| run.mask.is_full() && run.dispatches.is_empty();
-    let times = view.session.runs.iter().filter(full);
-    let times = crate::stats::sorted(times.filter_map(Run::tpot_nanos).map(millis));
-    if times.is_empty() {
-        let text =
-            "Run a prompt without the router too (and untraced), to see what skipping saves.";
-        return figure.text(pos2(8.0, top), palette.muted, text);
-    }
-    let base = crate::stats::quantile(&times, 0.5);
-    for (name, x) in [
-        ("run", 40.0),
-        ("threshold", 120.0),
-        ("skipped, measured", 250.0),
-        ("TPOT, measured", 380.0),
-        ("less time, measured", 530.0),
-        ("less time, estimated", 680.0),
-    ] {
-        figure.text_right(pos2(x, top), palette.muted, name);
-    }
-    let untraced = |routed: &&Routed<'_>| routed.run.dispatches.is_empty();
-    for (row, routed) in runs.iter().filter(untraced).take(MOST_ROWS).enumerate() {
-        let y = top + 22.0 + 18.0 * row as f32;
-        let tpot = routed.run.tpot_nanos().map_or(f64::NAN, millis);
-        let cells = [
-            (40.0, (routed.index + 1).to_string()),
-            (120.0, format!("{:.2}", routed.threshold)),
-            (250.0, format!("{:.1} %", 100.0 * routed.skipped)),
-            (380.0, format!("{tpot:.2} ms")),
-            (530.0, format!("{:.1} %", 100.0 * (1.0 - tpot / base))),
-            (
-                680.0,
-                format!("{:.1} %", 100.0 * saved(routed.run, routed.skipped)),
-            ),
-        ];
-        for (x, cell) in cells {
-            figure.text_right(pos2(x, y), palette.text, cell);
-        }
-    }
+fn time(tpot: Option<u64>) -> String {
+    tpot.map_or("-".to_owned(), |nanos| format!("{:.2} ms", millis(nanos)))
 }
-
-/// Rows of the table of times; the exported table has all.
-const MOST_ROWS: usize = 30;
 
 pub(super) fn table(view: &View<'_>) -> Table {
     let mut table = Table::new(&["what", "threshold", "weights_skipped", "tpot_ms"]);
     for point in &view.session.calibration {
         table.rows.push(vec![
-            "calibration, predicted".to_owned(),
-            point.threshold.to_string(),
-            point.skip_rate.to_string(),
-            String::new(),
+            "calibration, predicted".into(),
+            point.threshold.into(),
+            point.skip_rate.into(),
+            Value::Empty,
         ]);
     }
     for routed in routed(view.session) {
         let tpot = routed.run.tpot_nanos();
         table.rows.push(vec![
-            format!("run {}, measured", routed.index + 1),
-            routed.threshold.to_string(),
-            routed.skipped.to_string(),
-            tpot.map_or(String::new(), |nanos| millis(nanos).to_string()),
+            format!("run {}, measured", routed.index + 1).into(),
+            routed.threshold.into(),
+            routed.skipped.into(),
+            tpot.map(millis).into(),
         ]);
     }
     table
@@ -264,7 +235,40 @@ pub(super) fn table(view: &View<'_>) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use super::super::State as Panels;
     use super::*;
+    use crate::palette::Palette;
+    use eframe::egui::Rect;
+
+    #[test]
+    fn what_is_estimated_is_of_a_model_that_routers_scored() {
+        let mut session = Session::demo();
+        let said = |session: &Session, selected| {
+            let mut state = Panels::default();
+            state.look_at(selected, 0);
+            summary(&View {
+                session,
+                state: &state,
+                width: 900.0,
+                visible: Rect::EVERYTHING,
+                palette: Palette::LIGHT,
+            })
+        };
+        let before = said(&session, 0);
+        assert!(before.contains("estimated") && before.contains("Measured at it"));
+        // Another model, of which a token reads more outside of the layers.
+        let mut other = session.runs[0].clone();
+        other.scores.clear();
+        other.model.other_bytes *= 100;
+        session.runs.push(other.clone());
+        let last = session.runs.len() - 1;
+        assert_eq!(
+            [said(&session, 0), said(&session, last)],
+            [before.clone(), before]
+        );
+        session.runs = vec![other];
+        assert!(!said(&session, 0).contains("estimated"));
+    }
 
     #[test]
     fn predictions_lie_between_the_points_and_stop_at_the_ends() {

@@ -47,12 +47,12 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         figure.text_right(pos2(LEFT - 10.0, y + 7.0), color, name(score));
         let text = format!("{:.2} {}", score.score, if runs { "" } else { "skipped" });
         figure.text(pos2(LEFT, y + 7.0), color, text);
-        for (column, value) in score.tokens.iter().enumerate().take(tokens) {
+        for (column, (value, piece)) in score.tokens.iter().zip(&run.prompt_pieces).enumerate() {
             let x = left + column as f32 * step;
             if column + 1 < tokens && !seen.x_range().intersects(Rangef::new(x, x + step)) {
                 continue;
             }
-            let piece = short(&run.prompt_pieces[column], 24);
+            let piece = short(piece, 24);
             let tip = format!("{}, token {column} “{piece}”: {value:.3}", name(score));
             figure.cell(area(x, y, step - 1.0, 14.0), heat(*value), tip, None);
         }
@@ -69,11 +69,11 @@ pub(super) fn table(view: &View<'_>) -> Table {
                 .sublayer
                 .map(|sublayer| Sublayer::from(sublayer).name());
             table.rows.push(vec![
-                score.layer.to_string(),
-                part.unwrap_or("layer").to_owned(),
-                token.to_string(),
-                piece.clone(),
-                value.to_string(),
+                score.layer.into(),
+                part.unwrap_or("layer").into(),
+                token.into(),
+                piece.as_str().into(),
+                (*value).into(),
             ]);
         }
     }

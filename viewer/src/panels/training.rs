@@ -193,19 +193,17 @@ pub(super) fn table(view: &View<'_>) -> Table {
     let Some(log) = &view.session.training else {
         return table;
     };
-    let text = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     for step in &log.steps {
         table.rows.push(vec![
-            step.step.to_string(),
-            text(step.loss),
-            step.tokens
-                .map_or(String::new(), |tokens| tokens.to_string()),
-            text(step.seconds),
-            text(step.skip_soft),
-            text(step.skip_hard),
-            text(step.tau),
-            text(step.heldout_loss),
-            text(step.heldout_skip),
+            step.step.into(),
+            step.loss.into(),
+            step.tokens.into(),
+            step.seconds.into(),
+            step.skip_soft.into(),
+            step.skip_hard.into(),
+            step.tau.into(),
+            step.heldout_loss.into(),
+            step.heldout_skip.into(),
         ]);
     }
     table

@@ -142,12 +142,12 @@ impl Thread {
 
     /// Takes jobs until the window is closed. A GPU that was lost takes the engine with it; the next job
     /// loads the model anew.
-    pub(super) fn run(&self, jobs: &Receiver<Job>) {
+    pub(super) fn run(&self, jobs: &Receiver<(u64, Job)>) {
         let mut loaded = None;
         let result = guarded(|| self.ensure(&mut loaded).map(|_| ()));
         self.rest(result.err());
-        while let Ok(job) = jobs.recv() {
-            let result = guarded(|| self.work(self.ensure(&mut loaded)?, job));
+        while let Ok((session, job)) = jobs.recv() {
+            let result = guarded(|| self.work(self.ensure(&mut loaded)?, session, job));
             if matches!(result, Err(Error::Gpu { .. })) {
                 loaded = None;
             }
@@ -175,7 +175,11 @@ impl Thread {
         });
     }
 
-    fn work(&self, loaded: &mut Loaded, job: Job) -> Result<()> {
+    fn finish(&self, outcome: Outcome) {
+        self.tell(|progress| progress.outcomes.push(outcome));
+    }
+
+    fn work(&self, loaded: &mut Loaded, session: u64, job: Job) -> Result<()> {
         match job {
             Job::Prompts(prompts, options) => {
                 let total = prompts.len();
@@ -184,13 +188,17 @@ impl Thread {
                         self.share("running", index, total)?;
                     }
                     let run = self.answer(loaded, prompt, &options)?;
-                    self.tell(|progress| progress.outcomes.push(Outcome::Run(Box::new(run))));
+                    self.finish(Outcome::Run {
+                        session,
+                        run: Box::new(run),
+                        of_set: total > 1,
+                    });
                 }
                 Ok(())
             }
             Job::Controls(prompts, options) => {
                 let controls = self.controls(loaded, &prompts, &options)?;
-                self.tell(|progress| progress.outcomes.push(Outcome::Controls(controls)));
+                self.finish(Outcome::Controls { session, controls });
                 Ok(())
             }
             Job::LoseAdapter => {
@@ -199,7 +207,7 @@ impl Thread {
             }
             Job::Agreement(index, run) => {
                 let agreement = self.agreement(loaded, index, &run)?;
-                self.tell(|progress| progress.outcomes.push(Outcome::Agreement(agreement)));
+                self.finish(Outcome::Agreement { session, agreement });
                 Ok(())
             }
         }

@@ -131,6 +131,34 @@ pub(crate) fn panels_survive_what_is_not_there() {
     }
 }
 
+/// Answers of one token and of two have no time per token, or no interval of it.
+pub(crate) fn nothing_measured_is_not_a_number() {
+    let mut session = fixed();
+    for (index, run) in session.runs.iter_mut().enumerate() {
+        run.token_nanos.truncate(index % 2);
+        run.dispatches.truncate(1);
+    }
+    session.agreements[0].kl.clear();
+    session.agreements[0].agrees.clear();
+    for control in &mut session.controls {
+        control.tpot_nanos.clear();
+    }
+    for selected in 0..session.runs.len() {
+        let mut state = State::default();
+        state.look_at(selected, 0);
+        for panel in &PANELS {
+            let view = view(&session, &state);
+            let figure = (panel.figure)(&view);
+            let tips = figure.cells.iter().map(|cell| &cell.tip);
+            for text in figure.labels.iter().map(|label| &label.text).chain(tips) {
+                assert!(!text.contains("NaN"), "{}: {text}", panel.name);
+            }
+            let csv = (panel.table)(&view).csv();
+            assert!(!csv.contains("NaN"), "{}: {csv}", panel.name);
+        }
+    }
+}
+
 /// What is drawn at a place of the scrolled window.
 fn drawn(panel: &Panel, session: &Session, state: &State, top: f32) -> Figure {
     let visible = Rect::from_min_size(egui::pos2(0.0, top), vec2(880.0, 700.0));

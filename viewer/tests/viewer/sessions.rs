@@ -9,6 +9,7 @@ pub(crate) fn sessions_come_back_as_they_were() {
     let session = fixed();
     session.save(&path).expect("saved");
     assert!(Session::load(&path).expect("loads") == session);
+    session.save(&path).expect("saved over a session");
     first_wgpu::trace::write(&path, &session.runs).expect("written");
     assert!(Session::load(&path).expect("a trace loads").runs == session.runs);
     let log = "{\"first_wgpu_training\": 1, \"layers\": 2}\n{\"step\": 1, \"loss\": 2.0}\n";
@@ -32,6 +33,11 @@ pub(crate) fn bad_sessions_are_refused() {
             good.replacen("\"layers\":12", "\"layers\":11", 1),
             "contradicts",
         ),
+        (
+            good.replacen("\"prompt_ids\":[0,", "\"prompt_ids\":[", 1)
+                .replacen("\"prompt_pieces\":[\"piece0\",", "\"prompt_pieces\":[", 1),
+            "run 1 contradicts",
+        ),
         (good.replacen("\"run\":3", "\"run\":4", 1), "contradicts"),
         (
             good.replacen("\"losses\":[", "\"losses\":[1.0,", 1),
@@ -48,6 +54,31 @@ pub(crate) fn bad_sessions_are_refused() {
             "{needle}: {error}"
         );
     }
+}
+
+/// *Open* and *Save* share a field, into which traces and logs are typed too.
+pub(crate) fn sessions_replace_nothing_else() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("run.json");
+    let session = fixed();
+    first_wgpu::trace::write(&path, &session.runs).expect("written");
+    let trace = std::fs::read(&path).expect("readable");
+    let log = b"{\"first_wgpu_training\": 1, \"layers\": 2}\n".to_vec();
+    for held in [trace, log, Vec::new()] {
+        std::fs::write(&path, &held).expect("written");
+        let error = session.save(&path).expect_err("refused").to_string();
+        assert!(
+            error.contains("another name") && !error.contains('\n'),
+            "{error}"
+        );
+        assert_eq!(std::fs::read(&path).expect("readable"), held);
+    }
+    let later = "{\n  \"version\": 2,\n  \"format\": \"first-session\"\n}\n";
+    std::fs::write(&path, later).expect("written");
+    session
+        .save(&path)
+        .expect("saved over a session of any version");
+    assert!(Session::load(&path).expect("loads") == session);
 }
 
 pub(crate) fn the_demo_opens() {

@@ -165,6 +165,27 @@ pub(crate) fn a_set_runs_is_cancelled_saved_and_comes_back() {
     assert!(&saved == window.state().session());
 }
 
+pub(crate) fn another_session_hears_nothing_of_what_runs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let set = folder.path().join("set.txt");
+    std::fs::write(&set, "hello\n".repeat(5000)).expect("written");
+    let mut window = window(Session::default(), Some(tiny(folder.path(), &options())));
+    ready(&mut window);
+    click(&mut window, "Prompts × layers");
+    fill(&mut window, "Prompt set", &set.display().to_string());
+    click(&mut window, "Load");
+    click(&mut window, "Run all 5000");
+    until(&mut window, "a few runs", |window| {
+        window.state().session().runs.len() > 5
+    });
+    click(&mut window, "Demo");
+    until(&mut window, "stopping", |window| enabled(window, "Run"));
+    assert!(window.state().session() == &Session::demo());
+    let count = window.state().session().runs.len();
+    click(&mut window, "Run");
+    runs(&mut window, count + 1);
+}
+
 pub(crate) fn a_run_is_compared_with_the_full_model() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut window = window(Session::default(), Some(tiny(folder.path(), &options())));

@@ -2,24 +2,60 @@
 
 use super::super::{LEFT, View};
 use crate::figure::{Figure, MONO_ADVANCE, area};
+use crate::width::{columns, is_accent, is_wide, start};
 use eframe::egui::pos2;
 
 /// The most words of an answer that are compared; what follows counts as different.
 const MOST: usize = 1000;
 
+/// A word of a text; of scripts that put no spaces between words, a character.
+struct Word<'a> {
+    text: &'a str,
+    /// Whether a space is before it.
+    spaced: bool,
+    /// Whether the other text has it too.
+    shared: bool,
+}
+
+fn words<'a>(text: &'a str) -> Vec<Word<'a>> {
+    let word = |(index, text): (usize, &'a str)| Word {
+        text,
+        spaced: index == 0,
+        shared: false,
+    };
+    let spaced = text.split_whitespace();
+    spaced
+        .flat_map(|text| parts(text).into_iter().enumerate().map(word))
+        .collect()
+}
+
+/// Each wide character with the accents on it, and what is between them.
+fn parts(text: &str) -> Vec<&str> {
+    let mut starts = Vec::new();
+    let mut after_wide = false;
+    for (place, character) in text.char_indices() {
+        let wide = is_wide(character);
+        let accent = is_accent(character);
+        if place == 0 || wide || (after_wide && !accent) {
+            starts.push(place);
+        }
+        after_wide = wide || (after_wide && accent);
+    }
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    let ranges = starts.iter().zip(ends);
+    ranges.map(|(start, end)| &text[*start..end]).collect()
+}
+
 /// The words of both texts, each with whether the other text has it too, in the same order (the longest
 /// common subsequence).
-fn compared<'a>(a: &'a str, b: &'a str) -> [Vec<(&'a str, bool)>; 2] {
-    let words = |text: &'a str| -> Vec<(&'a str, bool)> {
-        text.split_whitespace().map(|word| (word, false)).collect()
-    };
+fn compared<'a>(a: &'a str, b: &'a str) -> [Vec<Word<'a>>; 2] {
     let (mut a, mut b) = (words(a), words(b));
     let (rows, columns) = (a.len().min(MOST), b.len().min(MOST));
     // Lengths of what the ends from each pair of words on have in common.
     let mut lengths = vec![vec![0u16; columns + 1]; rows + 1];
     for row in (0..rows).rev() {
         for column in (0..columns).rev() {
-            lengths[row][column] = match a[row].0 == b[column].0 {
+            lengths[row][column] = match a[row].text == b[column].text {
                 true => lengths[row + 1][column + 1] + 1,
                 false => lengths[row + 1][column].max(lengths[row][column + 1]),
             };
@@ -27,8 +63,8 @@ fn compared<'a>(a: &'a str, b: &'a str) -> [Vec<(&'a str, bool)>; 2] {
     }
     let (mut row, mut column) = (0, 0);
     while row < rows && column < columns {
-        if a[row].0 == b[column].0 {
-            (a[row].1, b[column].1) = (true, true);
+        if a[row].text == b[column].text {
+            (a[row].shared, b[column].shared) = (true, true);
             (row, column) = (row + 1, column + 1);
         } else if lengths[row + 1][column] >= lengths[row][column + 1] {
             row += 1;
@@ -39,35 +75,71 @@ fn compared<'a>(a: &'a str, b: &'a str) -> [Vec<(&'a str, bool)>; 2] {
     [a, b]
 }
 
+/// A word, or a part of one, and where it is: lines down, columns to the right.
+struct Placed<'a> {
+    text: &'a str,
+    shared: bool,
+    line: usize,
+    column: usize,
+}
+
+/// Words in lines of so many columns; a word that is longer than a line is broken.
+fn placed<'a>(words: &[Word<'a>], room: usize) -> Vec<Placed<'a>> {
+    let mut out = Vec::new();
+    let (mut line, mut end) = (0, 0);
+    for word in words {
+        let mut rest = word.text;
+        let mut column = end + usize::from(word.spaced && end > 0);
+        loop {
+            if column > 0 && column + columns(rest).min(room) > room {
+                (line, column) = (line + 1, 0);
+            }
+            let text = start(rest, room);
+            out.push(Placed {
+                text,
+                shared: word.shared,
+                line,
+                column,
+            });
+            end = column + columns(text);
+            rest = &rest[text.len()..];
+            if rest.is_empty() || text.is_empty() {
+                break;
+            }
+            column = end;
+        }
+    }
+    out
+}
+
 /// Draws both answers below one another; returns where they end.
 pub(super) fn draw(figure: &mut Figure, view: &View<'_>, [a, b]: [&str; 2], top: f32) -> f32 {
     let palette = &view.palette;
+    let room = ((view.width - 8.0 - LEFT) / MONO_ADVANCE).max(8.0) as usize;
     let mut y = top + 6.0;
     for (name, words) in ["other answer", "this answer"]
         .into_iter()
         .zip(compared(a, b))
     {
         figure.text_right(pos2(LEFT - 10.0, y), palette.muted, name);
-        let mut x = LEFT;
-        for (word, shared) in words {
-            let width = MONO_ADVANCE * word.chars().count() as f32;
-            if x > LEFT && x + width > view.width - 8.0 {
-                x = LEFT;
-                y += 18.0;
-            }
-            let color = if shared {
+        let placed = placed(&words, room);
+        let lines = placed.last().map_or(0, |word| word.line);
+        for word in placed {
+            let x = LEFT + MONO_ADVANCE * word.column as f32;
+            let y = y + 18.0 * word.line as f32;
+            let color = if word.shared {
                 palette.text
             } else {
                 palette.warning
             };
-            if !shared {
+            if !word.shared {
+                let width = MONO_ADVANCE * columns(word.text) as f32;
                 let rect = area(x - 2.0, y - 8.0, width + 4.0, 16.0);
                 figure.cell(rect, palette.surface, String::new(), None);
             }
-            figure.mono(pos2(x, y), color, word);
-            x += width + MONO_ADVANCE;
+            figure.mono(pos2(x, y), color, word.text);
         }
-        y += 28.0;
+        y += 18.0 * lines as f32 + 28.0;
     }
     y
 }
@@ -79,13 +151,42 @@ mod tests {
     #[test]
     fn words_of_both_in_the_same_order_are_shared() {
         let [a, b] = compared("the sky is blue today", "today the sea is blue");
-        let only = |words: &[(&str, bool)]| -> Vec<String> {
-            let other = words.iter().filter(|(_, shared)| !shared);
-            other.map(|(word, _)| (*word).to_owned()).collect()
+        let only = |words: &[Word<'_>]| -> Vec<String> {
+            let other = words.iter().filter(|word| !word.shared);
+            other.map(|word| word.text.to_owned()).collect()
         };
         assert_eq!(only(&a), ["sky", "today"]);
         assert_eq!(only(&b), ["today", "sea"]);
         let [a, b] = compared("", "x");
-        assert!(a.is_empty() && !b[0].1);
+        assert!(a.is_empty() && !b[0].shared);
+    }
+
+    fn lines(text: &str, room: usize) -> Vec<String> {
+        let words = words(text);
+        let mut lines: Vec<String> = Vec::new();
+        for part in placed(&words, room) {
+            lines.resize(part.line + 1, String::new());
+            let line = &mut lines[part.line];
+            let gap = part.column - columns(line);
+            *line += &" ".repeat(gap);
+            *line += part.text;
+        }
+        lines
+    }
+
+    #[test]
+    fn lines_are_as_wide_as_there_is_room_for() {
+        assert_eq!(lines("one two three", 8), ["one two", "three"]);
+        assert_eq!(lines("天地玄黄宇宙", 5), ["天地", "玄黄", "宇宙"]);
+        assert_eq!(lines("in 日本 now", 8), ["in 日本", "now"]);
+        assert_eq!(lines("abcdefghij kl", 4), ["abcd", "efgh", "ij", "kl"]);
+        assert_eq!(lines("か\u{3099}e\u{301}", 2), ["か\u{3099}", "e\u{301}"]);
+    }
+
+    #[test]
+    fn characters_without_spaces_are_compared_one_by_one() {
+        let [a, _] = compared("今日は晴れ", "明日は晴れ");
+        let shared: Vec<bool> = a.iter().map(|word| word.shared).collect();
+        assert_eq!(shared, [false, true, true, true, true]);
     }
 }

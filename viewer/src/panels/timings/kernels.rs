@@ -1,7 +1,7 @@
 //! What each kernel cost over the decoded tokens of a run.
 
 use super::super::{LEFT, View, millis};
-use crate::figure::{Figure, Table, area};
+use crate::figure::{Figure, Table, Value, area};
 use crate::stats::{difference, histogram, mean, quantile, sorted};
 use eframe::egui::pos2;
 use first_wgpu::trace::Run;
@@ -107,12 +107,11 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[K
         let Some(other) = others.iter().find(|other| other.name == kernel.name) else {
             continue;
         };
-        let change = difference(&other.times, &kernel.times);
-        let text = format!("{:+.1} ± {:.1}", 1e3 * change.mean, 1e3 * change.half);
+        let change = difference(&other.times, &kernel.times).scaled(1e3);
         // Where the interval leaves out zero, there is a difference to tell.
         let clear = change.mean.abs() > change.half;
         let ink = if clear { palette.text } else { palette.muted };
-        figure.text(pos2(against, y), ink, text);
+        figure.text(pos2(against, y), ink, change.text(1, ""));
     }
 }
 
@@ -147,9 +146,9 @@ pub(super) fn table(run: &Run) -> Table {
         "kernel", "count", "sum_ms", "mean_us", "p50_us", "p95_us", "p99_us", "gb_per_s",
     ]);
     for kernel in kernels(run) {
-        let numbers = kernel.numbers().map(|number| format!("{number:.6}"));
-        let mut row = vec![kernel.name];
-        row.extend(numbers);
+        let [_, times @ ..] = kernel.numbers();
+        let mut row = vec![kernel.name.into(), kernel.times.len().into()];
+        row.extend(times.map(|number| Value::rounded(number, 6)));
         table.rows.push(row);
     }
     table

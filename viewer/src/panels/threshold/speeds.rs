@@ -1,0 +1,100 @@
+//! What skipping saves: the time per token of routed runs beside that of the full model.
+
+use super::super::{View, millis};
+use super::{Routed, saved, time};
+use crate::figure::Figure;
+use crate::session::Session;
+use crate::stats::{quantile, sorted};
+use eframe::egui::pos2;
+use first_wgpu::trace::Run;
+
+/// Rows of the table of times; the exported table has all.
+const MOST_ROWS: usize = 30;
+
+/// The median time per token of full runs of the same model on the same GPU, in milliseconds.
+fn base(session: &Session, of: &Run) -> Option<f64> {
+    let full = |run: &&Run| {
+        let same = run.model == of.model && run.adapter == of.adapter;
+        same && run.mask.is_full() && run.dispatches.is_empty()
+    };
+    let times = session.runs.iter().filter(full);
+    let times = sorted(times.filter_map(Run::tpot_nanos).map(millis));
+    (!times.is_empty()).then(|| quantile(&times, 0.5))
+}
+
+/// Time per token of the routed runs beside the full runs, from `top` on.
+pub(super) fn draw(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], top: f32) {
+    let palette = &view.palette;
+    let untraced = |routed: &&Routed<'_>| routed.run.dispatches.is_empty();
+    let runs: Vec<(&Routed<'_>, Option<f64>)> = runs
+        .iter()
+        .filter(untraced)
+        .take(MOST_ROWS)
+        .map(|routed| (routed, base(view.session, routed.run)))
+        .collect();
+    if runs.iter().all(|(_, base)| base.is_none()) {
+        let text = "Run a prompt with the router and one without, both untraced and on the same GPU, to see what \
+                    skipping saves.";
+        return figure.text(pos2(8.0, top), palette.muted, text);
+    }
+    for (name, x) in [
+        ("run", 40.0),
+        ("threshold", 120.0),
+        ("skipped, measured", 250.0),
+        ("TPOT, measured", 380.0),
+        ("less time, measured", 530.0),
+        ("less time, estimated", 680.0),
+    ] {
+        figure.text_right(pos2(x, top), palette.muted, name);
+    }
+    for (row, (routed, base)) in runs.into_iter().enumerate() {
+        let y = top + 22.0 + 18.0 * row as f32;
+        let tpot = routed.run.tpot_nanos();
+        let less = tpot.zip(base).map(|(tpot, base)| 1.0 - millis(tpot) / base);
+        let cells = [
+            (40.0, (routed.index + 1).to_string()),
+            (120.0, format!("{:.2}", routed.threshold)),
+            (250.0, format!("{:.1} %", 100.0 * routed.skipped)),
+            (380.0, time(tpot)),
+            (
+                530.0,
+                less.map_or("-".to_owned(), |less| format!("{:.1} %", 100.0 * less)),
+            ),
+            (
+                680.0,
+                format!("{:.1} %", 100.0 * saved(routed.run, routed.skipped)),
+            ),
+        ];
+        for (x, cell) in cells {
+            figure.text_right(pos2(x, y), palette.text, cell);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use first_wgpu::mask::LayerMask;
+
+    #[test]
+    fn a_run_is_compared_with_the_same_model_on_the_same_gpu() {
+        let mut session = Session::demo();
+        let routed = session.runs[0].clone();
+        session.runs = vec![routed.clone()];
+        assert_eq!(base(&session, &routed), None);
+        let mut full = |nanos, change: fn(&mut Run)| {
+            let mut run = routed.clone();
+            run.mask = LayerMask::full(run.model.layers);
+            run.token_nanos = vec![nanos];
+            change(&mut run);
+            session.runs.push(run);
+        };
+        full(1_000_000, |run| run.model.name = "another".to_owned());
+        full(2_000_000, |run| run.adapter.name = "another".to_owned());
+        full(3_000_000, |run| run.token_nanos.clear());
+        full(4_000_000, |_| ());
+        assert_eq!(base(&session, &routed), Some(4.0));
+        session.runs.pop();
+        assert_eq!(base(&session, &routed), None);
+    }
+}
