@@ -18,7 +18,7 @@ struct Params {
 #import kv_read
 #import kv_layout
 @group(0) @binding(2) var<uniform> state: vec4<u32>;
-@group(0) @binding(20) var<storage, read_write> y: array<vec4<f32>>; // [Q / 4]
+@group(0) @binding(20) var<storage, read_write> y: array<f32>; // by number: four lanes may write to one `vec4` behind it
 override HEADS: u32;
 override KV_HEADS: u32;
 override FOURS: u32; // D / 4, at most 32
@@ -28,12 +28,12 @@ override SHARED: u32; // query heads of a workgroup
 
 // Keeps a number behind y.
 fn next_keep(index: u32, value: f32) {
-    y[HEADS * FOURS + index / 4u][index % 4u] = value;
+    y[4u * HEADS * FOURS + index] = value;
 }
 
 fn finish(four: u32, value: vec4<f32>) {
-    y[four] = value;
     for (var i = 0u; i < 4u; i++) {
+        y[4u * four + i] = value[i];
         next_add(4u * four + i, value[i]);
     }
 }

@@ -6,7 +6,7 @@
 // Weights are w_i = exp((logit_i - max) / temperature). Each filter is a least weight: top-k's is the
 // k-th largest, top-p's the largest at which those kept hold p of what top-k left, min-p's min_p itself
 // (the largest weight is 1). As weights from 0 to 1 order like their bits, a threshold is found by
-// bisection over the bits, without sorting. Equal weights are kept or dropped together. One workgroup;
+// bisection over the bits, without sorting, until one token lies between the bounds. Equal weights are kept or dropped together. One workgroup;
 // sums are f32 in a fixed order, so that a seed gives the same answer each time. Always a wide workgroup:
 // Mesa's software driver ends a shader's loops after 65,535 turns, which eight lanes would exceed.
 
@@ -26,6 +26,7 @@ struct Params {
 #import reduce
 
 var<private> lane: u32;
+var<workgroup> between: f32; // tokens that weigh as much as one bound of a search and less than the other
 
 fn fours() -> u32 {
     return (params.vocab + 3u) / 4u;
@@ -48,16 +49,26 @@ fn kept(least: f32) -> vec2<f32> {
     return reduce_sum(vec4<f32>(dot(count, vec4<f32>(1.0)), dot(mass, vec4<f32>(1.0)), 0.0, 0.0), lane).xy;
 }
 
-// The largest weight at which `kept` reaches `count` tokens and `mass`.
+// The largest weight at which `kept` reaches `count` tokens and `mass`, or one that keeps the same tokens.
 fn threshold(count: f32, mass: f32) -> f32 {
     var low = 0u;
     var high = bitcast<u32>(1.0) + 1u;
+    var kept_low = 4.0 * f32(fours());
+    var kept_high = 0.0;
     for (var bit = 0u; bit < 30u; bit++) {
+        if (lane == 0u) {
+            between = kept_low - kept_high;
+        }
+        if (workgroupUniformLoad(&between) <= 1.0) {
+            break;
+        }
         let middle = (low + high) / 2u;
         let found = kept(bitcast<f32>(middle));
         let enough = found.x >= count && found.y >= mass;
         low = select(low, middle, enough);
+        kept_low = select(kept_low, found.x, enough);
         high = select(middle, high, enough);
+        kept_high = select(found.x, kept_high, enough);
     }
     return bitcast<f32>(low);
 }

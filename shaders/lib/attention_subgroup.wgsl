@@ -1,24 +1,12 @@
 // The tile of `attention` on software Vulkan: the workgroup is one subgroup of 8, and a lane owns one token. Of eight
 // keys, or eight parts of a value, each lane loads one and broadcasts it.
 
-const LANES: u32 = 8u;
+#import spread_subgroup
+
 const TOKENS: u32 = 8u;
 
-fn spread(own: vec4<f32>) -> array<vec4<f32>, 8> {
-    return array<vec4<f32>, 8>(
-        subgroupBroadcast(own, 0u), subgroupBroadcast(own, 1u), subgroupBroadcast(own, 2u), subgroupBroadcast(own, 3u),
-        subgroupBroadcast(own, 4u), subgroupBroadcast(own, 5u), subgroupBroadcast(own, 6u), subgroupBroadcast(own, 7u),
-    );
-}
-
-// One vec4 of the keys of eight positions.
-fn spread_keys(position: u32, four: u32, lane: u32) -> array<vec4<f32>, 8> {
-    return spread(kv_read(key_index(position + lane, four)));
-}
-
-// Eight vec4 of the value of one position.
-fn spread_values(position: u32, four: u32, lane: u32) -> array<vec4<f32>, 8> {
-    return spread(kv_read(value_index(position, four + lane)));
+fn load(source: u32, index: u32) -> vec4<f32> {
+    return kv_read(index);
 }
 
 fn attend(first_token: u32, head: u32, lane: u32) {
@@ -40,7 +28,7 @@ fn attend(first_token: u32, head: u32, lane: u32) {
         var low = vec4<f32>(0.0);
         var high = vec4<f32>(0.0);
         for (var i = 0u; i < FOURS; i++) {
-            let k = spread_keys(key, kv_first + i, lane);
+            let k = spread(0u, key_index(key, kv_first + i), lane);
             low += vec4<f32>(dot(q[i], k[0]), dot(q[i], k[1]), dot(q[i], k[2]), dot(q[i], k[3]));
             high += vec4<f32>(dot(q[i], k[4]), dot(q[i], k[5]), dot(q[i], k[6]), dot(q[i], k[7]));
         }
@@ -61,7 +49,7 @@ fn attend(first_token: u32, head: u32, lane: u32) {
         }
         for (var j = 0u; j < 8u; j++) {
             for (var i = 0u; i < FOURS; i += 8u) {
-                let v = spread_values(key + j, kv_first + i, lane);
+                let v = spread(0u, value_index(key + j, kv_first + i), lane);
                 sum[i] = fma(v[0], vec4<f32>(p[j]), sum[i]);
                 sum[i + 1u] = fma(v[1], vec4<f32>(p[j]), sum[i + 1u]);
                 sum[i + 2u] = fma(v[2], vec4<f32>(p[j]), sum[i + 2u]);

@@ -24,7 +24,7 @@ fn go_down(first_token: u32, own_column: u32, lane: u32) {
         let right = mat4x4<f32>(own[1], own[3], own[5], own[7]);
         var four = mat4x4<f32>();
         four[0] = x[at.x + i];
-        // Of a few tokens, such as the one that is decoded, a lane owns one: reading is what takes the time.
+        // Of a few tokens, the rest of a prompt, a lane owns one: reading is what takes the time.
         if (params.tokens > LANES) {
             four[1] = x[at.y + i];
             four[2] = x[at.z + i];

@@ -2,7 +2,6 @@
 
 use super::device::{Counters, Gpu, lock};
 use crate::error::{Error, Result};
-use wgpu::util::DeviceExt;
 
 /// A range of a storage buffer: what a tensor is to the GPU.
 #[derive(Clone, Debug)]
@@ -11,6 +10,9 @@ pub struct Buffer {
     pub(super) offset: u64,
     pub(super) size: u64,
 }
+
+/// Uploads come in whole words.
+const WORD: usize = wgpu::COPY_BUFFER_ALIGNMENT as usize;
 
 const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::UNIFORM)
@@ -39,32 +41,17 @@ impl Buffer {
     /// A buffer that holds `data`.
     pub fn from_slice<T: bytemuck::NoUninit>(gpu: &Gpu, label: &str, data: &[T]) -> Result<Self> {
         let bytes: &[u8] = bytemuck::cast_slice(data);
-        let size = (bytes.len() as u64).next_multiple_of(16).max(16);
-        Self::check(gpu, label, size)?;
-        let raw = if size == bytes.len() as u64 {
-            gpu.device
-                .create_buffer_init(&wgpu::util::BufferInitDescriptor {
-                    label: Some(label),
-                    contents: bytes,
-                    usage: USAGE,
-                })
-        } else {
-            let mut padded = bytes.to_vec();
-            padded.resize(size as usize, 0);
-            let contents = &padded;
-            gpu.device
-                .create_buffer_init(&wgpu::util::BufferInitDescriptor {
-                    label: Some(label),
-                    contents,
-                    usage: USAGE,
-                })
-        };
-        gpu.check_memory(label, size)?;
-        Ok(Self {
-            raw,
-            offset: 0,
-            size,
-        })
+        // Not `create_buffer_init`, which panics where there is no memory.
+        let buffer = Self::zeroed(gpu, label, bytes.len() as u64)?;
+        let whole = bytes.len() / WORD * WORD;
+        gpu.queue.write_buffer(&buffer.raw, 0, &bytes[..whole]);
+        if whole < bytes.len() {
+            let mut last = bytes[whole..].to_vec();
+            last.resize(WORD, 0);
+            gpu.queue.write_buffer(&buffer.raw, whole as u64, &last);
+        }
+        gpu.check_memory(label, buffer.size)?;
+        Ok(buffer)
     }
 
     /// A buffer of `size_bytes` filled with `pattern` again and again.

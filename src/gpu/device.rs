@@ -182,16 +182,16 @@ impl Gpu {
         }
         let chosen = match selector {
             None => Some(0),
-            Some(text) => match text.parse::<usize>() {
-                Ok(index) => (index < adapters.len()).then_some(index),
-                Err(_) => adapters.iter().position(|adapter| {
-                    adapter
-                        .get_info()
-                        .name
-                        .to_lowercase()
-                        .contains(&text.to_lowercase())
-                }),
-            },
+            Some(text) => {
+                let named = |adapter: &wgpu::Adapter| {
+                    let name = adapter.get_info().name.to_lowercase();
+                    name.contains(&text.to_lowercase())
+                };
+                let index = text.parse::<usize>().ok();
+                // `4090` is no index, but part of a name.
+                let index = index.filter(|index| *index < adapters.len());
+                index.or_else(|| adapters.iter().position(named))
+            }
         };
         let Some(index) = chosen else {
             return Err(Error::input(
@@ -351,6 +351,12 @@ impl Gpu {
     /// What was submitted last.
     pub(super) fn last_submission(&self) -> Option<wgpu::SubmissionIndex> {
         lock(&self.submitted).clone()
+    }
+
+    /// Has uploads done, and frees the memory that they were staged in.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.submit(self.encoder());
+        self.poll()
     }
 
     /// Lets the driver make progress and waits for all submitted work.

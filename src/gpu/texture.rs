@@ -95,8 +95,7 @@ impl Texture {
             let count = (height - first).min(rows as u32) as usize;
             texture.write(gpu, first, &source[..count * ROW]);
         }
-        gpu.submit(gpu.encoder());
-        gpu.poll()?;
+        gpu.flush()?;
         Ok(texture)
     }
 

@@ -86,8 +86,11 @@ impl Prefill {
         ids: &[u32],
         position: usize,
     ) -> Result<Self> {
-        // The largest dispatch of a chunk stays within a quarter of a submission.
-        let largest = 4 * (config.feed_forward.max(config.query_rows()) * config.hidden) as u64;
+        // The largest dispatch of a chunk, a product or the attention to all before it, stays within a quarter of a
+        // submission, unless 32 tokens take longer.
+        let product = config.feed_forward.max(config.query_rows()) * config.hidden;
+        let attention = (position + ids.len()) * config.query_rows();
+        let largest = 4 * product.max(attention) as u64;
         let fits = gpu.submission_flops() / 4 / largest;
         let chunk = (fits as usize / 32 * 32).clamp(32, most).min(ids.len());
         let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);

@@ -46,17 +46,22 @@ impl KvCache {
         self.layers[layer] = None;
     }
 
-    /// Makes room for at least `positions`, keeping what is there: tiles of positions come first in the
-    /// layout, so growing is a copy.
+    /// Makes room for at least `positions`, and for half as much again as there was, since a conversation goes on. What is
+    /// there is kept: tiles of positions come first in the layout, so growing is a copy. One layer has two buffers at a
+    /// time, not all of them.
     pub fn grow(&mut self, gpu: &Gpu, config: &Config, positions: usize) -> Result<()> {
         if positions <= self.capacity {
             return Ok(());
         }
-        let mut grown = Self::new(config, self.format, positions);
-        for (layer, old) in self.layers.iter().enumerate() {
-            let Some(old) = old else { continue };
+        let ahead = (self.capacity + self.capacity / 2).min(config.context);
+        let mut grown = Self::new(config, self.format, positions.max(ahead));
+        for layer in 0..self.layers.len() {
+            let Some(old) = self.layers[layer].take() else {
+                continue;
+            };
             grown.allocate(gpu, layer)?;
             old.copy_to(gpu, grown.layer(layer));
+            gpu.poll()?;
         }
         *self = grown;
         Ok(())

@@ -25,6 +25,9 @@ use crate::kernels::{self, Epilogue, Rope};
 use crate::mask::{LayerMask, Sublayer};
 use crate::weights::pack::{Linear, Order};
 
+/// Prompt tokens that one dispatch embeds: fewer than there may be workgroups, and where slices are aligned.
+const MOST_EMBEDDED: usize = 1 << 15;
+
 /// One layer's weights.
 pub(crate) struct Layer {
     pub(crate) input_layernorm: Buffer,
@@ -79,7 +82,7 @@ impl Llama {
                     order,
                 )
             };
-            Ok(Layer {
+            let layer = Layer {
                 qkv_proj: joint(
                     &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
                     Order::Pairs,
@@ -89,7 +92,10 @@ impl Llama {
                 down_proj: joint(&["mlp.down_proj"], Order::Plain)?,
                 input_layernorm: vector(&name("input_layernorm"))?,
                 post_attention_layernorm: vector(&name("post_attention_layernorm"))?,
-            })
+            };
+            // Otherwise uploads would be staged until the first prompt, the whole model twice in memory.
+            gpu.flush()?;
+            Ok(layer)
         };
         let layers = (0..config.layers).map(layer).collect::<Result<_>>()?;
         let embed_tokens = linear(&["model.embed_tokens.weight".to_owned()], Order::Plain)?;
@@ -100,6 +106,7 @@ impl Llama {
         };
         let norm = vector("model.norm.weight")?;
         let rotations = Buffer::from_slice(gpu, "rotations", &rope::rotations(&config))?;
+        gpu.flush()?;
         Ok(Self {
             config,
             chunk: 512,
@@ -164,8 +171,23 @@ impl Llama {
 
     /// The steps that embed a prompt.
     pub fn embed_steps(&self, gpu: &Gpu, prefill: &Prefill) -> Result<Vec<Step>> {
-        let Prefill { ids, x, tokens, .. } = prefill;
-        kernels::embed::steps(gpu, &self.embed_tokens, ids, x, *tokens)
+        let mut steps = Vec::new();
+        for first in (0..prefill.tokens).step_by(MOST_EMBEDDED) {
+            let tokens = MOST_EMBEDDED.min(prefill.tokens - first);
+            let chunk = Chunk { first, tokens };
+            let (ids, x) = (
+                chunk.rows(&prefill.ids, 1),
+                chunk.rows(&prefill.x, self.config.hidden),
+            );
+            steps.extend(kernels::embed::steps(
+                gpu,
+                &self.embed_tokens,
+                &ids,
+                &x,
+                tokens,
+            )?);
+        }
+        Ok(steps)
     }
 
     /// The steps that score a prompt for the routers of one layer.

@@ -1,5 +1,5 @@
 use super::attention_backward::cases;
-use super::{assert_close, for_cases, output, read, run, upload};
+use super::{assert_close_to, for_cases, output, read, run, upload};
 use first_wgpu::gpu::Gpu;
 use first_wgpu::kernels::attention::Attention;
 use first_wgpu::kernels::attention_keys_backward;
@@ -34,12 +34,8 @@ pub(crate) fn test(gpu: &Gpu) {
         run(gpu, vec![step.expect("valid")]);
         let (expected_dk, expected_dv) = reference(&case.queries, kept, &case.dy, case.sizes);
         for (what, expected, found) in [("dk", expected_dk, dk), ("dv", expected_dv, dv)] {
-            assert_close(
-                what,
-                &expected,
-                &read(gpu, &found, expected.len()),
-                case.tolerance(),
-            );
+            let found = read(gpu, &found, expected.len());
+            assert_close_to(what, &expected, &found, case.tolerance(), case.scale());
         }
     });
 }

@@ -84,7 +84,11 @@ fn main() {
     let ignored = Gpu::list().is_empty();
     let families: [(&str, Family); 2] =
         [("as_the_adapter_likes", own), ("as_any_gpu_can", portable)];
-    let products: [(&str, Test); 2] = [("matmul", matmul::test), ("matvec", matvec::test)];
+    let products: [(&str, Test); 3] = [
+        ("epilogues", epilogues::test),
+        ("matmul", matmul::test),
+        ("matvec", matvec::test),
+    ];
     let trials = tests.iter().flat_map(|(name, test)| {
         families.map(|(family, gpu)| {
             let test = *test;
@@ -120,8 +124,11 @@ fn every_candidate(test: Test) {
     let mut gpu = Gpu::open(None).expect("an adapter was listed");
     let default = gpu.class.tuning;
     let candidates = Tuning::candidates(&gpu.class);
-    for (index, candidate) in candidates.iter().enumerate() {
-        let sizes = candidate.matmul_candidates();
+    for candidate in candidates {
+        let (sizes, index) = (
+            candidate.matmul_candidates(),
+            candidate.slices.ilog2() as usize,
+        );
         gpu.class.tuning = sizes[index % sizes.len()];
         let kept = candidate.textures == (index % 2 == 1) || candidate.one_subgroup;
         if kept && gpu.class.tuning != default {
