@@ -12,6 +12,7 @@ use crate::mask::{LayerMask, Sublayer};
 use crate::router::Granularity;
 use crate::trace::ModelSummary;
 use meter::{Counter, Measure, Progress};
+use std::collections::BTreeMap;
 
 /// What may be skipped on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,47 +214,65 @@ pub fn front(summary: &ModelSummary, mut masks: Vec<(LayerMask, f64)>) -> Vec<(L
     masks
 }
 
-/// How far to go on each of several paths of masks, so that on their mean they skip a share of the weights at little loss:
-/// again and again on to that mask of a path that costs the least loss per byte, on no path to more than `most`. Returns an
-/// index into each path.
+/// How far to go on each of several paths of masks, so that on their mean they skip a share of the weights at the least loss:
+/// of all choices of one mask a path that skip that share to within half the smallest step, or else as near below it as
+/// may be, the one whose losses sum to the least. On no path is more than `most` skipped. Returns an index into each path.
 pub fn spread(
     summary: &ModelSummary,
     paths: &[Vec<(LayerMask, f64)>],
     rate: f64,
     most: f64,
 ) -> Vec<usize> {
+    /// A choice on the paths so far.
+    #[derive(Clone)]
+    struct Choice {
+        skipped: f64,
+        loss: f64,
+        at: Vec<usize>,
+    }
+    /// Choices that skip the same to within a path's share of this are one.
+    const RESOLUTION: f64 = 4096.0;
     let point = |(mask, loss): &(LayerMask, f64)| (summary.skip_rate(mask), *loss);
-    let paths: Vec<Vec<(f64, f64)>> = paths
-        .iter()
-        .map(|path| path.iter().map(point).collect())
-        .collect();
+    let points = |path: &Vec<(LayerMask, f64)>| path.iter().map(point).collect();
+    let paths: Vec<Vec<(f64, f64)>> = paths.iter().map(points).collect();
     let steps = |path: &Vec<(f64, f64)>| {
         let steps = path.windows(2).map(|two| two[1].0 - two[0].0);
         steps.fold(1.0, f64::min)
     };
     let half = 0.5 * paths.iter().map(steps).fold(1.0, f64::min);
-    let mut at = vec![0; paths.len()];
-    loop {
-        let skipped: f64 = paths.iter().zip(&at).map(|(path, at)| path[*at].0).sum();
-        let left = rate * paths.len() as f64 - skipped + half;
-        let mut best: Option<(usize, usize, f64)> = None;
-        for (index, path) in paths.iter().enumerate() {
-            let (before, loss) = path[at[index]];
-            for (next, (share, next_loss)) in path.iter().enumerate().skip(at[index] + 1) {
-                if *share > most + half || share - before > left {
+    let wanted = rate * paths.len() as f64;
+    let none = Choice {
+        skipped: 0.0,
+        loss: 0.0,
+        at: Vec::new(),
+    };
+    let mut choices = BTreeMap::from([(0, none)]);
+    for path in &paths {
+        let mut longer: BTreeMap<u64, Choice> = BTreeMap::new();
+        for choice in choices.values() {
+            for (index, (share, loss)) in path.iter().enumerate() {
+                let skipped = choice.skipped + share;
+                // The first mask of a path is what it cannot do without.
+                if index > 0 && (*share > most + half || skipped > wanted + half) {
                     break;
                 }
-                let cost = (next_loss - loss) / (share - before);
-                if best.is_none_or(|(.., least)| cost < least) {
-                    best = Some((index, next, cost));
+                let loss = choice.loss + loss;
+                let key = (skipped * RESOLUTION).round() as u64;
+                if longer.get(&key).is_none_or(|other| loss < other.loss) {
+                    let at = choice.at.iter().copied().chain([index]).collect();
+                    longer.insert(key, Choice { skipped, loss, at });
                 }
             }
         }
-        let Some((index, next, _)) = best else {
-            return at;
-        };
-        at[index] = next;
+        choices = longer;
     }
+    let near = choices.values().map(|choice| choice.skipped);
+    let near = near.fold(0.0, f64::max).min(wanted - half);
+    let meet = choices
+        .into_values()
+        .filter(|choice| choice.skipped >= near);
+    let least = meet.min_by(|a, b| a.loss.total_cmp(&b.loss));
+    least.map_or(vec![0; paths.len()], |choice| choice.at)
 }
 
 #[cfg(test)]
@@ -387,12 +406,17 @@ mod tests {
         // Up to half as much again, and together what was asked for.
         assert_eq!(at(&[dear, cheap], 0.25), [1, 3]);
         let rising = [0.3, 0.4, 0.5, 0.6].as_slice();
-        assert_eq!(at(&[cheap, rising, rising], 0.25), [3, 2, 1]);
+        let slower = [0.3, 0.35, 0.5, 0.6].as_slice();
+        assert_eq!(at(&[cheap, slower, rising], 0.25), [3, 2, 1]);
         assert_eq!(at(&[dear, cheap], 0.5), [2, 6]);
         // A dear step may lead to cheap ones.
         assert_eq!(at(&[&[0.4, 0.0, 0.0], &[0.2; 3]], 0.25), [3, 1]);
         assert_eq!(at(&[dear], 0.25), [2]);
         assert_eq!(at(&[dear, cheap], 0.01), [0, 0]);
+        // What costs least per byte at first may leave room only for what is dear.
+        let mut jump = paths(&[&[0.1, 0.5, 0.5], &[0.2; 3]]);
+        jump[1].drain(1..3);
+        assert_eq!(spread(&summary, &jump, 0.1875, 1.0), [0, 1]);
         // Without that bound the cheap one goes on alone.
         let paths = paths(&[dear, cheap]);
         assert_eq!(spread(&summary, &paths, 0.25, 1.0), [0, 4]);

@@ -16,6 +16,7 @@ use crate::router::{CalibrationPoint, Router};
 use crate::train::by_task;
 use crate::train::run::Tasks;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
@@ -146,7 +147,7 @@ fn skipping(mask: &LayerMask, share: f64) -> String {
 
 /// The command for others to read: of paths that say where they lie their last part alone, since router files are given
 /// away.
-fn command_line(arguments: impl Iterator<Item = String>) -> String {
+fn command_line(arguments: impl Iterator<Item = OsString>) -> String {
     let told = |value: &str| {
         let path = Path::new(value);
         let up = path.components().any(|part| part == Component::ParentDir);
@@ -154,9 +155,9 @@ fn command_line(arguments: impl Iterator<Item = String>) -> String {
         let name = path.file_name().filter(|_| placed);
         name.map_or(value.to_owned(), |name| name.to_string_lossy().into_owned())
     };
-    let shown = |argument: String| match argument.split_once('=') {
+    let shown = |argument: OsString| match argument.to_string_lossy().split_once('=') {
         Some((option, value)) if option.starts_with("--") => format!("{option}={}", told(value)),
-        _ => told(&argument),
+        _ => told(&argument.to_string_lossy()),
     };
     arguments.map(shown).collect::<Vec<_>>().join(" ")
 }
@@ -177,7 +178,7 @@ mod tests {
             "../x".to_owned(),
             "a/b".to_owned(),
         ];
-        let shown = command_line(arguments.into_iter());
+        let shown = command_line(arguments.map(OsString::from).into_iter());
         assert_eq!(shown, "train --data=Cargo.toml --out yet x a/b");
     }
 }

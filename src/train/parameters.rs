@@ -123,10 +123,18 @@ impl Parameters {
         Ok(sums.into_iter().map(f64::from).sum::<f64>().sqrt())
     }
 
-    /// Moves each group along its gradients, at its own rate; a group at rate 0 stays.
-    pub fn update(&self, gpu: &Gpu, step: u32, scale: f32, rates: [f32; 3]) -> Result<()> {
+    /// Moves each group along its gradients, at its own rate; a group at rate 0 stays. The routers' weights decay.
+    pub fn update(
+        &self,
+        gpu: &Gpu,
+        step: u32,
+        scale: f32,
+        rates: [f32; 3],
+        decay: f32,
+    ) -> Result<()> {
         let mut steps = Vec::new();
-        for (range, rate) in self.groups.iter().zip(rates) {
+        let decays = [decay, 0.0, 0.0];
+        for ((range, rate), decay) in self.groups.iter().zip(rates).zip(decays) {
             if range.is_empty() || rate == 0.0 {
                 continue;
             }
@@ -136,7 +144,7 @@ impl Parameters {
                 step,
                 scale,
                 rate,
-                decay: 0.0,
+                decay,
             };
             let [w, g, m, v] = &buffers;
             steps.push(adamw::step(gpu, "adamw", [w, g, m, v], range.len(), adamw)?);

@@ -123,7 +123,7 @@ fn step(
             *sum += share as f32 * score;
         }
     }
-    line.gradient_norm = trainer.update(index + 1, moment.rates, options.clip)?;
+    line.gradient_norm = trainer.update(index + 1, moment.rates, options.decay, options.clip)?;
     line.seconds = clock.elapsed().as_secs_f64();
     Ok(line)
 }

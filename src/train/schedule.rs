@@ -43,6 +43,9 @@ pub struct RunOptions {
     pub temperature: [f32; 2],
     /// Learning rate of the routers' weights; 0 learns one mask for all texts.
     pub router_rate: f32,
+    /// Weight decay of the routers' weights (AdamW's, arXiv 1711.05101), for the paper's penalty on their square.
+    #[serde(default)]
+    pub decay: f32,
     /// Learning rate of the routers' biases.
     pub bias_rate: f32,
     /// The routers' first bias.
@@ -117,8 +120,9 @@ impl RunOptions {
         if !shares.iter().all(|share| (0.0..=1.0).contains(share)) {
             return wrong("shares of the steps must be from 0 to 1");
         }
-        if !(self.pull.is_finite() && self.pull >= 0.0 && self.bias.is_finite()) {
-            return wrong("the pull must be 0 or above, and the first bias a number");
+        let none_or_some = |value: f32| value.is_finite() && value >= 0.0;
+        if !(none_or_some(self.pull) && none_or_some(self.decay) && self.bias.is_finite()) {
+            return wrong("pull and decay must be 0 or above, and the first bias a number");
         }
         if self.lora_rate == 0.0 && self.routers_until == 0.0 {
             return wrong("neither routers nor low-rank updates would learn");
@@ -236,6 +240,7 @@ mod tests {
             pull: 40.0,
             temperature: [1.0, 0.1],
             router_rate: 1e-3,
+            decay: 0.01,
             bias_rate: 0.05,
             bias: 2.0,
             lora_rate: 1e-3,

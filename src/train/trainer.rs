@@ -342,8 +342,9 @@ impl<'a> Trainer<'a> {
     }
 
     /// Moves the parameters along their gradients, which are scaled down to a norm of `most`; the norm before that.
-    /// `rates` are those of the groups, of which gradients of a group at rate 0 are forgotten; `step` counts from 1.
-    pub fn update(&mut self, step: u32, rates: [f32; 3], most: f32) -> Result<f64> {
+    /// `rates` are those of the groups, of which gradients of a group at rate 0 are forgotten; `decay` is that of the
+    /// routers' weights; `step` counts from 1.
+    pub fn update(&mut self, step: u32, rates: [f32; 3], decay: f32, most: f32) -> Result<f64> {
         let gpu = &self.engine.gpu;
         // What moves nothing must not scale down what does.
         self.network.parameters.forget_idle(gpu, rates);
@@ -357,7 +358,7 @@ impl<'a> Trainer<'a> {
         let scale = (f64::from(most) / norm.max(1e-30)).min(1.0);
         self.network
             .parameters
-            .update(gpu, step, scale as f32, rates)?;
+            .update(gpu, step, scale as f32, rates, decay)?;
         Ok(norm)
     }
 }

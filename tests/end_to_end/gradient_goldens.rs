@@ -259,7 +259,7 @@ pub(super) fn agree() {
             assert!(error <= 10.0 * LOSS, "step {index}: loss off by {error}");
             let rates = rates.map(|rate| rate as f32);
             trainer
-                .update(index as u32 + 1, rates, f32::INFINITY)
+                .update(index as u32 + 1, rates, 0.0, f32::INFINITY)
                 .expect("finite");
         }
         let expected = numbers(engine, &goldens, &tensors, "moved");

@@ -102,7 +102,7 @@ pub(super) fn norms() {
             let parts: [f64; 3] = [&weights, &biases, &loras].map(|numbers| squares(numbers));
             let expected = parts.iter().zip(rates).filter(|(_, rate)| *rate > 0.0);
             let expected: f64 = expected.map(|(squares, _)| squares).sum();
-            let norm = trainer.update(1, rates, f32::MAX).expect("moves");
+            let norm = trainer.update(1, rates, 0.0, f32::MAX).expect("moves");
             let error = (norm / expected.sqrt() - 1.0).abs();
             assert!(error < 1e-5, "{rates:?}: {norm} {parts:?}");
             norm
@@ -344,7 +344,9 @@ pub(super) fn distilled() {
                     .expect("fits");
                 trainer.begin_with(None, Some(student)).expect("fits");
                 trainer.text(&text, path, None, Some(1.0)).expect("runs");
-                trainer.update(1, [0.0, 0.0, 1e-30], 1.0).expect("finite")
+                trainer
+                    .update(1, [0.0, 0.0, 1e-30], 0.0, 1.0)
+                    .expect("finite")
             };
         let hard = norm(0.0, None, &idle, &full);
         for (teacher, same, other) in [(None, &idle, &trained), (Some(&trained), &trained, &idle)] {

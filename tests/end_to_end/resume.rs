@@ -24,6 +24,7 @@ fn run_options() -> RunOptions {
         pull: 40.0,
         temperature: [1.0, 0.1],
         router_rate: 1e-3,
+        decay: 0.01,
         bias_rate: 0.05,
         bias: 0.1,
         lora_rate: 1e-2,

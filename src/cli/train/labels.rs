@@ -381,7 +381,7 @@ impl Labels {
             say!("{right} held-out prompts get exactly their task's mask");
             note("held-out prompts with their task's mask", right);
         }
-        let command = command_line(std::env::args().skip(1));
+        let command = command_line(std::env::args_os().skip(1));
         note("made by", format!("first {command}"));
         let (method, examples) = match self.settle.is_empty() {
             false => ("each task's mask of a trained run", String::new()),

@@ -89,6 +89,9 @@ struct RouterArguments {
     /// may be.
     #[arg(long, value_name = "X", default_value_t = 1e-3)]
     router_rate: f32,
+    /// Weight decay of the routers' weights.
+    #[arg(long, value_name = "X", default_value_t = 0.01)]
+    decay: f32,
     /// Learning rate of the routers' biases.
     #[arg(long, value_name = "X", default_value_t = 0.05)]
     bias_rate: f32,
@@ -178,6 +181,7 @@ impl RunArguments {
                 [routers.temperature, routers.last_temperature]
             }),
             router_rate: routers.map_or(0.0, |routers| routers.router_rate),
+            decay: routers.map_or(0.0, |routers| routers.decay),
             bias_rate: routers.map_or(0.0, |routers| routers.bias_rate),
             bias: routers.map_or(0.0, |routers| routers.bias),
             lora_rate: lora.map_or(0.0, |lora| lora.lora_rate),
@@ -229,7 +233,7 @@ impl RunArguments {
         // The last token of a text is only foretold.
         let train = tasks(&engine, &train, self.tokens + 1, usize::MAX)?;
         let held_out = tasks(&engine, &held_out, self.tokens + 1, self.look_at)?;
-        let command = command_line(std::env::args().skip(1));
+        let command = command_line(std::env::args_os().skip(1));
         let base_model = base_model(&engine)?;
         let keeping = Keeping {
             folder: &self.out,
