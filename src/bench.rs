@@ -140,7 +140,10 @@ fn take_turns(
     let prompt = random_ids(engine, plan.prompt);
     let context = random_ids(engine, plan.depth.max(1));
     for repetition in 0..=plan.repetitions {
-        for (index, candidate) in candidates.iter().enumerate() {
+        // Each comes first in its turn, lest one always follow the same other.
+        for turn in 0..candidates.len() {
+            let index = (repetition + turn) % candidates.len();
+            let candidate = &candidates[index];
             engine.model.adapted = candidate.adapted;
             let mut generate = |ids: &[u32], max_tokens: usize, detail| {
                 if max_tokens == 0 || ids.is_empty() {
@@ -158,7 +161,7 @@ fn take_turns(
                 Detail::None => None,
                 detail => generate(&context, answer, detail)?,
             };
-            let done = (repetition * candidates.len() + index) as u64 + 1;
+            let done = (repetition * candidates.len() + turn) as u64 + 1;
             if progress(done, total).is_break() {
                 return Err(crate::Error::Cancelled);
             }

@@ -43,6 +43,13 @@ pub struct Item {
     pub reference: String,
 }
 
+impl Item {
+    /// How many tokens the answer has, the end of the turn included.
+    pub fn answer_tokens(&self) -> usize {
+        self.tokens.ids.len() - self.tokens.answer
+    }
+}
+
 /// Where the masks of a policy come from.
 #[derive(Clone, Debug)]
 pub enum Masks {

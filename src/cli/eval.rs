@@ -185,13 +185,7 @@ impl Eval {
         )?;
         searching.finish_and_clear();
         measuring.finish_and_clear();
-        let tasks = plan.items.iter().map(|item| item.task.clone()).collect();
-        let references: Vec<String> = plan
-            .items
-            .iter()
-            .map(|item| item.reference.clone())
-            .collect();
-        let report = Report::new(model, device, tasks, &references, rows, self.seed)?;
+        let report = Report::new(model, device, &plan.items, rows, self.seed)?;
         let table = report.markdown();
         say!("{}", table.trim_end());
         if let Some(folder) = &self.out {

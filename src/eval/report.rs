@@ -2,7 +2,7 @@
 
 use super::bootstrap::{Bootstrap, Interval};
 use super::metrics::Metric;
-use super::{Row, family, named_rate};
+use super::{Item, Row, family, named_rate};
 use crate::error::Result;
 use crate::mask::LayerMask;
 use crate::router::PrefillReading;
@@ -22,6 +22,8 @@ pub struct Report {
     pub device: AdapterSummary,
     /// The task of each answer.
     pub tasks: Vec<String>,
+    /// How many tokens each has.
+    pub tokens: Vec<usize>,
     /// Each policy's results on each answer.
     pub rows: Vec<Row>,
     /// Each policy's results in short.
@@ -39,6 +41,9 @@ pub struct Summary {
     pub prefill: PrefillReading,
     /// Mean share of the layers' weight bytes skipped, over tasks and their answers.
     pub skipped: f64,
+    /// The share of all answers' tokens: each token counts, and none is skipped for the first of an answer where every
+    /// layer reads the prompt, which is what that token comes from.
+    pub skipped_by_token: f64,
     /// How many different masks there are.
     pub masks: usize,
     /// Macro mean over tasks, in nats a token.
@@ -72,22 +77,24 @@ pub struct TaskSummary {
 }
 
 impl Report {
-    /// Sums up. `references` are the answers as they should be; `seed` is the bootstrap's.
+    /// Sums up what was measured of `items`; `seed` is the bootstrap's.
     pub fn new(
         model: ModelSummary,
         device: AdapterSummary,
-        tasks: Vec<String>,
-        references: &[String],
+        items: &[Item],
         rows: Vec<Row>,
         seed: u64,
     ) -> Result<Self> {
+        let tasks: Vec<String> = items.iter().map(|item| item.task.clone()).collect();
+        let tokens = items.iter().map(Item::answer_tokens).collect();
         let bootstrap = Bootstrap::new(&tasks, seed);
-        let summarise = |row| summary(row, &rows, &bootstrap, references, model.layers);
+        let summarise = |row| summary(row, &rows, &bootstrap, items, model.layers);
         let summaries = rows.iter().map(summarise).collect::<Result<_>>()?;
         Ok(Self {
             model,
             device,
             tasks,
+            tokens,
             rows,
             summaries,
         })
@@ -106,7 +113,7 @@ fn summary(
     row: &Row,
     rows: &[Row],
     bootstrap: &Bootstrap,
-    references: &[String],
+    items: &[Item],
     layers: usize,
 ) -> Result<Summary> {
     let own = losses(row);
@@ -123,7 +130,7 @@ fn summary(
                 answers.iter().map(|answer| values[*answer]).sum::<f64>() / answers.len() as f64
             };
             let scores = Metric::of_task(task).iter().filter_map(|metric| {
-                let counts = counts(*metric, row, references)?;
+                let counts = counts(*metric, row, items)?;
                 let score = |tasks: &[Vec<usize>]| metric.score(&sum(&counts, &tasks[index]));
                 Some((*metric, bootstrap.interval(score)))
             });
@@ -147,6 +154,7 @@ fn summary(
         adapter: row.adapter.clone(),
         prefill: row.prefill,
         skipped: skipped(row),
+        skipped_by_token: skipped_by_token(row, items),
         masks: masks_of(&all),
         loss: bootstrap.mean(&own),
         against_none: base.map(|base| bootstrap.change(&losses(base), &own)),
@@ -198,17 +206,27 @@ fn routed_beside<'a>(row: &Row, rows: &'a [Row], skipped: &dyn Fn(&Row) -> f64) 
         })
 }
 
+fn skipped_by_token(row: &Row, items: &[Item]) -> f64 {
+    let unskipped = usize::from(!row.prefill.is_masked());
+    let pairs = || row.answers.iter().zip(items);
+    let skipped = pairs().map(|(answer, item)| {
+        answer.skipped * item.answer_tokens().saturating_sub(unskipped) as f64
+    });
+    let all: usize = pairs().map(|(_, item)| item.answer_tokens()).sum();
+    skipped.sum::<f64>() / all.max(1) as f64
+}
+
 /// The counts of each answer, over the masks whose mean is measured; `None` where nothing was answered.
-fn counts(metric: Metric, row: &Row, references: &[String]) -> Option<Vec<Vec<f64>>> {
-    let of = |(answer, reference): (&super::Measured, &String)| {
+fn counts(metric: Metric, row: &Row, items: &[Item]) -> Option<Vec<Vec<f64>>> {
+    let of = |(answer, item): (&super::Measured, &Item)| {
         let each = answer
             .answers
             .iter()
-            .map(|text| metric.counts(text, reference));
+            .map(|text| metric.counts(text, &item.reference));
         each.reduce(|a, b| a.iter().zip(b).map(|(a, b)| a + b).collect())
             .unwrap_or_default()
     };
-    let counts: Vec<_> = row.answers.iter().zip(references).map(of).collect();
+    let counts: Vec<_> = row.answers.iter().zip(items).map(of).collect();
     counts
         .iter()
         .any(|counts| !counts.is_empty())
@@ -273,6 +291,37 @@ fn distances(
 mod tests {
     use super::super::Measured;
     use super::*;
+    use crate::data::Tokens;
+
+    #[test]
+    fn long_answers_count_for_more_by_token() {
+        let item = |answer_tokens: u32| Item {
+            task: "a".to_owned(),
+            tokens: Tokens {
+                ids: (0..3 + answer_tokens).collect(),
+                answer: 3,
+            },
+            reference: String::new(),
+        };
+        let answer = |skipped: f64| Measured {
+            masks: Vec::new(),
+            skipped,
+            loss: 0.0,
+            answers: Vec::new(),
+        };
+        let row = |prefill| Row {
+            policy: "routed".to_owned(),
+            adapter: None,
+            routed: true,
+            prefill,
+            answers: [0.3, 0.1].map(answer).to_vec(),
+        };
+        let items = [item(2), item(8)];
+        let share = |prefill| skipped_by_token(&row(prefill), &items);
+        assert!((share(PrefillReading::Masked) - 0.14).abs() < 1e-12);
+        // The first token of each comes from all layers.
+        assert!((share(PrefillReading::Full) - 0.1).abs() < 1e-12);
+    }
 
     #[test]
     fn distances_are_means_over_pairs_of_answers() {

@@ -48,15 +48,16 @@ impl Report {
             tasks.len()
         ));
         line(String::new());
-        line("| policy | adapter | weights skipped | masks | loss | perplexity | loss against none | routed against it |".to_owned());
-        line("|---|---|---|---|---|---|---|---|".to_owned());
+        line("| policy | adapter | weights skipped | by token | masks | loss | perplexity | loss against none | routed against it |".to_owned());
+        line("|---|---|---|---|---|---|---|---|---|".to_owned());
         for row in &self.summaries {
             let Interval { value, low, high } = row.loss;
             line(format!(
-                "| {} | {} | {} | {} | {value:.3} ({low:.3} to {high:.3}) | {:.2} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {value:.3} ({low:.3} to {high:.3}) | {:.2} | {} | {} |",
                 row.policy,
                 row.adapter(),
                 percent(row.skipped),
+                percent(row.skipped_by_token),
                 row.masks,
                 value.exp(),
                 row.against_none.as_ref().map_or("-".to_owned(), percents),

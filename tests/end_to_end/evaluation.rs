@@ -133,11 +133,9 @@ fn plan_measured(
     )
 }
 
-fn summed_up(engine: &Engine, rows: Vec<Row>) -> Report {
-    let task = |index: usize| ["chat", "qa"][index % 2].to_owned();
-    let (tasks, references) = ((0..4).map(task).collect(), vec!["hello".to_owned(); 4]);
+fn summed_up(engine: &Engine, items: &[Item], rows: Vec<Row>) -> Report {
     let (summary, device) = (engine.summary.clone(), engine.gpu.adapter.clone());
-    Report::new(summary, device, tasks, &references, rows, 1).expect("sums up")
+    Report::new(summary, device, items, rows, 1).expect("sums up")
 }
 
 pub(super) fn measured_once_at_one_rate() {
@@ -179,7 +177,8 @@ pub(super) fn measured_once_at_one_rate() {
         find("none", Some("lora")).answers[0].loss
     );
 
-    let report = summed_up(&engine, rows.clone());
+    let items = plan(&engine, &[]).items;
+    let report = summed_up(&engine, &items, rows.clone());
     let of = |policy: &str| {
         let found = report
             .summaries
@@ -400,7 +399,7 @@ pub(super) fn one_mask_as_routers() {
         rows.iter().map(|row| row.routed).collect::<Vec<_>>(),
         [true, false, false, true]
     );
-    let found = summed_up(&engine, rows).summaries;
+    let found = summed_up(&engine, &plan.items, rows).summaries;
     assert!((found[0].skipped - found[1].skipped).abs() > 0.006);
     let against = found.iter().map(|row| {
         let (policy, _) = row.routed_against_it.as_ref()?;
