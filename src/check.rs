@@ -3,7 +3,7 @@
 //! The folder holds `reference.json`, a list of entries (`mask`, `text`, `ids`, `greedy`, `runner_up`,
 //! `top1_minus_top2`), and where they were recorded `promptN_last_logits.npy` `[V]`,
 //! `promptN_hidden_states.npy` `[layers + 1, T, H]` and `promptN_final_norm.npy` `[T, H]`, all f32. Files
-//! that are not there are passed over.
+//! that are not there are passed over, but an entry needs one of them or `greedy`.
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -74,13 +74,13 @@ impl Outcome {
 pub fn entries(folder: &Path) -> Result<Vec<Entry>> {
     let path = folder.join(REFERENCE);
     let text = std::fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?;
-    serde_json::from_str(&text).map_err(|error| {
-        Error::file(
-            &path,
-            format!("expected a list of reference entries: {error}"),
-            "give a folder that holds reference outputs",
-        )
-    })
+    let bad = |what: String| Error::file(&path, what, "give a folder that holds reference outputs");
+    let entries: Vec<Entry> = serde_json::from_str(&text)
+        .map_err(|error| bad(format!("expected a list of reference entries: {error}")))?;
+    if entries.is_empty() {
+        return Err(bad("expected reference entries, found none".to_owned()));
+    }
+    Ok(entries)
 }
 
 /// Runs one entry and compares.
@@ -88,14 +88,15 @@ pub fn check(engine: &Engine, folder: &Path, index: usize, entry: &Entry) -> Res
     let config = &engine.model.config;
     let length = entry.ids.len() + entry.greedy.len();
     let known = |id: &u32| (*id as usize) < config.vocab;
-    if entry.ids.is_empty() || length > config.context || !entry.ids.iter().all(known) {
-        return Err(Error::file(
-            &folder.join(REFERENCE),
-            format!(
-                "entry {index} needs 1 to {} ids below {}",
-                config.context, config.vocab
-            ),
-            "give outputs of this model",
+    let bad = |what: String| {
+        let path = folder.join(REFERENCE);
+        Err(Error::file(&path, what, "give outputs of this model"))
+    };
+    let mut ids = entry.ids.iter().chain(&entry.greedy);
+    if entry.ids.is_empty() || length > config.context || !ids.all(known) {
+        return bad(format!(
+            "entry {index} needs 1 to {} ids below {}",
+            config.context, config.vocab
         ));
     }
     let mask = LayerMask::parse(&entry.mask, config.layers)?;
@@ -129,6 +130,11 @@ pub fn check(engine: &Engine, folder: &Path, index: usize, entry: &Entry) -> Res
         outcome.hidden_nmse = Some(worst);
     }
     let logits = read_npy(&file("last_logits"), &[config.vocab])?;
+    if entry.greedy.is_empty() && logits.is_none() && outcome.hidden_nmse.is_none() {
+        return bad(format!(
+            "entry {index} has neither `greedy` tokens nor a `prompt{index}_...npy` beside it"
+        ));
+    }
     let forced = &entry.greedy[..entry.greedy.len().saturating_sub(1)];
     let (mut right, mut ties) = (0, 0);
     let masked = (&mask, PrefillReading::Masked);

@@ -51,7 +51,7 @@ pub struct LoadOptions {
 /// How a LoRA adapter is applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum AdapterMode {
-    /// Beside the weights, whenever they are used: a prompt takes four dispatches more a layer, an answer none.
+    /// Beside the weights, whenever they are used: a prompt takes four dispatches more a layer, an answer one a token.
     #[default]
     RunTime,
     /// Added to the weights once, which are then stored as f32: no more dispatches, more bytes.
@@ -294,7 +294,7 @@ impl Engine {
         let template = self.template.as_ref().ok_or_else(|| {
             Error::input(
                 "this model's file has no chat template",
-                "give the prompt as it is with `--raw`",
+                "give prompts as they are, with `first run --raw`",
             )
         })?;
         let ids = self.tokenizer.encode(&template.render(messages, true)?)?;
@@ -312,10 +312,10 @@ impl Engine {
         if ids.len() >= context {
             return Err(Error::input(
                 format!(
-                    "the prompt has {} tokens, the model's context holds {context}",
+                    "the prompt has {} tokens, the context holds {context}",
                     ids.len()
                 ),
-                "shorten the prompt",
+                "shorten the prompt, or raise `--context` as far as the model goes",
             ));
         }
         Ok(())
@@ -398,6 +398,7 @@ impl Engine {
             dispatches: Vec::new(),
             submissions: Vec::new(),
             dropped_timestamps: 0,
+            finish_reason: None,
             tag: None,
         }
     }

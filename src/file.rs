@@ -7,12 +7,23 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// Writes a file whole or not at all: what is there stays until the new one is complete and on the disk.
+/// Writes a file whole or not at all: what is there stays until the new one is complete and on the disk. A pipe or a
+/// device (`/dev/stdout`) is written to as it is.
 pub fn write_whole(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
-    Written::new(path, fill)?.put()
+    // A folder is no file either, but cannot be opened.
+    if !std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Written::new(path, fill)?.put();
+    }
+    let pipe = std::fs::OpenOptions::new().write(true).open(path);
+    let filled = pipe.and_then(|pipe| {
+        let mut writer = std::io::BufWriter::new(pipe);
+        fill(&mut writer)?;
+        writer.flush()
+    });
+    filled.map_err(|error| Error::write(path, error))
 }
 
 /// A file on the disk that is not in its place yet. Files that belong together are all written first, so that a full disk
@@ -30,6 +41,8 @@ impl Written {
         fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
     ) -> Result<Self> {
         let fail = |error| Error::write(path, error);
+        // A link stays one, and what it leads to is replaced.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let folder = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
@@ -41,7 +54,6 @@ impl Written {
             .map_err(fail)?;
         drop(writer);
         file.as_file().sync_all().map_err(fail)?;
-        let path = path.to_owned();
         Ok(Self { file, path })
     }
 
@@ -135,4 +147,29 @@ pub fn digest(bytes: &[u8]) -> String {
 
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{FileTypeExt, symlink};
+
+    #[test]
+    fn links_stay_and_devices_are_written_to() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        let is_link = |path: &Path| path.is_symlink();
+        write_whole(&path("real"), |file| file.write_all(b"old")).expect("written");
+        symlink("real", path("link")).expect("linked");
+        write_whole(&path("link"), |file| file.write_all(b"new")).expect("written");
+        assert!(is_link(&path("link")));
+        assert_eq!(std::fs::read(path("real")).expect("is there"), b"new");
+        symlink("/dev/null", path("null")).expect("linked");
+        write_whole(&path("null"), |file| file.write_all(b"gone")).expect("written");
+        assert!(is_link(&path("null")));
+        let null = std::fs::metadata(path("null")).expect("is there");
+        assert!(null.file_type().is_char_device());
+        let folder = write_whole(folder.path(), |file| file.write_all(b"x"));
+        assert!(folder.is_err(), "a folder is no file");
+    }
 }

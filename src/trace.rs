@@ -274,9 +274,26 @@ pub struct Run {
     /// Timestamps that ran backwards and were dropped.
     #[serde(default)]
     pub dropped_timestamps: u32,
+    /// Why the answer ended; `None` in traces that older builds wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<FinishReason>,
     /// Free-form label, such as the task a prompt belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The model ended its turn.
+    Stop,
+    /// It has as many tokens as were asked for.
+    Length,
+    /// The context is full.
+    Context,
+    /// The listener broke it off.
+    Cancelled,
 }
 
 impl Run {

@@ -128,6 +128,10 @@ fn wrong_configurations_name_the_key() {
             "expected a tensor `blk.4.attn_norm.weight`",
         ),
         (
+            number("llama.block_count", 3),
+            "in a `llama` model of 3 layers",
+        ),
+        (
             number("llama.context_length", 0),
             "`llama.context_length` to be a number",
         ),
@@ -199,6 +203,13 @@ fn wrong_configurations_name_the_key() {
         assert!(error.contains(expected), "{error}\n  expected {expected}");
         assert!(!error.contains('\n'), "{error}");
     }
+}
+
+#[test]
+fn a_name_holds_nothing_that_terminals_obey() {
+    let name = |bytes: &[u8]| open(bytes).expect("valid").name;
+    assert_eq!(name(&tiny_bytes(&TinyOptions::default())), "Tiny");
+    assert_eq!(name(&replace("Tiny", "\u{1b}[2J")), "[2J");
 }
 
 proptest! {

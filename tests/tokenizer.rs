@@ -137,7 +137,7 @@ fn vocabulary(change: impl FnOnce(&mut GgufWriter)) -> Gguf {
 #[test]
 fn wrong_vocabularies_are_errors() {
     let tokens = ["a", "b", "ab"];
-    let cases: [(&str, Gguf); 5] = [
+    let cases: [(&str, Gguf); 6] = [
         (
             "`gpt2`",
             vocabulary(|w| {
@@ -153,9 +153,17 @@ fn wrong_vocabularies_are_errors() {
             }),
         ),
         (
+            "says how words are cut, found none",
+            vocabulary(|w| {
+                w.str("tokenizer.ggml.model", "gpt2")
+                    .strings("tokenizer.ggml.tokens", &tokens);
+            }),
+        ),
+        (
             "found \"b b\" at 1",
             vocabulary(|w| {
                 w.str("tokenizer.ggml.model", "gpt2")
+                    .str("tokenizer.ggml.pre", "gpt-2")
                     .strings("tokenizer.ggml.tokens", &tokens)
                     .strings("tokenizer.ggml.merges", &["a b", "b b"]);
             }),
@@ -196,7 +204,7 @@ fn wrong_vocabularies_are_errors() {
     let template = ChatTemplate::from_gguf(&gguf).expect("is not needed yet");
     let error = template.render(&[], true).expect_err("unknown").to_string();
     assert!(
-        error.contains("unknown statement") && error.contains("`--raw`"),
+        error.contains("unknown statement") && error.contains("`first run --raw`"),
         "{error}"
     );
 }

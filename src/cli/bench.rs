@@ -148,18 +148,49 @@ impl Bench {
                 None => Detail::None,
             },
         };
+        if let Some(baseline) = &baseline {
+            self.comparable(baseline, &engine.summary.name)?;
+        }
         let bar = count_bar("measuring");
         let interrupted = super::run::interrupt()?;
         let (report, traces) = run(&mut engine, &plan, &candidates, &mut |done, total| {
             follow(&bar, &interrupted, done, total)
         })?;
         bar.finish_and_clear();
+        // What was measured first: a file may not be writable.
+        print(&report, baseline.as_ref(), self.output)?;
         if let Some(path) = &self.trace {
             trace::write(path, &traces)?;
         }
-        print(&report, baseline.as_ref(), self.output)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+impl Bench {
+    /// Whether a saved run times what this one is to time.
+    fn comparable(&self, saved: &Report, model: &str) -> anyhow::Result<()> {
+        let own = format!("{} tokens after {} of {model}", self.answer, self.depth);
+        let other = format!(
+            "{} tokens after {} of {}",
+            saved.answer, saved.depth, saved.model.name
+        );
+        anyhow::ensure!(
+            own == other,
+            "the saved run decoded {other}, this one is to decode {own}; ask for the same"
+        );
+        let has = |name: &String| saved.masks.iter().any(|mask| mask.name == *name);
+        anyhow::ensure!(
+            self.masks.iter().all(has),
+            "the saved run timed {}, which are not all of `--mask`; ask for these, or save another",
+            names(saved)
+        );
+        Ok(())
+    }
+}
+
+fn names(report: &Report) -> String {
+    let names = report.masks.iter().map(|mask| mask.name.as_str());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 impl Show {
@@ -168,8 +199,7 @@ impl Show {
         if let Some(base) = &self.base {
             let at = report.masks.iter().position(|mask| mask.name == *base);
             let at = at.with_context(|| {
-                let names = report.masks.iter().map(|mask| mask.name.as_str());
-                let names = names.collect::<Vec<_>>().join(", ");
+                let names = names(&report);
                 format!("no mask `{base}` was measured; name one of {names}")
             })?;
             report.masks[..=at].rotate_right(1);
@@ -316,7 +346,11 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
     }
     let Some(baseline) = baseline else { return };
     say!();
-    say!("Against the saved run on {}:", baseline.adapter.name);
+    say!(
+        "Against the saved run on {} ({}); intervals know nothing of what differs between two processes:",
+        baseline.adapter.name,
+        baseline.adapter.driver
+    );
     for measured in &report.masks {
         let Some(old) = baseline.masks.iter().find(|old| old.name == measured.name) else {
             continue;

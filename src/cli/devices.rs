@@ -40,7 +40,6 @@ impl Devices {
             follow(&bar, &interrupted, done, total)
         })?;
         bar.finish_and_clear();
-        gpu.class.tuning.store(folder, &gpu.adapter)?;
         say!("{} ({})", gpu.adapter.name, gpu.adapter.driver);
         say!();
         say!("| kernel | candidate | time, µs |");
@@ -48,6 +47,7 @@ impl Devices {
         for (tuning, kernel, nanos) in timed {
             say!("| {kernel} | {tuning} | {:.0} |", nanos / 1e3);
         }
+        gpu.class.tuning.store(folder, &gpu.adapter)?;
         say!();
         say!("kept for this adapter and driver: {}", gpu.class.tuning);
         Ok(())

@@ -1,7 +1,9 @@
 //! `first info`.
 
 use super::options::ModelFile;
+use crate::model::chat_template::ChatTemplate;
 use crate::model::config::Config;
+use crate::model::tokenizer::Tokenizer;
 use crate::weights::gguf::Gguf;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -17,7 +19,6 @@ impl Info {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let path = self.model.path()?;
         let gguf = Gguf::open(&path)?;
-        let config = Config::from_gguf(&gguf)?;
         let mut formats: BTreeMap<String, usize> = BTreeMap::new();
         for tensor in gguf.tensors() {
             *formats.entry(tensor.type_name()).or_default() += 1;
@@ -32,6 +33,9 @@ impl Info {
             gguf.file_bytes() as f64 / 1e6,
             gguf.version()
         );
+        say!("tensors       {}", formats.join(", "));
+        // A file that cannot be run is told about as far as it goes.
+        let config = Config::from_gguf(&gguf)?;
         say!("name          {}", config.name);
         say!("architecture  {}", config.architecture);
         say!("layers        {}", config.layers);
@@ -60,7 +64,12 @@ impl Info {
             config.context,
             config.rope_base
         );
-        say!("tensors       {}", formats.join(", "));
+        Tokenizer::from_gguf(&gguf)?;
+        let template = match gguf.get("tokenizer.chat_template") {
+            Some(_) => ChatTemplate::from_gguf(&gguf).map(|_| "yes")?,
+            None => "none: prompts go in as they are, with `first run --raw`",
+        };
+        say!("chat template {template}");
         Ok(ExitCode::SUCCESS)
     }
 }

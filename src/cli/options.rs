@@ -123,6 +123,10 @@ pub(super) fn load_with(options: &ModelOptions, adapter: &AdapterOptions) -> Res
     let engine = Engine::load(&options, &mut |done, total| update(&bar, done, total))?;
     bar.finish_and_clear();
     report_ignored(&engine.gpu);
+    let context = engine.model.config.context;
+    if options.context.is_some_and(|asked| asked > context) {
+        tell!("the model was made for {context} tokens, and so long is the context");
+    }
     Ok(engine)
 }
 

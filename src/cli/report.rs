@@ -1,7 +1,7 @@
 //! What a generation prints when it is done.
 
 use crate::mask::{LayerMask, Sublayer};
-use crate::trace::Run;
+use crate::trace::{FinishReason, Run};
 
 /// One cell per layer: both halves, attention alone, the MLP alone, or nothing.
 pub(super) fn strip(mask: &LayerMask) -> String {
@@ -68,6 +68,12 @@ pub(super) fn print(run: &Run) {
             run.decode_dispatches
         );
     }
+    line += match run.finish_reason {
+        Some(FinishReason::Length) => "; cut there by `-n`",
+        Some(FinishReason::Context) => "; cut there, since the context is full",
+        Some(FinishReason::Cancelled) => "; broken off there",
+        Some(FinishReason::Stop) | None => "",
+    };
     tell!("{line}");
     let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
     let mut line = format!("KV cache  {:.2} MiB", mib(run.kv_bytes));

@@ -49,13 +49,16 @@ pub(super) struct Run {
     sampling: SamplingOptions,
 }
 
+/// What shells call an end by Ctrl-C: 128 and the number of the signal.
+const INTERRUPTED: u8 = 130;
+
 /// A flag that Ctrl-C raises, once; the second Ctrl-C ends the process.
 pub(super) fn interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let raised = flag.clone();
     ctrlc::set_handler(move || {
         if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            std::process::exit(INTERRUPTED.into());
         }
     })?;
     Ok(flag)
@@ -103,10 +106,14 @@ impl Run {
         if let Some(path) = &self.trace {
             trace::write(path, std::slice::from_ref(&run))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(match interrupted.load(Ordering::Relaxed) {
+            true => INTERRUPTED.into(),
+            false => ExitCode::SUCCESS,
+        })
     }
 }
 
+/// The prompt from standard input, without the end of line that `echo` and editors put behind it.
 fn read_prompt() -> anyhow::Result<String> {
     if std::io::stdin().is_terminal() {
         anyhow::bail!("no prompt; give one, like `first run \"What is a GPU?\"`");
@@ -115,13 +122,15 @@ fn read_prompt() -> anyhow::Result<String> {
     std::io::stdin()
         .read_to_end(&mut bytes)
         .context("standard input could not be read")?;
-    let text = String::from_utf8(bytes);
-    text.map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         anyhow::anyhow!(
             "standard input is not UTF-8 ({}); convert it first",
             error.utf8_error()
         )
-    })
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
 /// Has the driver compile what an answer needs, so that the times of the first one are those of the next.
@@ -192,6 +201,8 @@ impl Chat {
     pub(super) fn run(mut self) -> anyhow::Result<ExitCode> {
         self.policy.or_shipped(&self.model, &mut self.adapter)?;
         let mut engine = load_with(&self.model, &self.adapter)?;
+        // What no turn could be said with is told before the first.
+        engine.chat_ids(&[Message::new("user", "hello")])?;
         let (policy, policy_name) = self.policy.policy(&mut engine)?;
         let turns = match (engine.reading(&policy), self.turns) {
             (PrefillReading::Full, Some(TurnPolicy::Sticky)) => anyhow::bail!(
@@ -214,7 +225,8 @@ impl Chat {
         );
         let mut first = true;
         loop {
-            // Its line goes on with what is typed.
+            // Its line goes on with what is typed. Ctrl-C breaks off an answer; here it ends the chat at once.
+            interrupted.store(true, Ordering::Relaxed);
             let _ = write!(std::io::stderr(), "\n> ");
             let mut line = String::new();
             if std::io::stdin().lock().read_line(&mut line)? == 0 || line.trim().is_empty() {

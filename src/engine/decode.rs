@@ -7,7 +7,7 @@ use crate::gpu::plan::Timestamps;
 use crate::gpu::{Gpu, Plan};
 use crate::model::buffers::Decode;
 use crate::model::tokenizer::TextStream;
-use crate::trace::{Detail, Run, Submission};
+use crate::trace::{Detail, FinishReason, Run, Submission};
 use std::time::Instant;
 
 /// Submits tokens and takes their ids back. Two read-backs take turns, so that the next token is
@@ -109,6 +109,10 @@ impl Engine {
         };
         let mut text = TextStream::new();
         let mut last = 0;
+        run.finish_reason = Some(match max_tokens < request.max_tokens {
+            true => FinishReason::Context,
+            false => FinishReason::Length,
+        });
         for index in 0..max_tokens {
             while tokens.submitted <= (index + ahead).min(max_tokens - 1) {
                 let plan = if tokens.submitted == 0 { &first } else { &next };
@@ -130,7 +134,12 @@ impl Engine {
                 text.push(&self.tokenizer, id)
             };
             run.answer.push_str(&piece);
-            if listener(Event::Token(id, &piece)).is_break() || end {
+            let broken_off = listener(Event::Token(id, &piece)).is_break();
+            if end || broken_off {
+                run.finish_reason = Some(match end {
+                    true => FinishReason::Stop,
+                    false => FinishReason::Cancelled,
+                });
                 break;
             }
         }

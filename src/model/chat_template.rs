@@ -111,7 +111,7 @@ fn failed(path: &std::path::Path, error: &minijinja::Error) -> Error {
     Error::file(
         path,
         message,
-        "change the conversation, or give the prompt as it is with `--raw`",
+        "change the conversation, or give prompts as they are, with `first run --raw`",
     )
 }
 

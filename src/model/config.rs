@@ -3,6 +3,7 @@
 use crate::error::{Error, Result, quote};
 use crate::weights::gguf::{FromValue, Gguf};
 use crate::weights::names;
+use std::collections::HashSet;
 
 /// The remedy of a model that is sound but not ours to run.
 const ANOTHER_MODEL: &str =
@@ -21,6 +22,7 @@ const MAX_LENGTH: usize = 1 << 24;
 const MAX_HEADS: usize = 2048;
 const MAX_WIDTH: usize = 1 << 18;
 const MAX_VOCAB: usize = 1 << 20;
+const MAX_NAME: usize = 120;
 
 /// What a model's file says about its shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,15 +77,9 @@ impl Config {
         let keys = Keys { gguf, architecture };
         keys.refuse_what_we_do_not_run()?;
 
-        let file_name = gguf
-            .path()
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let name = gguf
-            .optional::<&str>("general.name")?
-            .map_or(file_name, str::to_owned);
+        let file_name = gguf.path().file_stem().unwrap_or_default();
+        let name = gguf.optional::<&str>("general.name")?;
+        let name = plain(name.unwrap_or(&file_name.to_string_lossy()));
         let layers = keys.length("block_count", None, MAX_LAYERS)?;
         let hidden = keys.length("embedding_length", None, MAX_WIDTH)?;
         let heads = keys.length("attention.head_count", None, MAX_HEADS)?;
@@ -215,9 +211,16 @@ impl Config {
     }
 }
 
+/// A name as terminals can show it: a file may hold anything.
+fn plain(name: &str) -> String {
+    let plain = name.chars().filter(|character| !character.is_control());
+    plain.take(MAX_NAME).collect()
+}
+
 /// Checks that every tensor of the model is there in its shape and in a format that we read, and that none
 /// would be left out of the computation.
 pub fn check_tensors(gguf: &Gguf, config: &Config) -> Result<()> {
+    let mut known = HashSet::from(["rope_freqs.weight".to_owned()]);
     for (hf, expected) in config.tensors() {
         let name = names::gguf_from_hf(&hf).expect("every tensor of the model has a GGUF name");
         let tensor = gguf.tensor(&name)?;
@@ -228,11 +231,13 @@ pub fn check_tensors(gguf: &Gguf, config: &Config) -> Result<()> {
             );
             return Err(Error::file(gguf.path(), message, ANOTHER_FILE));
         }
+        known.insert(name);
     }
-    if let Some(bias) = gguf.tensors().find(|tensor| tensor.name.ends_with(".bias")) {
+    if let Some(other) = gguf.tensors().find(|tensor| !known.contains(&tensor.name)) {
         let message = format!(
-            "expected no biases in a `llama` model, found tensor {}",
-            quote(&bias.name)
+            "expected no tensor {} in a `llama` model of {} layers",
+            quote(&other.name),
+            config.layers
         );
         return Err(Error::file(gguf.path(), message, ANOTHER_MODEL));
     }

@@ -254,7 +254,14 @@ struct Words {
 
 impl Words {
     fn from_gguf(gguf: &Gguf) -> Result<Self> {
-        let name: &str = gguf.optional("tokenizer.ggml.pre")?.unwrap_or("default");
+        let Some(name) = gguf.optional::<&str>("tokenizer.ggml.pre")? else {
+            // Files of before May 2024 lack it, those of Llama 3 too: taken for GPT-2's, its words would be cut wrongly.
+            return Err(Error::file(
+                gguf.path(),
+                "expected `tokenizer.ggml.pre`, which says how words are cut, found none",
+                "give a newer file of this model",
+            ));
+        };
         let sequence = |first: PreTokenizerWrapper, use_regex| {
             PreTokenizerWrapper::Sequence(Sequence::new(vec![
                 first,

@@ -319,7 +319,7 @@ impl Gguf {
             return Err(Error::file(
                 &self.path,
                 message,
-                "give the same model in one of these formats",
+                "give the same model in one of these formats (`llama-quantize --pure` keeps to one)",
             ));
         };
         // The header's check put them inside the map.

@@ -5,7 +5,7 @@ use first_wgpu::data::Example;
 use first_wgpu::engine::{Engine, Event, LoadOptions, Policy};
 use first_wgpu::model::chat_template::Message;
 use first_wgpu::model::tiny::{TinyOptions, tiny_bytes, write_tiny};
-use first_wgpu::trace::Sampling;
+use first_wgpu::trace::{FinishReason, Run, Sampling};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -124,6 +124,34 @@ pub(super) fn long_turns() {
     assert!(said.contains("answer    "), "{said}");
 }
 
+/// What `echo` puts behind a prompt is none of it; and an answer says why it ended.
+pub(super) fn piped_prompts() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("tiny.gguf");
+    write_tiny(&model, &TinyOptions::default()).expect("written");
+    let run = |prompt: &[u8], more: &[&str]| -> Run {
+        let arguments = [&["run", "--json", "--raw", "-n", "3"], more].concat();
+        let mut child = first(&model, &arguments).spawn().expect("starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(prompt).expect("is read");
+        drop(stdin);
+        let output = child.wait_with_output().expect("ends");
+        serde_json::from_slice(&output.stdout).expect("a run as JSON")
+    };
+    let plain = run(b"the sun", &[]);
+    assert_eq!(plain.prompt, "the sun");
+    assert_eq!(plain.finish_reason, Some(FinishReason::Length));
+    for prompt in ["the sun\n", "the sun\r\n", "\u{feff}the sun"] {
+        assert_eq!(run(prompt.as_bytes(), &[]).prompt_ids, plain.prompt_ids);
+    }
+    // An end that was asked for with more is of the prompt.
+    assert_eq!(run(b"the sun\n\n", &[]).prompt, "the sun\n");
+    let room = (plain.prompt_ids.len() + 1).to_string();
+    let cut = run(b"the sun", &["--context", &room]);
+    assert_eq!(cut.finish_reason, Some(FinishReason::Context));
+    assert_eq!(cut.answer_ids, plain.answer_ids[..1]);
+}
+
 pub(super) fn seeds() {
     with_engine(|engine| {
         let mut draw = |seed: u64, temperature: f32| {
@@ -164,6 +192,7 @@ pub(super) fn breaking() {
         });
         let run = run.expect("a broken-off answer is an answer");
         assert_eq!(run.answer_ids.len(), 3);
+        assert_eq!(run.finish_reason, Some(FinishReason::Cancelled));
         let whole = generate(engine, &request);
         assert_eq!(
             run.answer_ids,

@@ -343,6 +343,10 @@ pub(super) fn commands() {
             "lower `--rates`",
         ),
         ("--settle joint --rates 0.1", "several `--settle`"),
+        (
+            "--settle fixed --settle fixed --rates 0.01",
+            "raise `--rates`",
+        ),
     ] {
         refused(&format!("train labels {data} {runs} --out idle"), needle);
     }
@@ -356,6 +360,21 @@ pub(super) fn commands() {
     refused(
         "eval -m tiny.gguf --data train.jsonl --examples 1 --adapter none=alone --tuned --out tuned --kv f16",
         "this `--kv`",
+    );
+    for (policies, needle) in [
+        ("--router fixed --skip 10%", "moves thresholds"),
+        ("--router even=answers --controls even", "called `even`"),
+        (
+            "--router answers --adapter rooted=answers",
+            "`--adapter rooted=",
+        ),
+    ] {
+        let eval = "eval -m tiny.gguf --data train.jsonl --examples 1";
+        refused(&format!("{eval} {policies} --out idle"), needle);
+    }
+    refused(
+        &format!("train lora {data} {run} --begin routers --out idle --kv f16"),
+        "leave out `--kv`",
     );
     for (rates, out) in [("0.1,0.3", "both"), ("0.3", "one")] {
         first(&format!(
@@ -391,8 +410,21 @@ pub(super) fn commands() {
         "bench -m tiny.gguf --router labels",
         "`--mask none --mask routed`",
     );
-    std::fs::write(path("reference.json"), r#"[{"text": "", "ids": []}]"#).expect("written");
-    refused("check . -m tiny.gguf", "entry 0 needs");
+    for (entries, needle) in [
+        (r#"[{"text": "", "ids": []}]"#, "entry 0 needs"),
+        (
+            r#"[{"text": "a", "ids": [5], "greedy": [9999999]}]"#,
+            "entry 0 needs",
+        ),
+        (
+            r#"[{"text": "a", "ids": [5]}]"#,
+            "neither `greedy` tokens nor",
+        ),
+        ("[]", "found none"),
+    ] {
+        std::fs::write(path("reference.json"), entries).expect("written");
+        refused("check . -m tiny.gguf", needle);
+    }
     // Low-rank updates without routers: these begin anew.
     first(&format!(
         "train joint {data} {run} --begin alone --out after"

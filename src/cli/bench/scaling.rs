@@ -71,13 +71,14 @@ impl Lengths {
             follow(&bar, &interrupted, done, total)
         })?;
         bar.finish_and_clear();
-        if let Some(path) = &self.svg {
-            write_whole(path, |file| file.write_all(draw(&scaling).as_bytes()))?;
-        }
+        // What was measured first: a file may not be writable.
         if self.json {
             say!("{}", serde_json::to_string_pretty(&scaling)?);
         } else {
             print(&scaling);
+        }
+        if let Some(path) = &self.svg {
+            write_whole(path, |file| file.write_all(draw(&scaling).as_bytes()))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -82,6 +82,7 @@ pub(crate) fn run(prompt: &str, mask: &str, tag: &str, seed: usize) -> Run {
         dispatches: (0..3 * 3 * LAYERS).map(dispatch).collect(),
         submissions: (1..=3).map(submission).collect(),
         dropped_timestamps: 0,
+        finish_reason: None,
         tag: Some(tag.to_owned()),
     }
 }
