@@ -44,6 +44,8 @@ pub struct Summary {
     /// The share of all answers' tokens: each token counts, and none is skipped for the first of an answer where every
     /// layer reads the prompt, which is what that token comes from.
     pub skipped_by_token: f64,
+    /// Mean loss of all answers' tokens, in nats.
+    pub loss_by_token: f64,
     /// How many different masks there are.
     pub masks: usize,
     /// Macro mean over tasks, in nats a token.
@@ -149,12 +151,14 @@ fn summary(
     let all: Vec<usize> = (0..row.answers.len()).collect();
     let base = base(row, rows).filter(|base| !std::ptr::eq(*base, row));
     let routed = routed_beside(row, rows, &skipped);
+    let [skipped_by_token, loss_by_token] = by_token(row, items);
     Ok(Summary {
         policy: row.policy.clone(),
         adapter: row.adapter.clone(),
         prefill: row.prefill,
         skipped: skipped(row),
-        skipped_by_token: skipped_by_token(row, items),
+        skipped_by_token,
+        loss_by_token,
         masks: masks_of(&all),
         loss: bootstrap.mean(&own),
         against_none: base.map(|base| bootstrap.change(&losses(base), &own)),
@@ -206,14 +210,17 @@ fn routed_beside<'a>(row: &Row, rows: &'a [Row], skipped: &dyn Fn(&Row) -> f64) 
         })
 }
 
-fn skipped_by_token(row: &Row, items: &[Item]) -> f64 {
+/// The share skipped of all answers' tokens, and their loss.
+fn by_token(row: &Row, items: &[Item]) -> [f64; 2] {
     let unskipped = usize::from(!row.prefill.is_masked());
-    let pairs = || row.answers.iter().zip(items);
-    let skipped = pairs().map(|(answer, item)| {
-        answer.skipped * item.answer_tokens().saturating_sub(unskipped) as f64
-    });
-    let all: usize = pairs().map(|(_, item)| item.answer_tokens()).sum();
-    skipped.sum::<f64>() / all.max(1) as f64
+    let (mut skipped, mut loss, mut all) = (0.0, 0.0, 0);
+    for (answer, item) in row.answers.iter().zip(items) {
+        let tokens = item.answer_tokens();
+        skipped += answer.skipped * tokens.saturating_sub(unskipped) as f64;
+        loss += answer.loss * tokens as f64;
+        all += tokens;
+    }
+    [skipped, loss].map(|sum| sum / all.max(1) as f64)
 }
 
 /// The counts of each answer, over the masks whose mean is measured; `None` where nothing was answered.
@@ -303,10 +310,10 @@ mod tests {
             },
             reference: String::new(),
         };
-        let answer = |skipped: f64| Measured {
+        let answer = |(skipped, loss): (f64, f64)| Measured {
             masks: Vec::new(),
             skipped,
-            loss: 0.0,
+            loss,
             answers: Vec::new(),
         };
         let row = |prefill| Row {
@@ -314,13 +321,14 @@ mod tests {
             adapter: None,
             routed: true,
             prefill,
-            answers: [0.3, 0.1].map(answer).to_vec(),
+            answers: [(0.3, 2.0), (0.1, 1.0)].map(answer).to_vec(),
         };
         let items = [item(2), item(8)];
-        let share = |prefill| skipped_by_token(&row(prefill), &items);
-        assert!((share(PrefillReading::Masked) - 0.14).abs() < 1e-12);
+        let found =
+            |prefill| by_token(&row(prefill), &items).map(|value| (value * 1e6).round() / 1e6);
+        assert_eq!(found(PrefillReading::Masked), [0.14, 1.2]);
         // The first token of each comes from all layers.
-        assert!((share(PrefillReading::Full) - 0.1).abs() < 1e-12);
+        assert_eq!(found(PrefillReading::Full), [0.1, 1.2]);
     }
 
     #[test]

@@ -48,18 +48,19 @@ impl Report {
             tasks.len()
         ));
         line(String::new());
-        line("| policy | adapter | weights skipped | by token | masks | loss | perplexity | loss against none | routed against it |".to_owned());
+        line("| policy | adapter | weights skipped | masks | loss | perplexity | by token | loss against none | routed against it |".to_owned());
         line("|---|---|---|---|---|---|---|---|---|".to_owned());
         for row in &self.summaries {
             let Interval { value, low, high } = row.loss;
             line(format!(
-                "| {} | {} | {} | {} | {} | {value:.3} ({low:.3} to {high:.3}) | {:.2} | {} | {} |",
+                "| {} | {} | {} | {} | {value:.3} ({low:.3} to {high:.3}) | {:.2} | {:.1} %, {:.3} | {} | {} |",
                 row.policy,
                 row.adapter(),
                 percent(row.skipped),
-                percent(row.skipped_by_token),
                 row.masks,
                 value.exp(),
+                100.0 * row.skipped_by_token,
+                row.loss_by_token,
                 row.against_none.as_ref().map_or("-".to_owned(), percents),
                 row.routed_against_it
                     .as_ref()
