@@ -214,24 +214,17 @@ pub fn front(summary: &ModelSummary, mut masks: Vec<(LayerMask, f64)>) -> Vec<(L
     masks
 }
 
-/// How far to go on each of several paths of masks, so that on their mean they skip a share of the weights at the least loss:
-/// of all choices of one mask a path that skip that share to within half the smallest step, or else as near below it as
-/// may be, the one whose losses sum to the least. On no path is more than `most` skipped. Returns an index into each path.
+/// How far to go on each of several paths of masks, so that on their mean they skip a share of the weights at the least
+/// loss, and on no path more than `most`. Going on again and again to that mask of a path that costs the least loss per
+/// byte says how much is skipped: the rate to within half the smallest step, or what is below it. It may end with what
+/// alone still fits, at any price; so of all choices that skip as much, the one whose losses sum to the least is taken.
+/// Returns an index into each path.
 pub fn spread(
     summary: &ModelSummary,
     paths: &[Vec<(LayerMask, f64)>],
     rate: f64,
     most: f64,
 ) -> Vec<usize> {
-    /// A choice on the paths so far.
-    #[derive(Clone)]
-    struct Choice {
-        skipped: f64,
-        loss: f64,
-        at: Vec<usize>,
-    }
-    /// Choices that skip the same to within a path's share of this are one.
-    const RESOLUTION: f64 = 4096.0;
     let point = |(mask, loss): &(LayerMask, f64)| (summary.skip_rate(mask), *loss);
     let points = |path: &Vec<(LayerMask, f64)>| path.iter().map(point).collect();
     let paths: Vec<Vec<(f64, f64)>> = paths.iter().map(points).collect();
@@ -240,39 +233,73 @@ pub fn spread(
         steps.fold(1.0, f64::min)
     };
     let half = 0.5 * paths.iter().map(steps).fold(1.0, f64::min);
-    let wanted = rate * paths.len() as f64;
-    let none = Choice {
-        skipped: 0.0,
-        loss: 0.0,
-        at: Vec::new(),
-    };
-    let mut choices = BTreeMap::from([(0, none)]);
-    for path in &paths {
-        let mut longer: BTreeMap<u64, Choice> = BTreeMap::new();
-        for choice in choices.values() {
-            for (index, (share, loss)) in path.iter().enumerate() {
-                let skipped = choice.skipped + share;
-                // The first mask of a path is what it cannot do without.
-                if index > 0 && (*share > most + half || skipped > wanted + half) {
+    let (on_a_path, in_all) = (most + half, rate * paths.len() as f64 + half);
+    let cheapest = by_price(&paths, [on_a_path, in_all]);
+    let skipped: f64 = paths
+        .iter()
+        .zip(&cheapest)
+        .map(|(path, at)| path[*at].0)
+        .sum();
+    least_loss(&paths, [on_a_path, in_all], skipped).unwrap_or(cheapest)
+}
+
+/// On and on by what costs the least loss per byte, as far as the bounds of a path and of all of them together let.
+fn by_price(paths: &[Vec<(f64, f64)>], [on_a_path, in_all]: [f64; 2]) -> Vec<usize> {
+    let mut at = vec![0; paths.len()];
+    loop {
+        let skipped: f64 = paths.iter().zip(&at).map(|(path, at)| path[*at].0).sum();
+        let mut best: Option<(usize, usize, f64)> = None;
+        for (index, path) in paths.iter().enumerate() {
+            let (before, loss) = path[at[index]];
+            for (next, (share, next_loss)) in path.iter().enumerate().skip(at[index] + 1) {
+                if *share > on_a_path || skipped + share - before > in_all {
                     break;
                 }
-                let loss = choice.loss + loss;
-                let key = (skipped * RESOLUTION).round() as u64;
-                if longer.get(&key).is_none_or(|other| loss < other.loss) {
-                    let at = choice.at.iter().copied().chain([index]).collect();
-                    longer.insert(key, Choice { skipped, loss, at });
+                let cost = (next_loss - loss) / (share - before);
+                if best.is_none_or(|(.., least)| cost < least) {
+                    best = Some((index, next, cost));
+                }
+            }
+        }
+        let Some((index, next, _)) = best else {
+            return at;
+        };
+        at[index] = next;
+    }
+}
+
+/// Of all choices of one point a path that skip at least so much, that which loses least.
+fn least_loss(
+    paths: &[Vec<(f64, f64)>],
+    [on_a_path, in_all]: [f64; 2],
+    skipped: f64,
+) -> Option<Vec<usize>> {
+    /// Choices that differ by less than this part of a path's weights are one.
+    const RESOLUTION: f64 = 4096.0;
+    // By what they skip: the sums, and the choice.
+    let mut choices = BTreeMap::from([(0, (0.0, 0.0, Vec::new()))]);
+    for path in paths {
+        let mut longer: BTreeMap<u64, (f64, f64, Vec<usize>)> = BTreeMap::new();
+        for (before, loss, at) in choices.values() {
+            for (index, (share, more)) in path.iter().enumerate() {
+                let (sum, loss) = (before + share, loss + more);
+                // The first point of a path is what it cannot do without.
+                if index > 0 && (*share > on_a_path || sum > in_all) {
+                    break;
+                }
+                let key = (sum * RESOLUTION).round() as u64;
+                if longer.get(&key).is_none_or(|(_, least, _)| loss < *least) {
+                    let at = at.iter().copied().chain([index]).collect();
+                    longer.insert(key, (sum, loss, at));
                 }
             }
         }
         choices = longer;
     }
-    let near = choices.values().map(|choice| choice.skipped);
-    let near = near.fold(0.0, f64::max).min(wanted - half);
-    let meet = choices
-        .into_values()
-        .filter(|choice| choice.skipped >= near);
-    let least = meet.min_by(|a, b| a.loss.total_cmp(&b.loss));
-    least.map_or(vec![0; paths.len()], |choice| choice.at)
+    let as_much = |choice: &(f64, f64, Vec<usize>)| choice.0 >= skipped - 0.5 / RESOLUTION;
+    let choices = choices.into_values().filter(as_much);
+    let least = choices.min_by(|a, b| a.1.total_cmp(&b.1));
+    least.map(|(.., at)| at)
 }
 
 #[cfg(test)]

@@ -378,8 +378,8 @@ impl Labels {
             let same = at.iter().zip(targets);
             let right = same.filter(|(at, target)| *target == Some(&at[served]));
             let right = format!("{} of {}", right.count(), prompts.len());
-            say!("{right} held-out prompts get exactly their task's mask");
-            note("held-out prompts with their task's mask", right);
+            say!("{right} calibration prompts get exactly their task's mask");
+            note("calibration prompts with their task's mask", right);
         }
         let command = command_line(std::env::args_os().skip(1));
         note("made by", format!("first {command}"));

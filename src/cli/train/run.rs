@@ -374,10 +374,10 @@ impl RunArguments {
     }
 }
 
-/// A look at held-out texts in words.
+/// A look at calibration texts in words.
 fn look(line: &EvaluationLine) -> String {
     format!(
-        "step {}: held-out loss {:.4}, skips {:.1} %, {} masks",
+        "step {}: calibration loss {:.4}, skips {:.1} %, {} masks",
         line.step,
         line.heldout_loss,
         100.0 * line.heldout_skip,
@@ -385,7 +385,7 @@ fn look(line: &EvaluationLine) -> String {
     )
 }
 
-/// What thresholds skip on the prompts of held-out texts.
+/// What thresholds skip on the prompts of calibration texts.
 fn calibrate(
     engine: &mut Engine,
     router: &Router,

@@ -132,7 +132,7 @@ impl Trained {
     }
 }
 
-/// For each task the mask of a run; of several runs those masks that are worth taking, with the loss of the task's held-out
+/// For each task the mask of a run; of several runs those masks that are worth taking, with the loss of the task's calibration
 /// answers under each and its run's adapter.
 pub(super) fn settled(
     engine: &mut Engine,
@@ -174,7 +174,7 @@ pub(super) fn reading(
     Ok(first)
 }
 
-/// Several runs to settle on need a rate, and held-out answers of every task to compare them by.
+/// Several runs to settle on need a rate, and calibration answers of every task to compare them by.
 pub(super) fn check(
     runs: &[PathBuf],
     rates: &[f32],
