@@ -14,7 +14,7 @@ fn add_value(sum: ptr<function, array<vec4<f32>, 16>>, weights: vec4<f32>, posit
     }
 }
 
-fn attend(own: u32, kv_first: u32, keys: u32, lane: u32) {
+fn attend(own: u32, kv_first: u32, first: u32, end: u32, lane: u32) {
     let scale = 1.0 / sqrt(f32(FOURS * 4u));
     var q: array<vec4<f32>, 128>; // SHARED heads of up to 32
     for (var i = 0u; i < SHARED * FOURS; i++) {
@@ -23,7 +23,7 @@ fn attend(own: u32, kv_first: u32, keys: u32, lane: u32) {
     var sum: array<vec4<f32>, 16>; // of each head, dimensions 4 * (lane + 8 i)
     var most = vec4<f32>(-1e30); // one component a head, here and below
     var total = vec4<f32>(0.0);
-    for (var key = 0u; key < keys; key += LANES) {
+    for (var key = first; key < end; key += LANES) {
         var score = vec4<f32>(0.0);
         for (var i = 0u; i < FOURS; i++) {
             let four = kv_read(key_index(key + lane, kv_first + i));
@@ -31,7 +31,7 @@ fn attend(own: u32, kv_first: u32, keys: u32, lane: u32) {
                 score[head] += dot(q[head * FOURS + i], four);
             }
         }
-        score = select(vec4<f32>(-1e30), score, key + lane < keys);
+        score = select(vec4<f32>(-1e30), score, key + lane < end);
         let now = max(most, subgroupMax(score));
         let shrink = exp(most - now);
         most = now;
@@ -52,7 +52,7 @@ fn attend(own: u32, kv_first: u32, keys: u32, lane: u32) {
     total = subgroupAdd(total);
     for (var i = lane; i < FOURS; i += LANES) {
         for (var head = 0u; head < SHARED; head++) {
-            finish(own + head * FOURS + i, sum[head * 4u + i / LANES] / total[head]);
+            finish(own + head * FOURS + i, sum[head * 4u + i / LANES], most[head], total[head]);
         }
     }
 }

@@ -8,7 +8,7 @@ var<workgroup> query: array<vec4<f32>, 32>;
 var<workgroup> weights: array<f32, LANES>;
 var<workgroup> sums: array<vec4<f32>, LANES>;
 
-fn attend(own: u32, kv_first: u32, keys: u32, lane: u32) {
+fn attend(own: u32, kv_first: u32, first: u32, end: u32, lane: u32) {
     if (lane < FOURS) {
         query[lane] = queries[own + lane] * (1.0 / sqrt(f32(FOURS * 4u)));
     }
@@ -19,9 +19,9 @@ fn attend(own: u32, kv_first: u32, keys: u32, lane: u32) {
     var sum = vec4<f32>(0.0);
     var most = -1e30;
     var total = 0.0;
-    for (var key = 0u; key < keys; key += LANES) {
+    for (var key = first; key < end; key += LANES) {
         var score = -1e30;
-        if (key + lane < keys) {
+        if (key + lane < end) {
             score = 0.0;
             for (var i = 0u; i < FOURS; i++) {
                 score += dot(query[i], kv_read(key_index(key + lane, kv_first + i)));
@@ -36,7 +36,7 @@ fn attend(own: u32, kv_first: u32, keys: u32, lane: u32) {
         workgroupBarrier();
         sum *= shrink;
         if (slice < slices) {
-            for (var j = slice; j < min(LANES, keys - key); j += slices) {
+            for (var j = slice; j < min(LANES, end - key); j += slices) {
                 sum += weights[j] * kv_read(value_index(key + j, kv_first + four));
             }
         }
@@ -48,6 +48,6 @@ fn attend(own: u32, kv_first: u32, keys: u32, lane: u32) {
         for (var other = 1u; other < slices; other++) {
             sum += sums[other * FOURS + lane];
         }
-        finish(own + lane, sum / whole);
+        finish(own + lane, sum, most, whole);
     }
 }

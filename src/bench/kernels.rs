@@ -364,8 +364,8 @@ impl Bench<'_> {
         };
         let kv_count = |positions: usize| 2 * positions.next_multiple_of(32) * config.key_rows();
         let sizes = |(q, y, kv): &(Buffer, Buffer, Buffer),
-                     step: &dyn Fn(Attention<'_>) -> Result<Step>| {
-            step(Attention {
+                     steps: &dyn Fn(Attention<'_>) -> Result<Vec<Step>>| {
+            steps(Attention {
                 queries: q,
                 kv,
                 kv_format: KvFormat::F32,
@@ -378,11 +378,16 @@ impl Bench<'_> {
         let one = attention(1, &self.numbers(kv_count(depth))?)?;
         let state = Buffer::from_slice(gpu, "state", &[0, depth as u32 - 1, 0, 0])?;
         let decode = sizes(&one, &|attention| {
-            kernels::attention_decode::step(gpu, "attention", attention, &state, None)
+            let parts = self.zeros(kernels::attention_decode::parts(
+                config.heads,
+                config.head_dim,
+            ))?;
+            let buffers = [&state, &parts];
+            kernels::attention_decode::steps(gpu, "attention", attention, buffers, depth, None)
         })?;
         let many = attention(tokens, &self.numbers(kv_count(tokens))?)?;
         let prefill = sizes(&many, &|attention| {
-            kernels::attention::step(gpu, "attention", attention, tokens, 0)
+            kernels::attention::step(gpu, "attention", attention, tokens, 0).map(|step| vec![step])
         })?;
         let x = self.numbers(tokens * hidden)?;
         let (gamma, y) = (self.numbers(hidden)?, self.zeros(tokens * hidden)?);
@@ -416,13 +421,13 @@ impl Bench<'_> {
                 "attention_decode",
                 format!("after {depth}"),
                 kv + 2 * queries,
-                vec![decode],
+                decode,
             ),
             case(
                 "attention",
                 format!("x {tokens}"),
                 kv_many + 2 * tokens * queries,
-                vec![prefill],
+                prefill,
             ),
             case(
                 "rms_norm",

@@ -56,6 +56,15 @@ impl Class {
         self.tuning.one_subgroup
     }
 
+    /// The same with workgroups of many invocations everywhere, for kernels that have no others.
+    pub(crate) fn wide(self) -> Self {
+        let tuning = Tuning {
+            one_subgroup: false,
+            ..self.tuning
+        };
+        Self { tuning, ..self }
+    }
+
     /// The class of a software driver, for tests that compose shaders without a device.
     pub fn software_example() -> Self {
         Self {

@@ -1,16 +1,19 @@
 //! Attention of one new token over the cache. See `shaders/attention_decode.wgsl`.
+//!
+//! A small model has too few heads to keep a GPU busy once there are many positions: then several workgroups share them
+//! out, and [`attention_combine`] puts their parts together.
 
 use super::attention::{Attention, compose};
 use super::update::with_next;
-use super::{KvFormat, Next, assert_holds, by_class, op, workgroups};
+use super::{KvFormat, Next, assert_holds, attention_combine, by_class, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 
 crate::params! {
     /// Run-time values.
     pub struct Params {
-        /// Added to the position in the state.
-        position: u32,
+        /// Ranges that the positions are shared out to.
+        splits: u32,
     }
 }
 
@@ -48,12 +51,59 @@ pub fn shares(class: &Class, heads: usize, kv_heads: usize) -> usize {
     heads / shared(class, heads, kv_heads)
 }
 
-/// A step for the token whose position is in `state`; `next` is the way down of what takes its result.
-pub fn step(
+/// The most ranges of positions.
+const MOST_SPLITS: usize = 16;
+
+/// Positions from which on one more range is worth its workgroups, and a dispatch.
+const SPLIT_POSITIONS: usize = 256;
+
+/// Ranges that up to `capacity` positions are shared out to. On software Vulkan heads are enough for its few threads.
+fn splits(class: &Class, capacity: usize) -> usize {
+    match class.one_subgroup() || capacity <= 2 * SPLIT_POSITIONS {
+        true => 1,
+        false => capacity.div_ceil(SPLIT_POSITIONS).min(MOST_SPLITS),
+    }
+}
+
+/// How many numbers the parts of a head's ranges are, at most.
+pub fn parts(heads: usize, head_dim: usize) -> usize {
+    heads * MOST_SPLITS * (head_dim + 2)
+}
+
+/// The steps for the token whose position is in `state`, in a cache of up to `capacity` positions; `parts` is scratch, and
+/// `next` is the way down of what takes the result.
+pub fn steps(
+    gpu: &Gpu,
+    label: &str,
+    attention: Attention<'_>,
+    [state, parts]: [&Buffer; 2],
+    capacity: usize,
+    next: Option<Next<'_>>,
+) -> Result<Vec<Step>> {
+    let Attention {
+        y, heads, head_dim, ..
+    } = attention;
+    let splits = splits(&gpu.class, capacity);
+    if splits == 1 {
+        return Ok(vec![step(gpu, label, attention, state, splits, next)?]);
+    }
+    let own = Attention {
+        y: parts,
+        ..attention
+    };
+    let sizes = [heads, head_dim, splits];
+    Ok(vec![
+        step(gpu, label, own, state, splits, None)?,
+        attention_combine::step(gpu, &format!("{label}.combine"), [parts, y], sizes, next)?,
+    ])
+}
+
+fn step(
     gpu: &Gpu,
     label: &str,
     attention: Attention<'_>,
     state: &Buffer,
+    splits: usize,
     next: Option<Next<'_>>,
 ) -> Result<Step> {
     let Attention {
@@ -68,18 +118,23 @@ pub fn step(
     assert_holds(label, queries, heads * head_dim);
     let (rows, shares) = (heads * head_dim, shares(&gpu.class, heads, kv_heads));
     let behind = next.map_or(0, |next| shares * next.rank);
-    assert_holds(label, y, rows + behind);
+    let numbers = match splits {
+        1 => rows + behind,
+        _ => heads * splits * (head_dim + 2),
+    };
+    assert_holds(label, y, numbers);
     let variant = variant(&gpu.class, kv_format, heads, kv_heads, head_dim);
     let variant = with_next(&gpu.class, next, rows / shares, variant);
     let buffers = [("queries", queries), ("kv", kv), ("state", state), ("y", y)];
     let mut bindings = buffers.map(|(name, buffer)| (name, buffer.into())).to_vec();
     bindings.extend(next.map(|next| ("a", next.a.resource())));
     let op = op::<Params>(gpu, variant, &bindings)?;
+    let splits = workgroups(splits);
     let step = Step::new(
         label,
         &op,
-        &Params { position: 0 },
-        [workgroups(shares), 1, 1],
+        &Params { splits },
+        [workgroups(shares), splits, 1],
     );
     let (bytes, flops) = next.map_or((0, 0), |next| next.cost(rows));
     Ok(step.cost(bytes, flops))

@@ -7,6 +7,7 @@ pub mod adapter;
 pub mod argmax;
 pub mod attention;
 pub mod attention_backward;
+pub mod attention_combine;
 pub mod attention_decode;
 pub mod attention_keys_backward;
 pub mod copy;
@@ -173,6 +174,8 @@ pub fn all_variants() -> Vec<Variant> {
             router_weights_backward::variant(),
             silu_mul_backward::variant(1536),
         ]);
+        let combine = attention_combine::variant(9, 64);
+        variants.extend(update::example_vectors(&class.wide(), &combine));
         let share = update::example_vectors(&class, &lora_share::variant(&class));
         variants.extend(share.into_iter().skip(1));
         variants.push(rms_norm::variant(&class, 1e-5));

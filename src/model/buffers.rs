@@ -4,6 +4,7 @@ use super::config::Config;
 use crate::adapter::joint::Product;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
+use crate::kernels::attention_decode;
 
 /// Buffers of one decoded token.
 pub struct Decode {
@@ -16,6 +17,8 @@ pub struct Decode {
     pub logits: Buffer,
     pub(super) queries: Buffer,
     pub(super) attended: Buffer,
+    /// What workgroups have of the attention that they share.
+    pub(super) parts: Buffer,
     pub(super) activation: Buffer,
     pub(super) weights: Buffer,
 }
@@ -54,6 +57,10 @@ impl Decode {
             logits: numbers("logits", config.vocab)?,
             queries: numbers("queries", config.query_rows())?,
             attended: numbers("attended", config.query_rows() + behind(Product::O))?,
+            parts: numbers(
+                "parts",
+                attention_decode::parts(config.heads, config.head_dim),
+            )?,
             activation: numbers("activation", config.feed_forward + behind(Product::Down))?,
             weights: numbers("weights", config.vocab)?,
         })

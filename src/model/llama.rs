@@ -287,11 +287,12 @@ impl Llama {
                     let rope = self.rope(cache, index, &decode.state, &decode.queries);
                     let qkv = self.matvec_steps(gpu, index, Product::Qkv, &decode.x, None, rope)?;
                     steps.extend(qkv);
-                    steps.push(kernels::attention_decode::step(
+                    steps.extend(kernels::attention_decode::steps(
                         gpu,
                         &format!("L{index:02}.attn.attention"),
                         self.attention(cache, index, &decode.queries, &decode.attended),
-                        &decode.state,
+                        [&decode.state, &decode.parts],
+                        cache.capacity(),
                         next,
                     )?);
                     &decode.attended

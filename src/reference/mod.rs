@@ -5,6 +5,7 @@ pub mod adamw;
 pub mod argmax;
 pub mod attention;
 pub mod attention_backward;
+pub mod attention_combine;
 pub mod attention_decode;
 pub mod attention_keys_backward;
 pub mod copy;

@@ -1,10 +1,10 @@
 //! LoRA adapters in the engine, both ways in which they are applied.
 
 use super::{LAYERS, PROMPT, fixed, generate, gradients, request};
-use first_wgpu::adapter::Target;
+use first_wgpu::adapter::{LoraAdapter, Target};
 use first_wgpu::bench::{self, Candidate, Plan};
 use first_wgpu::check;
-use first_wgpu::engine::{AdapterMode, Engine};
+use first_wgpu::engine::{AdapterMode, Engine, Request};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::reference::cross_entropy::cross_entropy;
@@ -134,6 +134,47 @@ fn same_logits(engine: &Engine) {
                 );
             }
         }
+    }
+}
+
+/// On GPUs workgroups share out the positions of a long cache, and put together what they have: a dispatch more a layer,
+/// and the same logits.
+pub(super) fn long_contexts() {
+    let options = TinyOptions {
+        context: 1024,
+        ..TinyOptions::default()
+    };
+    let mut engine = load(&options, AdapterMode::RunTime);
+    let ids: Vec<u32> = (0..603).map(|index| 1 + index * 37 % 300).collect();
+    let (prompt, forced) = ids.split_at(600);
+    let mask = LayerMask::parse("2.attn", LAYERS).expect("valid");
+    let decoded = |engine: &mut Engine| {
+        let mut all = Vec::new();
+        let mut keep = |_, logits: &[f32]| {
+            all.push(logits.to_vec());
+            Ok(())
+        };
+        let masked = (&mask, PrefillReading::Masked);
+        let run = engine.forced_logits(prompt, masked, forced, &mut keep);
+        run.expect("runs");
+        let request = Request {
+            ids: prompt.to_vec(),
+            max_tokens: 2,
+            ..request(engine, PROMPT, fixed("2.attn"))
+        };
+        (all, generate(engine, &request).decode_dispatches)
+    };
+    let (own, dispatches) = decoded(&mut engine);
+    let on_gpu = !engine.gpu.class.one_subgroup();
+    engine.gpu.class.tuning.one_subgroup = false;
+    let adapter = LoraAdapter::load(&folder(), &engine.model.config).expect("loads");
+    engine.set_adapter(Some(&adapter)).expect("fits");
+    let (wide, more) = decoded(&mut engine);
+    let combined = if on_gpu { 0 } else { LAYERS as u32 - 1 };
+    assert_eq!(more, dispatches + combined);
+    for (step, (own, wide)) in own.iter().zip(&wide).enumerate() {
+        let nmse = check::nmse(own, wide);
+        assert!(nmse < 1e-10, "step {step}: NMSE {nmse:e}");
     }
 }
 

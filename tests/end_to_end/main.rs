@@ -67,6 +67,10 @@ fn main() {
         ),
         ("both_ways_to_apply_an_adapter_agree", adapters::modes_agree),
         (
+            "long_contexts_are_shared_out_on_gpus",
+            adapters::long_contexts,
+        ),
+        (
             "decode_with_an_adapter_equals_prefill",
             adapters::decode_equals_prefill,
         ),

@@ -5,6 +5,7 @@ mod adamw;
 mod argmax;
 mod attention;
 mod attention_backward;
+mod attention_combine;
 mod attention_decode;
 mod attention_keys_backward;
 mod copy;
@@ -53,6 +54,7 @@ fn main() {
         ("argmax", argmax::test),
         ("attention", attention::test),
         ("attention_backward", attention_backward::test),
+        ("attention_combine", attention_combine::test),
         ("attention_decode", attention_decode::test),
         ("attention_keys_backward", attention_keys_backward::test),
         ("copy", copy::test),
