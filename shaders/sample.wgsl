@@ -3,12 +3,13 @@
 //   logits  [V]  f32
 //   state   token, position: what the next token's dispatches read; its position numbers the draw
 //
-// Weights are w_i = exp((logit_i - max) / temperature). Each filter is a least weight: top-k's is the
-// k-th largest, top-p's the largest at which those kept hold p of what top-k left, min-p's min_p itself
-// (the largest weight is 1). As weights from 0 to 1 order like their bits, a threshold is found by
-// bisection over the bits, without sorting, until one token lies between the bounds. Equal weights are kept or dropped together. One workgroup;
-// sums are f32 in a fixed order, so that a seed gives the same answer each time. Always a wide workgroup:
-// Mesa's software driver ends a shader's loops after 65,535 turns, which eight lanes would exceed.
+// Weights are w_i = exp((logit_i - max) / temperature). Each filter is a least weight: top-k's is the k-th
+// largest, top-p's the largest at which those kept hold p of what top-k left, min-p's min_p itself (the
+// largest weight is 1). As weights from 0 to 1 order like their bits, a threshold is found by bisection over
+// the bits, without sorting, until one token lies between the bounds. Equal weights are kept or dropped
+// together. One workgroup; sums are f32 in a fixed order, so that a seed gives the same answer each time.
+// Always a wide workgroup: Mesa's software driver ends a shader's loops after 65,535 turns, which eight lanes
+// would exceed.
 
 struct Params {
     vocab: u32,

@@ -1,6 +1,6 @@
 //! Timing decode and prefill under several masks, fairly.
 //!
-//! Masks take turns within every repetition (A B A B ...), so that a machine that drifts drifts for all of
+//! Masks take turns within every repetition (A B, B A ...), so that a machine that drifts drifts for all of
 //! them; differences are taken within a repetition and given with a 95 % confidence interval.
 
 pub mod kernels;
@@ -140,9 +140,12 @@ fn take_turns(
     let prompt = random_ids(engine, plan.prompt);
     let context = random_ids(engine, plan.depth.max(1));
     for repetition in 0..=plan.repetitions {
-        // Each comes first in its turn, lest one always follow the same other.
+        // There and back, lest one always follow the same other.
         for turn in 0..candidates.len() {
-            let index = (repetition + turn) % candidates.len();
+            let index = match repetition % 2 {
+                0 => turn,
+                _ => candidates.len() - 1 - turn,
+            };
             let candidate = &candidates[index];
             engine.model.adapted = candidate.adapted;
             let mut generate = |ids: &[u32], max_tokens: usize, detail| {

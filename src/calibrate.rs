@@ -235,12 +235,17 @@ pub fn spread(
     let half = 0.5 * paths.iter().map(steps).fold(1.0, f64::min);
     let (on_a_path, in_all) = (most + half, rate * paths.len() as f64 + half);
     let cheapest = by_price(&paths, [on_a_path, in_all]);
-    let skipped: f64 = paths
-        .iter()
-        .zip(&cheapest)
-        .map(|(path, at)| path[*at].0)
-        .sum();
-    least_loss(&paths, [on_a_path, in_all], skipped).unwrap_or(cheapest)
+    let sum = |at: &[usize], of: fn(&(f64, f64)) -> f64| -> f64 {
+        paths.iter().zip(at).map(|(path, at)| of(&path[*at])).sum()
+    };
+    let (skipped, loss) = (
+        sum(&cheapest, |point| point.0),
+        sum(&cheapest, |point| point.1),
+    );
+    let found = least_loss(&paths, [on_a_path, in_all], skipped);
+    // Choices that skip nearly the same were one: the way by price may have been lost among them.
+    let found = found.filter(|at| sum(at, |point| point.1) < loss);
+    found.unwrap_or(cheapest)
 }
 
 /// On and on by what costs the least loss per byte, as far as the bounds of a path and of all of them together let.
@@ -278,13 +283,14 @@ fn least_loss(
     const RESOLUTION: f64 = 4096.0;
     // By what they skip: the sums, and the choice.
     let mut choices = BTreeMap::from([(0, (0.0, 0.0, Vec::new()))]);
-    for path in paths {
+    for (index, path) in paths.iter().enumerate() {
+        // What the paths behind this one cannot do without.
+        let behind: f64 = paths[index + 1..].iter().map(|path| path[0].0).sum();
         let mut longer: BTreeMap<u64, (f64, f64, Vec<usize>)> = BTreeMap::new();
         for (before, loss, at) in choices.values() {
             for (index, (share, more)) in path.iter().enumerate() {
                 let (sum, loss) = (before + share, loss + more);
-                // The first point of a path is what it cannot do without.
-                if index > 0 && (*share > on_a_path || sum > in_all) {
+                if index > 0 && (*share > on_a_path || sum + behind > in_all) {
                     break;
                 }
                 let key = (sum * RESOLUTION).round() as u64;
@@ -444,6 +450,12 @@ mod tests {
         let mut jump = paths(&[&[0.1, 0.5, 0.5], &[0.2; 3]]);
         jump[1].drain(1..3);
         assert_eq!(spread(&summary, &jump, 0.1875, 1.0), [0, 1]);
+        // A path may begin with what skips something, whichever comes first.
+        let mut begun = paths(&[&[0.1, 0.1, 0.1], &[0.1, 0.1, 0.1]]);
+        begun[1].drain(..2);
+        assert_eq!(spread(&summary, &begun, 0.125, 1.0), [0, 0]);
+        begun.reverse();
+        assert_eq!(spread(&summary, &begun, 0.125, 1.0), [0, 0]);
         // Without that bound the cheap one goes on alone.
         let paths = paths(&[dear, cheap]);
         assert_eq!(spread(&summary, &paths, 0.25, 1.0), [0, 4]);

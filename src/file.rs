@@ -7,17 +7,19 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// Writes a file whole or not at all: what is there stays until the new one is complete and on the disk. A pipe or a
-/// device (`/dev/stdout`) is written to as it is.
+/// Writes a file whole or not at all: what is there stays until the new one is complete and on the disk. A pipe, a
+/// device and what `/dev/stdout` leads to are written to as they are.
 pub fn write_whole(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
     // A folder is no file either, but cannot be opened.
-    if !std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+    let in_place =
+        path.starts_with("/dev") || std::fs::metadata(path).is_ok_and(|found| !found.is_file());
+    if !in_place {
         return Written::new(path, fill)?.put();
     }
-    let pipe = std::fs::OpenOptions::new().write(true).open(path);
+    let pipe = std::fs::OpenOptions::new().append(true).open(path);
     let filled = pipe.and_then(|pipe| {
         let mut writer = std::io::BufWriter::new(pipe);
         fill(&mut writer)?;
@@ -41,7 +43,7 @@ impl Written {
         fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
     ) -> Result<Self> {
         let fail = |error| Error::write(path, error);
-        // A link stays one, and what it leads to is replaced.
+        // A link to a file stays one, and the file is replaced.
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let folder = path
             .parent()

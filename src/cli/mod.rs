@@ -30,6 +30,9 @@ use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::process::ExitCode;
 
+/// What shells call an end by Ctrl-C: 128 and the number of the signal.
+pub const INTERRUPTED: u8 = 130;
+
 /// Runs language models on any GPU and skips the layers a prompt does not need.
 #[derive(Debug, Parser)]
 #[command(name = "first", version)]

@@ -3,7 +3,7 @@
 use super::options::{
     AdapterOptions, ModelOptions, PolicyOptions, SamplingOptions, count_bar, follow, load_with,
 };
-use super::report;
+use super::{INTERRUPTED, report};
 use crate::engine::{Engine, Event, Policy, Request};
 use crate::model::chat_template::Message;
 use crate::router::PrefillReading;
@@ -48,9 +48,6 @@ pub(super) struct Run {
     #[command(flatten)]
     sampling: SamplingOptions,
 }
-
-/// What shells call an end by Ctrl-C: 128 and the number of the signal.
-const INTERRUPTED: u8 = 130;
 
 /// A flag that Ctrl-C raises, once; the second Ctrl-C ends the process.
 pub(super) fn interrupt() -> anyhow::Result<Arc<AtomicBool>> {

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::gpu::buffer::ReadBack;
 use crate::gpu::plan::Timestamps;
 use crate::gpu::{Gpu, Plan};
+use crate::kernels::attention_decode;
 use crate::model::buffers::Decode;
 use crate::model::tokenizer::TextStream;
 use crate::trace::{Detail, FinishReason, Run, Submission};
@@ -88,13 +89,18 @@ impl Engine {
             .sample_step(gpu, &self.decode, &request.sampling)?;
         let mut first = self.model.head_steps(gpu, &self.decode)?;
         first.push(sample.clone());
-        let mut steps =
-            self.model
-                .decode_steps(gpu, &self.decode, &conversation.cache, &conversation.mask)?;
-        steps.push(sample);
-        run.decode_dispatches = steps.len() as u32;
+        let answered = (&conversation.cache, &conversation.mask);
+        let plan = |position: usize| {
+            let model = &self.model;
+            let mut steps = model.decode_steps(gpu, &self.decode, answered, position)?;
+            steps.push(sample.clone());
+            Plan::new(gpu, steps)
+        };
+        let splits = |position| attention_decode::splits(&gpu.class, position);
+        let begin = conversation.ids.len();
         run.prefill_dispatches += first.len() as u32;
-        let (first, next) = (Plan::new(gpu, first)?, Plan::new(gpu, steps)?);
+        let (first, mut next) = (Plan::new(gpu, first)?, plan(begin)?);
+        run.decode_dispatches = next.steps().len() as u32;
         let results = [ReadBack::new(gpu, 4), ReadBack::new(gpu, 4)];
         let timestamps = Timestamps::new(gpu, &next, request.detail)?;
         // Timing a dispatch waits for it, so there is nothing to overlap.
@@ -115,6 +121,12 @@ impl Engine {
         });
         for index in 0..max_tokens {
             while tokens.submitted <= (index + ahead).min(max_tokens - 1) {
+                // Of the token that goes in; the first was of the prompt.
+                let position = begin + tokens.submitted.max(1) - 1;
+                if position > begin && splits(position) != splits(position - 1) {
+                    next = plan(position)?;
+                    tokens.timestamps = Timestamps::new(gpu, &next, request.detail)?;
+                }
                 let plan = if tokens.submitted == 0 { &first } else { &next };
                 tokens.submit(plan, run)?;
             }

@@ -145,7 +145,8 @@ impl Engine {
         each(0, &self.decode.logits.read_back(gpu, config.vocab)?)?;
         let plan = Plan::new(
             gpu,
-            self.model.decode_steps(gpu, &self.decode, &cache, mask)?,
+            self.model
+                .decode_steps(gpu, &self.decode, (&cache, mask), ids.len())?,
         )?;
         for (index, token) in forced.iter().enumerate() {
             self.decode

@@ -165,6 +165,17 @@ fn adapters() -> Vec<wgpu::Adapter> {
     adapters
 }
 
+/// The adapter that is meant: by index, by part of its name in any case, or, as `4090`, by a number in it, whole.
+fn choose(text: &str, names: &[String]) -> Option<usize> {
+    let part = |name: &String| name.to_lowercase().contains(&text.to_lowercase());
+    let number = |name: &String| name.split_whitespace().any(|word| word == text);
+    match text.parse::<usize>() {
+        Ok(index) if index < names.len() => Some(index),
+        Ok(_) => names.iter().position(number),
+        Err(_) => names.iter().position(part),
+    }
+}
+
 impl Gpu {
     /// All adapters, in the order of their index.
     pub fn list() -> Vec<AdapterSummary> {
@@ -192,14 +203,8 @@ impl Gpu {
         let chosen = match selector {
             None => Some(0),
             Some(text) => {
-                let named = |adapter: &wgpu::Adapter| {
-                    let name = adapter.get_info().name.to_lowercase();
-                    name.contains(&text.to_lowercase())
-                };
-                let index = text.parse::<usize>().ok();
-                // `4090` is no index, but part of a name.
-                let index = index.filter(|index| *index < adapters.len());
-                index.or_else(|| adapters.iter().position(named))
+                let names: Vec<_> = adapters.iter().map(|one| one.get_info().name).collect();
+                choose(text, &names)
             }
         };
         let Some(index) = chosen else {
@@ -429,5 +434,30 @@ impl Drop for Gpu {
                 tracing::warn!("pipelines were not kept: {error}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::choose;
+
+    #[test]
+    fn adapters_go_by_index_or_by_name() {
+        let names = [
+            "NVIDIA GeForce RTX 4090",
+            "llvmpipe (LLVM 15.0.6, 256 bits)",
+        ];
+        let names = names.map(str::to_owned);
+        let of = |text: &str| choose(text, &names);
+        assert_eq!([of("0"), of("1")], [Some(0), Some(1)]);
+        assert_eq!(
+            [of("nvidia"), of("LLVMpipe"), of("4090")],
+            [Some(0), Some(1), Some(0)]
+        );
+        assert_eq!(
+            [of("2"), of("15"), of("amd")],
+            [None; 3],
+            "no digit of a version is meant"
+        );
     }
 }

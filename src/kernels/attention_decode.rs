@@ -54,14 +54,16 @@ pub fn shares(class: &Class, heads: usize, kv_heads: usize) -> usize {
 /// The most ranges of positions.
 const MOST_SPLITS: usize = 16;
 
-/// Positions from which on one more range is worth its workgroups, and a dispatch.
-const SPLIT_POSITIONS: usize = 256;
+/// Positions of a range, at least: fewer are not worth a dispatch to put the parts together.
+const RANGE: usize = 256;
 
-/// Ranges that up to `capacity` positions are shared out to. On software Vulkan heads are enough for its few threads.
-fn splits(class: &Class, capacity: usize) -> usize {
-    match class.one_subgroup() || capacity <= 2 * SPLIT_POSITIONS {
-        true => 1,
-        false => capacity.div_ceil(SPLIT_POSITIONS).min(MOST_SPLITS),
+/// Ranges that the positions up to this one are shared out to: a power of two, so that it seldom changes while an answer
+/// grows. On software Vulkan heads are enough for its few threads.
+pub fn splits(class: &Class, position: usize) -> usize {
+    match position / RANGE {
+        0 | 1 => 1,
+        _ if class.one_subgroup() => 1,
+        ranges => MOST_SPLITS.min(1 << ranges.ilog2()),
     }
 }
 
@@ -70,20 +72,20 @@ pub fn parts(heads: usize, head_dim: usize) -> usize {
     heads * MOST_SPLITS * (head_dim + 2)
 }
 
-/// The steps for the token whose position is in `state`, in a cache of up to `capacity` positions; `parts` is scratch, and
-/// `next` is the way down of what takes the result.
+/// The steps for the token whose position is in `state`, shared out as is best at `position`; `parts` is scratch, and `next`
+/// is the way down of what takes the result.
 pub fn steps(
     gpu: &Gpu,
     label: &str,
     attention: Attention<'_>,
     [state, parts]: [&Buffer; 2],
-    capacity: usize,
+    position: usize,
     next: Option<Next<'_>>,
 ) -> Result<Vec<Step>> {
     let Attention {
         y, heads, head_dim, ..
     } = attention;
-    let splits = splits(&gpu.class, capacity);
+    let splits = splits(&gpu.class, position);
     if splits == 1 {
         return Ok(vec![step(gpu, label, attention, state, splits, next)?]);
     }

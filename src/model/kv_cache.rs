@@ -53,7 +53,11 @@ impl KvCache {
         if positions <= self.capacity {
             return Ok(());
         }
-        let ahead = (self.capacity + self.capacity / 2).min(config.context);
+        let bytes = 2 * config.key_rows() as u64 * self.format.bytes();
+        let most = config
+            .context
+            .min((gpu.binding_bytes() / bytes) as usize / 32 * 32);
+        let ahead = (self.capacity + self.capacity / 2).min(most);
         let mut grown = Self::new(config, self.format, positions.max(ahead));
         for layer in 0..self.layers.len() {
             let Some(old) = self.layers[layer].take() else {

@@ -99,6 +99,7 @@ impl Llama {
         };
         let layers = (0..config.layers).map(layer).collect::<Result<_>>()?;
         let embed_tokens = linear(&["model.embed_tokens.weight".to_owned()], Order::Plain)?;
+        gpu.flush()?;
         let lm_head = if config.tied_head {
             None
         } else {
@@ -254,13 +255,14 @@ impl Llama {
         Ok(steps)
     }
 
-    /// The steps of one decoded token up to its logits, under a mask.
+    /// The steps of one decoded token up to its logits, under a mask; they hold at any position, and are best at
+    /// `position`.
     pub fn decode_steps(
         &self,
         gpu: &Gpu,
         decode: &Decode,
-        cache: &KvCache,
-        mask: &LayerMask,
+        (cache, mask): (&KvCache, &LayerMask),
+        position: usize,
     ) -> Result<Vec<Step>> {
         let mut steps =
             kernels::embed::steps(gpu, &self.embed_tokens, &decode.state, &decode.x, 1)?;
@@ -292,7 +294,7 @@ impl Llama {
                         &format!("L{index:02}.attn.attention"),
                         self.attention(cache, index, &decode.queries, &decode.attended),
                         [&decode.state, &decode.parts],
-                        cache.capacity(),
+                        position,
                         next,
                     )?);
                     &decode.attended

@@ -80,7 +80,7 @@ pub enum Kind {
         /// Sublayers that always run, in the syntax of `--skip-layers`.
         #[serde(default)]
         protected: String,
-        /// What thresholds skip on held-out prompts.
+        /// What thresholds skip on the prompts of calibration examples.
         #[serde(default)]
         calibration: Vec<CalibrationPoint>,
     },

@@ -137,45 +137,54 @@ fn same_logits(engine: &Engine) {
     }
 }
 
-/// On GPUs workgroups share out the positions of a long cache, and put together what they have: a dispatch more a layer,
-/// and the same logits.
+/// On GPUs workgroups share out the positions of a long context, and put together what they have: a dispatch more a layer,
+/// and the logits of a token that is prefilled.
 pub(super) fn long_contexts() {
     let options = TinyOptions {
         context: 1024,
         ..TinyOptions::default()
     };
     let mut engine = load(&options, AdapterMode::RunTime);
+    engine.gpu.class.tuning.one_subgroup = false;
+    let adapter = LoraAdapter::load(&folder(), &engine.model.config).expect("loads");
+    engine.set_adapter(Some(&adapter)).expect("fits");
     let ids: Vec<u32> = (0..603).map(|index| 1 + index * 37 % 300).collect();
-    let (prompt, forced) = ids.split_at(600);
     let mask = LayerMask::parse("2.attn", LAYERS).expect("valid");
-    let decoded = |engine: &mut Engine| {
+    let logits = |ids: &[u32], forced: &[u32]| {
         let mut all = Vec::new();
         let mut keep = |_, logits: &[f32]| {
             all.push(logits.to_vec());
             Ok(())
         };
         let masked = (&mask, PrefillReading::Masked);
-        let run = engine.forced_logits(prompt, masked, forced, &mut keep);
+        let run = engine.forced_logits(ids, masked, forced, &mut keep);
         run.expect("runs");
-        let request = Request {
-            ids: prompt.to_vec(),
-            max_tokens: 2,
-            ..request(engine, PROMPT, fixed("2.attn"))
-        };
-        (all, generate(engine, &request).decode_dispatches)
+        all
     };
-    let (own, dispatches) = decoded(&mut engine);
-    let on_gpu = !engine.gpu.class.one_subgroup();
-    engine.gpu.class.tuning.one_subgroup = false;
-    let adapter = LoraAdapter::load(&folder(), &engine.model.config).expect("loads");
-    engine.set_adapter(Some(&adapter)).expect("fits");
-    let (wide, more) = decoded(&mut engine);
-    let combined = if on_gpu { 0 } else { LAYERS as u32 - 1 };
-    assert_eq!(more, dispatches + combined);
-    for (step, (own, wide)) in own.iter().zip(&wide).enumerate() {
-        let nmse = check::nmse(own, wide);
+    let (prompt, forced) = ids.split_at(600);
+    for (step, decoded) in logits(prompt, forced).iter().enumerate() {
+        let prefilled = &logits(&ids[..600 + step], &[])[0];
+        let nmse = check::nmse(prefilled, decoded);
         assert!(nmse < 1e-10, "step {step}: NMSE {nmse:e}");
     }
+    let mut answer = |ids: &[u32], max_tokens| {
+        let request = Request {
+            ids: ids.to_vec(),
+            max_tokens,
+            ..request(&engine, PROMPT, fixed("2.attn"))
+        };
+        generate(&mut engine, &request)
+    };
+    let (short, long) = (answer(&ids[..8], 2), answer(prompt, 2));
+    let attentions = LAYERS as u32 - 1;
+    assert_eq!(long.decode_dispatches, short.decode_dispatches + attentions);
+    // An answer that grows so long goes on with other plans.
+    let grown = answer(&ids[..508], 8);
+    let counts: Vec<u32> = grown.submissions.iter().map(|one| one.dispatches).collect();
+    let [few, more] = [short.decode_dispatches, long.decode_dispatches];
+    assert_eq!(counts[1..], [few, few, few, few, more, more, more]);
+    let again = answer(&[&ids[..508], &grown.answer_ids[..6]].concat(), 2);
+    assert_eq!(again.answer_ids, grown.answer_ids[6..]);
 }
 
 /// What is masked has no dispatch of the adapter either.

@@ -23,7 +23,7 @@ const DEMO: &str = include_str!("../demo.json");
 pub struct Session {
     /// What ran, in the order in which it did.
     pub runs: Vec<Run>,
-    /// What the router's thresholds skip on held-out prompts, from its file.
+    /// What the router's thresholds skip on the prompts of calibration examples, from its file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calibration: Vec<CalibrationPoint>,
     /// Runs compared with the full model, token by token.
