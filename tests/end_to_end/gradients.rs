@@ -113,6 +113,30 @@ pub(super) fn norms() {
     });
 }
 
+/// Without gradients, what decays is the routers' weights alone.
+pub(super) fn decay() {
+    with_engine(|engine| {
+        let mut trainer = trainer(engine);
+        trainer.update(1, [0.1; 3], 0.5, 1.0).expect("moves");
+        let (before, after) = (router(), trainer.router().expect("reads"));
+        for (before, after) in before.weights.iter().zip(&after.weights) {
+            let expected = 0.95 * before;
+            assert!(
+                (after - expected).abs() <= 1e-6 * expected.abs(),
+                "{after} of {before}"
+            );
+        }
+        assert_eq!(after.biases, before.biases);
+        let own = adapter(engine, &lora_options(), 0.2);
+        let trained = trainer.adapter("tiny").expect("reads");
+        let target = Target::QProj;
+        assert_eq!(
+            trained.lora(0, target).map(|lora| &lora.a),
+            own.lora(0, target).map(|lora| &lora.a)
+        );
+    });
+}
+
 /// One mask for all texts skips what was asked for once it is hard, those of the lowest biases.
 pub(super) fn hardened() {
     with_engine(|engine| {

@@ -130,6 +130,7 @@ fn main() {
             "gradients_of_what_does_not_move_scale_nothing_down",
             gradients::norms,
         ),
+        ("the_weights_of_routers_decay_alone", gradients::decay),
         (
             "a_calibration_is_what_prompts_skip_at_each_threshold",
             readings::calibrated,
