@@ -14,9 +14,8 @@ pub fn write_whole(
     fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
     // A folder is no file either, but cannot be opened.
-    let in_place =
-        path.starts_with("/dev") || std::fs::metadata(path).is_ok_and(|found| !found.is_file());
-    if !in_place {
+    let other = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
+    if !other && !is_stream(path) {
         return Written::new(path, fill)?.put();
     }
     let pipe = std::fs::OpenOptions::new().append(true).open(path);
@@ -26,6 +25,12 @@ pub fn write_whole(
         writer.flush()
     });
     filled.map_err(|error| Error::write(path, error))
+}
+
+/// Whether a path is an open stream of this process, which may lead to a file that others write to as well.
+fn is_stream(path: &Path) -> bool {
+    let streams = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"];
+    streams.iter().any(|stream| path.starts_with(stream))
 }
 
 /// A file on the disk that is not in its place yet. Files that belong together are all written first, so that a full disk

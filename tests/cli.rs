@@ -72,6 +72,28 @@ fn traces_and_shapes_that_are_none_are_refused() {
     assert_eq!(synthetic.status.code(), Some(2));
 }
 
+#[cfg(unix)]
+#[test]
+fn standard_output_is_a_file_to_export_to() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let trace = file(
+        folder.path(),
+        "trace.jsonl",
+        br#"{"format":"first-trace","version":1}"#,
+    );
+    let log = file(folder.path(), "log", b"before\n");
+    let open = std::fs::OpenOptions::new().append(true).open(&log);
+    let status = Command::new(env!("CARGO_BIN_EXE_first"))
+        .args(["trace", "export"])
+        .arg(trace)
+        .args(["--csv", "/dev/stdout"])
+        .stdout(open.expect("opens"))
+        .status();
+    assert!(status.expect("the binary ends").success());
+    let found = std::fs::read_to_string(log).expect("is there");
+    assert!(found.starts_with("before\nrun,"), "{found}");
+}
+
 #[test]
 fn saved_benches_print_what_the_readme_quotes() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
