@@ -32,7 +32,7 @@ fn next_keep(index: u32, value: f32) {
     y[4u * HEADS * FOURS + index] = value;
 }
 
-const RANGE: u32 = 128u; // positions of a range are a multiple of this
+const RANGE_STEP: u32 = 128u; // positions of a range are a multiple of this: what lanes go through at a time
 
 var<private> split: u32;
 
@@ -59,7 +59,8 @@ fn finish(four: u32, sum: vec4<f32>, most: f32, total: f32) {
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = workgroup.x * SHARED;
     let keys = state.y + 1u;
-    let range = (keys + params.splits * RANGE - 1u) / (params.splits * RANGE) * RANGE;
+    let step = params.splits * RANGE_STEP;
+    let range = (keys + step - 1u) / step * RANGE_STEP;
     split = workgroup.y;
     let first = split * range;
     attend(head * FOURS, head / (HEADS / KV_HEADS) * FOURS, first, min(first + range, keys), lane);

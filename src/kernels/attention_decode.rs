@@ -54,13 +54,13 @@ pub fn shares(class: &Class, heads: usize, kv_heads: usize) -> usize {
 /// The most ranges of positions.
 const MOST_SPLITS: usize = 16;
 
-/// Positions of a range, at least: fewer are not worth a dispatch to put the parts together.
-const RANGE: usize = 256;
+/// Positions that there are for one range more; below two ranges a dispatch to put parts together is not worth it.
+const SPLIT_POSITIONS: usize = 256;
 
 /// Ranges that the positions up to this one are shared out to: a power of two, so that it seldom changes while an answer
 /// grows. On software Vulkan heads are enough for its few threads.
 pub fn splits(class: &Class, position: usize) -> usize {
-    match position / RANGE {
+    match position / SPLIT_POSITIONS {
         0 | 1 => 1,
         _ if class.one_subgroup() => 1,
         ranges => MOST_SPLITS.min(1 << ranges.ilog2()),
