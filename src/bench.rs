@@ -1,11 +1,13 @@
 //! Timing decode and prefill under several masks, fairly.
 //!
 //! Masks take turns within every repetition (A B, B A ...), so that a machine that drifts drifts for all of
-//! them; differences are taken within a repetition and given with a 95 % confidence interval.
+//! them; differences are taken within a repetition and given with a 95 % confidence interval, which is wider
+//! where repetitions resemble their neighbours.
 
 pub mod kernels;
 pub mod plot;
 pub mod scaling;
+pub mod statistics;
 pub mod tune;
 
 use crate::engine::{Engine, Event, Policy, Request};
@@ -14,6 +16,7 @@ use crate::mask::{LayerMask, Sublayer};
 use crate::random::Random;
 use crate::trace::{AdapterSummary, Detail, ModelSummary, Run, Sampling};
 use serde::{Deserialize, Serialize};
+use statistics::{change, quantile};
 use std::ops::ControlFlow;
 
 /// What to measure.
@@ -247,95 +250,9 @@ fn random_ids(engine: &Engine, count: usize) -> Vec<u32> {
     (0..count).map(|_| random.below(vocab) as u32).collect()
 }
 
-/// The middle value; the mean of the middle two.
-pub fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => None,
-        length if length % 2 == 1 => Some(sorted[middle]),
-        _ => Some((sorted[middle - 1] + sorted[middle]) / 2.0),
-    }
-}
-
-/// The smallest value that a share of the values does not exceed.
-pub fn quantile(values: &[u64], share: f64) -> Option<u64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    let rank = (share * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.max(1) - 1).copied()
-}
-
-/// Mean and sample standard deviation.
-pub fn mean_and_deviation(values: &[f64]) -> Option<(f64, f64)> {
-    let count = values.len() as f64;
-    if values.is_empty() {
-        return None;
-    }
-    let mean = values.iter().sum::<f64>() / count;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    Some((mean, (squares / (count - 1.0).max(1.0)).sqrt()))
-}
-
-/// Relative change of `b` over `a`, paired by repetition: mean and half the width of its 95 % confidence
-/// interval; `None` for fewer than two pairs.
-pub fn change(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
-    let ratios: Vec<f64> = a.iter().zip(b).map(|(a, b)| b / a - 1.0).collect();
-    interval(&ratios)
-}
-
-/// Median of the relative changes of `b` over `a`, paired by repetition: what one slow turn does not move.
-pub fn median_change(a: &[f64], b: &[f64]) -> Option<f64> {
-    let ratios: Vec<f64> = a.iter().zip(b).map(|(a, b)| b / a - 1.0).collect();
-    median(&ratios)
-}
-
-/// Mean difference `b - a` of pairs, and half the width of its 95 % confidence interval.
-pub fn paired_difference(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
-    let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| b - a).collect();
-    interval(&differences)
-}
-
-/// Mean and half the width of its 95 % confidence interval (Student's t).
-fn interval(values: &[f64]) -> Option<(f64, f64)> {
-    /// Quantiles of Student's t at 97.5 % for 1 to 30 degrees of freedom.
-    const T: [f64; 30] = [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
-        2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
-        2.052, 2.048, 2.045, 2.042,
-    ];
-    if values.len() < 2 {
-        return None;
-    }
-    let (mean, deviation) = mean_and_deviation(values)?;
-    let freedom = values.len() - 1;
-    // Beyond the table, the first term by which it nears the normal distribution's.
-    let t = T
-        .get(freedom - 1)
-        .copied()
-        .unwrap_or(1.960 + 2.4 / freedom as f64);
-    Some((mean, t * deviation / (values.len() as f64).sqrt()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn statistics_of_known_values() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
-        assert_eq!(median(&[]), None);
-        assert_eq!(quantile(&[5, 1, 4, 2, 3], 0.5), Some(3));
-        assert_eq!(quantile(&(1..=100).collect::<Vec<_>>(), 0.95), Some(95));
-        assert_eq!(mean_and_deviation(&[1.0, 3.0]), Some((2.0, 2.0f64.sqrt())));
-        let (mean, half) = change(&[1.0, 2.0], &[1.5, 3.0]).expect("two pairs");
-        assert!((mean - 0.5).abs() < 1e-12 && half.abs() < 1e-12);
-        assert_eq!(change(&[1.0], &[2.0]), None);
-        let median = median_change(&[1.0, 2.0, 4.0], &[1.5, 1.0, 4.0]);
-        assert_eq!(median, Some(0.0));
-    }
 
     #[test]
     fn skip_efficiency_is_time_saved_over_bytes_skipped() {

@@ -6,7 +6,7 @@
 
 mod fusions;
 
-use super::{change, median};
+use super::statistics::{change, median};
 use crate::error::{Error, Result};
 use crate::gpu::plan::Timestamps;
 use crate::gpu::{Buffer, Gpu, Plan, Step};

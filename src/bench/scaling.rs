@@ -1,6 +1,7 @@
 //! How time grows with length: decode against the context before it, prefill against the prompt.
 
-use super::{Candidate, median, random_ids, request};
+use super::statistics::median;
+use super::{Candidate, random_ids, request};
 use crate::engine::{Engine, Policy};
 use crate::error::{Error, Result};
 use crate::mask::LayerMask;

@@ -1,6 +1,6 @@
 //! Which candidates of a kernel are fastest on this adapter: measured once, then kept.
 
-use super::median;
+use super::statistics::median;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Plan, Tuning};
 use crate::kernels::{Epilogue, Updates, matmul, matvec};

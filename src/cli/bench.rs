@@ -7,10 +7,8 @@ use super::options::{
     AdapterOptions, ModelOptions, RouterOptions, count_bar, follow, load_with, policy_named,
     synthesise,
 };
-use crate::bench::{
-    Candidate, Measured, Plan, Report, change, mean_and_deviation, median, median_change, quantile,
-    run,
-};
+use crate::bench::statistics::{change, mean_and_deviation, median, median_change, quantile};
+use crate::bench::{Candidate, Measured, Plan, Report, run};
 use crate::error::Error;
 use crate::file::read_at_most;
 use crate::model::synthetic::Synthetic;

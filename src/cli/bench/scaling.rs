@@ -1,9 +1,9 @@
 //! `first bench scaling`.
 
 use super::super::options::{ModelOptions, count_bar, follow, load, synthesise};
-use crate::bench::mean_and_deviation;
 use crate::bench::plot::{Chart, Series, svg};
 use crate::bench::scaling::{Scaling, ScalingPlan, line, medians, run};
+use crate::bench::statistics::mean_and_deviation;
 use crate::file::write_whole;
 use crate::model::synthetic::Synthetic;
 use std::path::PathBuf;

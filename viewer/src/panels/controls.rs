@@ -6,7 +6,7 @@ use crate::plot::Plot;
 use crate::session::Control;
 use crate::stats::{mean, quantile, sorted};
 use eframe::egui::{Ui, pos2, vec2};
-use first_wgpu::bench::{change, paired_difference};
+use first_wgpu::bench::statistics::{change, paired_difference};
 
 pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
     let mut action = None;
