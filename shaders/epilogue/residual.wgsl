@@ -2,12 +2,8 @@
 
 @group(0) @binding(20) var<storage, read_write> y: array<f32>; // [tokens, ROWS]
 override ROWS: u32;
+#import one_matrix
 #import keep
-
-// Which of the matrices that it joins a slot is of.
-fn part(slot: u32) -> u32 {
-    return 0u;
-}
 
 fn finish(token: u32, tile: u32, i: u32, a: f32, b: f32) {
     let row = tile * 32u + i;

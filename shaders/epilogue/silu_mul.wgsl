@@ -5,6 +5,7 @@
 override ROWS: u32;
 #import keep
 
+// Which of the matrices that it joins a slot is of.
 fn part(slot: u32) -> u32 {
     return slot >> 4u & 1u;
 }

@@ -1,13 +1,8 @@
 // Targets that are token ids: all of a token's probability is to be on one.
 
-@group(0) @binding(0) var<storage, read> targets: array<u32>; // [tokens]; a token whose target is no id has none
+#import target_mass
 
-// How much a token's targets weigh together: 1 or 0.
-fn target_mass(token: u32) -> f32 {
-    return select(0.0, 1.0, targets[token] < params.vocab);
-}
-
-// How much of it is to be on `id`.
+// How much of a token's mass is to be on `id`.
 fn target_share(token: u32, id: u32) -> f32 {
     return select(0.0, 1.0, targets[token] == id);
 }

@@ -1,9 +1,5 @@
 // q8_0: 32 signed bytes and one f16 scale; two rows share a word of scales.
-// Weights packed in tiles of 32 rows; index = (tile * blocks + block) * 32 + row of the tile names 32
-// consecutive columns of one row. The contract of every file in this folder:
-//   load_block(index) -> Block          reads the block once
-//   values(block, i)  -> vec4<f32>      columns 4i..4i+3, i in 0..8, before scaling
-//   weight = value * block.scale + block.offset
+// The contract of this folder is in f32.wgsl.
 
 // quants [tiles, blocks, 2, 32], 16 bytes each
 #import quants
