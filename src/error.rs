@@ -61,7 +61,7 @@ pub enum Error {
     },
 
     /// The work was stopped because the user asked for it.
-    #[error("cancelled")]
+    #[error("broken off")]
     Cancelled,
 }
 

@@ -104,6 +104,11 @@ pub(super) struct Eval {
 }
 
 impl Eval {
+    /// Whether what is measured is noted as it comes.
+    pub(super) fn keeps(&self) -> bool {
+        self.out.is_some()
+    }
+
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let examples = read(&self.data, self.examples)?;
         let calibration = read(&self.calibration, self.search)?;

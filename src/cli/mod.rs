@@ -26,6 +26,7 @@ mod trace;
 mod train;
 mod view;
 
+use crate::error::Error;
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::process::ExitCode;
@@ -79,14 +80,23 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Pull => pull::run(),
         Command::Bench(command) => command.run(),
         Command::Calibrate(command) => command.run(),
+        Command::Eval(command) if command.keeps() => goes_on(command.run()),
         Command::Eval(command) => command.run(),
-        Command::Train(command) => command.run(),
+        Command::Train(command) => goes_on(command.run()),
         Command::Check(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Info(command) => command.run(),
         Command::Trace(command) => command.run(),
         Command::View(command) => command.run(),
     }
+}
+
+/// Says of work that was broken off that none of it is lost, where that is so.
+fn goes_on<T>(result: anyhow::Result<T>) -> anyhow::Result<T> {
+    result.map_err(|error| match error.downcast_ref() {
+        Some(Error::Cancelled) => error.context("broken off; the same command goes on"),
+        _ => error,
+    })
 }
 
 /// Prints a line. That nobody listens any more (`| head`) is no error: there may be files still to write.

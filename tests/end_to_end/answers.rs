@@ -6,10 +6,10 @@ use first_wgpu::engine::{Engine, Event, LoadOptions, Policy};
 use first_wgpu::model::chat_template::Message;
 use first_wgpu::model::tiny::{TinyOptions, tiny_bytes, write_tiny};
 use first_wgpu::trace::{FinishReason, Run, Sampling};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 pub(super) fn sticky() {
     with_engine(|engine| {
@@ -91,6 +91,60 @@ pub(super) fn closed_pipe() {
     drop((child.stdout.take(), child.stderr.take()));
     assert_eq!(child.wait().expect("ends").code(), Some(0));
     assert!(trace.exists());
+}
+
+/// Ctrl-C breaks off an answer, which is told as far as it came, and a training, which goes on where it stopped.
+#[cfg(unix)]
+pub(super) fn interrupted() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let interrupt = |child: &Child| {
+        kill_process(Pid::from_child(child), Signal::INT).expect("is still there");
+    };
+    let ended = |child: Child| {
+        let output = child.wait_with_output().expect("ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("tiny.gguf");
+    let endless = TinyOptions {
+        context: 1 << 16,
+        ..TinyOptions::default()
+    };
+    write_tiny(&model, &endless).expect("written");
+    let answer = ["run", "--raw", "-n", "60000", PROMPT];
+    let mut child = first(&model, &answer).spawn().expect("starts");
+    let mut answer = child.stdout.take().expect("piped");
+    answer.read_exact(&mut [0]).expect("it begins");
+    interrupt(&child);
+    let mut rest = Vec::new();
+    answer.read_to_end(&mut rest).expect("it ends");
+    let (code, said) = ended(child);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("broken off there"), "{said}");
+
+    let data = folder.path().join("data.jsonl");
+    std::fs::write(&data, "{\"prompt\": \"a\", \"completion\": \"the an\"}\n").expect("written");
+    let out = folder.path().join("out");
+    let [data, out] = [&data, &out].map(|path| path.to_str().expect("UTF-8"));
+    let training = [
+        "train",
+        "lora",
+        "--skip-layers",
+        "none",
+        "--steps",
+        "1000000",
+    ];
+    let training = [&training[..], &["--data", data, "--out", out]].concat();
+    let checkpoint = Path::new(out).join("checkpoint.safetensors");
+    let mut child = first(&model, &training).spawn().expect("starts");
+    while !checkpoint.exists() && child.try_wait().expect("is asked").is_none() {
+        std::thread::yield_now();
+    }
+    interrupt(&child);
+    let (code, said) = ended(child);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("the same command goes on"), "{said}");
 }
 
 /// The program with a model, its streams piped.

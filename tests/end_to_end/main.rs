@@ -56,6 +56,8 @@ fn main() {
             answers::answers_go_on,
         ),
         ("a_closed_pipe_ends_an_answer", answers::closed_pipe),
+        #[cfg(unix)]
+        ("what_ctrl_c_breaks_off_is_kept", answers::interrupted),
         ("a_piped_prompt_is_what_was_typed", answers::piped_prompts),
         (
             "a_turn_that_does_not_fit_is_refused_alone",
