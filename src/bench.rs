@@ -240,6 +240,7 @@ fn request(ids: &[u32], candidate: &Candidate, max_tokens: usize, detail: Detail
         sampling: Sampling::default(),
         detail,
         stop_at_end: false,
+        keep_prompt: false,
     }
 }
 

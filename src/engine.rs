@@ -103,6 +103,9 @@ pub struct Request {
     pub detail: Detail,
     /// Whether an end-of-turn token ends the answer; benchmarks go on.
     pub stop_at_end: bool,
+    /// Whether a later turn may go on from this prompt, if every layer reads it: of layers that the answer skips, too, the
+    /// cache is kept then.
+    pub keep_prompt: bool,
 }
 
 /// What happens during a generation.
@@ -124,9 +127,19 @@ struct Conversation {
     ids: Vec<u32>,
     mask: LayerMask,
     cache: KvCache,
+    /// The first tokens, if every layer has read them and has kept their keys and values.
+    prompt: usize,
+    /// What routers said of each of those, `[layers * routers per layer][prompt]`; nothing if they were not asked.
+    scores: Vec<Vec<f32>>,
 }
 
 impl Conversation {
+    /// How many of the first tokens are these.
+    fn alike(&self, ids: &[u32]) -> usize {
+        let pairs = self.ids.iter().zip(ids);
+        pairs.take_while(|(a, b)| a == b).count()
+    }
+
     /// Frees the cache of a layer whose attention is skipped; commands keep the memory until they have run.
     fn forget_skipped(&mut self, layer: usize) {
         if !self.mask.runs(layer, Sublayer::Attn) {
@@ -265,6 +278,10 @@ impl Engine {
             router,
             self.model.config.context,
         )?);
+        // What other routers said says nothing of these.
+        if let Some(conversation) = &mut self.conversation {
+            conversation.scores.clear();
+        }
         Ok(())
     }
 
@@ -342,6 +359,7 @@ impl Engine {
             sampling: sampling.clone(),
             detail: Detail::None,
             stop_at_end: false,
+            keep_prompt: false,
         };
         self.reset();
         self.generate(&request, &mut |_| ControlFlow::Continue(()))?;

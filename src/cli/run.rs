@@ -88,6 +88,7 @@ impl Run {
                 None => Detail::None,
             },
             stop_at_end: true,
+            keep_prompt: false,
         };
         let interrupted = interrupt()?;
         let mut run = generate(&mut engine, &request, !self.json, &interrupted)?;
@@ -248,7 +249,7 @@ impl Chat {
             interrupted.store(false, Ordering::Relaxed);
             let run = match generate(&mut engine, &request, true, &interrupted) {
                 Err(crate::Error::Cancelled) => {
-                    // What was read of it is lost: the next turn reads everything.
+                    // What was read is lost: the next turn reads everything.
                     tell!("broken off");
                     messages.pop();
                     first = true;
@@ -283,6 +284,7 @@ impl Chat {
             sampling,
             detail: Detail::None,
             stop_at_end: true,
+            keep_prompt: true,
         })
     }
 }

@@ -366,6 +366,7 @@ impl Engine {
             sampling: Sampling::default(),
             detail: Detail::None,
             stop_at_end: true,
+            keep_prompt: false,
         };
         let mut run = self.new_run(&request);
         let begun = (self.new_conversation(&request.policy, positions)?, 0);

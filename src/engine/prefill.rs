@@ -65,6 +65,11 @@ impl GpuRouter {
         })
     }
 
+    /// Routers of all layers.
+    fn count(&self) -> usize {
+        self.layers.len() * self.granularity.routers_per_layer()
+    }
+
     fn routers(&self, layer: usize) -> Routers<'_> {
         let (weights, biases) = &self.layers[layer];
         let count = self.granularity.routers_per_layer();
@@ -170,9 +175,11 @@ impl Engine {
             steps: self.model.embed_steps(&self.gpu, &prefill)?,
         };
         let layers = self.model.config.layers;
-        let scoring = self.scoring(&prefill, &request.policy);
+        let before = std::mem::take(&mut conversation.scores);
+        let scoring = self.scoring(&prefill, &request.policy, before);
         // Then no layer waits for what the routers say.
         let whole = self.reading(&request.policy) == PrefillReading::Full;
+        let kept = whole && request.keep_prompt;
         for layer in 0..layers {
             if let Some(scoring) = &scoring {
                 scoring.submit(&self.model, &prefill, layer, &mut pending, run)?;
@@ -219,8 +226,16 @@ impl Engine {
                 if let Some(scoring) = &scoring {
                     scoring.decide(layer, &mut conversation.mask, run)?;
                 }
-                conversation.forget_skipped(layer);
+                if !kept {
+                    conversation.forget_skipped(layer);
+                }
             }
+        }
+        conversation.prompt = 0;
+        if kept {
+            conversation.prompt = ids.len();
+            let scores = run.scores.iter().map(|score| score.tokens.clone());
+            conversation.scores = scores.collect();
         }
         prefill
             .last(self.model.config.hidden)
@@ -246,18 +261,37 @@ impl Engine {
         let (ids, positions) = (&request.ids, positions.min(config.context));
         match (&request.policy, self.conversation.take()) {
             (Policy::Sticky, Some(mut conversation)) => {
-                let same = conversation
-                    .ids
-                    .iter()
-                    .zip(ids)
-                    .take_while(|(a, b)| a == b)
-                    .count();
+                let known = conversation.alike(ids);
                 conversation.cache.grow(&self.gpu, config, positions)?;
                 // At least the last token goes through the layers: its logits are wanted.
-                Ok((conversation, same.min(ids.len() - 1)))
+                Ok((conversation, known.min(ids.len() - 1)))
             }
-            (policy, _) => Ok((self.new_conversation(policy, positions)?, 0)),
+            (policy, before) => {
+                let mut conversation = self.new_conversation(policy, positions)?;
+                let Some(before) = before.filter(|before| self.is_read_alike(policy, before))
+                else {
+                    return Ok((conversation, 0));
+                };
+                let known = before.alike(ids).min(before.prompt).min(ids.len() - 1);
+                conversation.cache = before.cache;
+                conversation.cache.grow(&self.gpu, config, positions)?;
+                conversation.scores = before.scores;
+                for scores in &mut conversation.scores {
+                    scores.truncate(known);
+                }
+                Ok((conversation, known))
+            }
         }
+    }
+
+    /// Whether a policy reads a prompt as another conversation's was read, and what it asks of that is known.
+    fn is_read_alike(&self, policy: &Policy, before: &Conversation) -> bool {
+        let asked = match (policy, &self.router) {
+            (Policy::Routed(_), Some(router)) => router.count(),
+            _ => 0,
+        };
+        let full = self.reading(policy) == PrefillReading::Full;
+        full && before.prompt > 0 && (asked == 0 || before.scores.len() == asked)
     }
 
     /// A conversation in which nothing was said yet.
@@ -287,11 +321,18 @@ impl Engine {
             ids: Vec::new(),
             mask,
             cache: KvCache::new(config, self.kv, positions),
+            prompt: 0,
+            scores: Vec::new(),
         })
     }
 
-    /// What scores the layers, where the policy asks for it.
-    fn scoring<'a>(&'a self, prefill: &Prefill, policy: &'a Policy) -> Option<Scoring<'a>> {
+    /// What scores the layers, where the policy asks for it; of the tokens before it is known what was said.
+    fn scoring<'a>(
+        &'a self,
+        prefill: &Prefill,
+        policy: &'a Policy,
+        before: Vec<Vec<f32>>,
+    ) -> Option<Scoring<'a>> {
         let Policy::Routed(decision) = policy else {
             return None;
         };
@@ -311,6 +352,7 @@ impl Engine {
             router,
             decision,
             tokens,
+            before,
             results: (0..at_once)
                 .map(|_| ReadBack::new(&self.gpu, bytes))
                 .collect(),
@@ -324,6 +366,8 @@ struct Scoring<'a> {
     router: &'a GpuRouter,
     decision: &'a Decision,
     tokens: usize,
+    /// What was said of each token before those, `[layers * routers per layer]`; nothing if there are none.
+    before: Vec<Vec<f32>>,
     /// One for each layer, or one that they use in turns.
     results: Vec<ReadBack>,
 }
@@ -389,7 +433,9 @@ impl Scoring<'_> {
             None => bytemuck::pod_collect_to_vec(&self.result(layer).wait(self.gpu)?),
         };
         let score = |index: usize| {
-            let tokens = scores[index * self.tokens..][..self.tokens].to_vec();
+            let own = &scores[index * self.tokens..][..self.tokens];
+            let before = self.before.get(layer * self.routers() + index);
+            let tokens = [before.map_or(&[][..], Vec::as_slice), own].concat();
             let sublayer = self.router.granularity.sublayer(index);
             Score {
                 layer,

@@ -213,6 +213,7 @@ impl<'a> Meter<'a> {
                 sampling: Sampling::default(),
                 detail: Detail::None,
                 stop_at_end: true,
+                keep_prompt: false,
             };
             engine.reset();
             let run = engine.generate(&request, &mut |_| ControlFlow::Continue(()))?;

@@ -1,10 +1,12 @@
 //! From a request to its answer: turns, draws, what ends one, and what is refused.
 
-use super::{PROMPT, fixed, generate, request, with_engine};
+use super::{LAYERS, PROMPT, fixed, generate, random_router, request, with_engine};
 use first_wgpu::data::Example;
-use first_wgpu::engine::{Engine, Event, LoadOptions, Policy};
+use first_wgpu::engine::{Engine, Event, LoadOptions, Policy, Request};
+use first_wgpu::mask::LayerMask;
 use first_wgpu::model::chat_template::Message;
 use first_wgpu::model::tiny::{TinyOptions, tiny_bytes, write_tiny};
+use first_wgpu::router::{Granularity, PrefillReading};
 use first_wgpu::trace::{FinishReason, Run, Sampling};
 use std::io::{Read, Write};
 use std::ops::ControlFlow;
@@ -37,6 +39,59 @@ pub(super) fn sticky() {
             let known = first.prompt_ids.len() + first.answer_ids.len() - 1;
             assert_eq!([continued.cached_tokens, fresh.cached_tokens], [known, 0]);
         }
+    });
+}
+
+/// What every layer has read is not read again, whatever the mask of the answer was; all comes to the same bits.
+pub(super) fn whole_turns() {
+    with_engine(|engine| {
+        let router = random_router(Granularity::Sublayer, PrefillReading::Full);
+        engine.set_router(&router).expect("fits");
+        let skipping = |rate: f32| Policy::Routed(router.decision().with_threshold(rate));
+        let keep = |mut asked: Request| {
+            asked.keep_prompt = true;
+            asked
+        };
+        let policies = [skipping(0.5), skipping(1.1), skipping(0.4)];
+        let mut asked = keep(request(engine, PROMPT, policies[0].clone()));
+        let mut before = generate(engine, &asked);
+        assert_eq!(before.kv_bytes, before.kv_bytes_full);
+        for policy in policies {
+            let more = engine.prompt_ids("hello", true).expect("valid");
+            asked.ids = [&before.prompt_ids[..], &before.answer_ids, &more].concat();
+            asked.policy = policy;
+            let continued = generate(engine, &asked);
+            assert_eq!(continued.cached_tokens, before.prompt_ids.len());
+            engine.reset();
+            let fresh = generate(engine, &asked);
+            assert_eq!(fresh.cached_tokens, 0);
+            assert_eq!(continued.scores, fresh.scores);
+            assert_eq!(
+                (&continued.mask, &continued.answer_ids),
+                (&fresh.mask, &fresh.answer_ids)
+            );
+            before = continued;
+        }
+        // As far as the conversation is the same.
+        asked.ids[9] ^= 1;
+        assert_eq!(generate(engine, &asked).cached_tokens, 9);
+        // Other routers have said nothing of it yet, and a mask that concerns the prompt needs no more than its layers.
+        engine.set_router(&router).expect("fits");
+        assert_eq!(generate(engine, &asked).cached_tokens, 0);
+        let [masked, answer] = [PrefillReading::Masked, PrefillReading::Full].map(|reading| {
+            let mask = LayerMask::parse("1.attn,2", LAYERS).expect("a valid mask");
+            Policy::fixed(mask, reading)
+        });
+        asked.policy = answer;
+        assert_eq!(generate(engine, &asked).cached_tokens, asked.ids.len() - 1);
+        asked.policy = masked;
+        assert_eq!(generate(engine, &asked).cached_tokens, 0);
+        asked.policy = skipping(0.5);
+        assert_eq!(generate(engine, &asked).cached_tokens, 0);
+        // Nor is there anything to go on from where nobody asked for that.
+        let once = request(engine, PROMPT, skipping(1.1));
+        assert!(generate(engine, &once).kv_bytes < before.kv_bytes_full);
+        assert_eq!(generate(engine, &keep(once)).cached_tokens, 0);
     });
 }
 

@@ -44,6 +44,10 @@ fn main() {
             routing::full_prefill,
         ),
         ("sticky_turns_equal_one_long_prompt", answers::sticky),
+        (
+            "turns_go_on_from_a_prompt_all_have_read",
+            answers::whole_turns,
+        ),
         ("a_seed_repeats_its_draws", answers::seeds),
         ("breaking_ends_cleanly", answers::breaking),
         ("prompts_that_do_not_fit_are_refused", answers::refused),
@@ -223,6 +227,7 @@ fn request(engine: &Engine, prompt: &str, policy: Policy) -> Request {
         sampling: Sampling::default(),
         detail: Detail::None,
         stop_at_end: false,
+        keep_prompt: false,
     }
 }
 

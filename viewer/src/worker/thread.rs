@@ -100,6 +100,7 @@ impl Loaded {
             sampling: options.sampling.clone(),
             detail: options.detail,
             stop_at_end: true,
+            keep_prompt: false,
         })
     }
 }
