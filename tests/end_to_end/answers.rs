@@ -82,8 +82,13 @@ pub(super) fn whole_turns() {
             let mask = LayerMask::parse("1.attn,2", LAYERS).expect("a valid mask");
             Policy::fixed(mask, reading)
         });
-        asked.policy = answer;
+        asked.policy = answer.clone();
         assert_eq!(generate(engine, &asked).cached_tokens, asked.ids.len() - 1);
+        // Of what is read under the mask that was kept, not every layer knows everything.
+        asked.policy = Policy::Sticky;
+        assert_eq!(generate(engine, &asked).cached_tokens, asked.ids.len() - 1);
+        asked.policy = answer;
+        assert_eq!(generate(engine, &asked).cached_tokens, 0);
         asked.policy = masked;
         assert_eq!(generate(engine, &asked).cached_tokens, 0);
         asked.policy = skipping(0.5);
