@@ -6,6 +6,9 @@
 mod decode;
 pub mod inspect;
 mod prefill;
+mod request;
+
+pub use request::{Event, Listener, Policy, Request};
 
 use crate::adapter::LoraAdapter;
 use crate::adapter::merged::Merged;
@@ -22,12 +25,13 @@ use crate::model::source::Source;
 use crate::model::synthetic::Synthetic;
 use crate::model::tiny;
 use crate::model::tokenizer::Tokenizer;
-use crate::router::{Decision, PrefillReading, Router};
-use crate::trace::{Detail, Dispatch, ModelSummary, Run, Sampling, Score};
+use crate::router::{PrefillReading, Router};
+use crate::trace::{Detail, Dispatch, ModelSummary, Run, Sampling};
 use crate::weights::gguf::Gguf;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// What to load and how.
 #[derive(Clone, Debug, Default)]
@@ -60,67 +64,6 @@ pub enum AdapterMode {
 
 /// The longest context unless more is asked for: tables grow with it.
 const CONTEXT: usize = 32_768;
-
-/// What the mask of an answer comes from.
-#[derive(Clone, Debug)]
-pub enum Policy {
-    /// A mask that is known before the prompt is read.
-    Fixed(LayerMask),
-    /// A mask for the answer alone: every layer reads the prompt.
-    Answer(LayerMask),
-    /// The engine's router decides layer by layer while the prompt is prefilled.
-    Routed(Decision),
-    /// The mask of the conversation so far, whose cache goes on (`sticky`).
-    Sticky,
-}
-
-impl Policy {
-    /// A mask that is known before the prompt is read.
-    pub fn fixed(mask: LayerMask, prefill: PrefillReading) -> Self {
-        match prefill {
-            PrefillReading::Masked => Self::Fixed(mask),
-            PrefillReading::Full => Self::Answer(mask),
-        }
-    }
-}
-
-/// One prompt.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The prompt as the user gave it, for the trace.
-    pub prompt: String,
-    /// Its token ids, chat template included.
-    pub ids: Vec<u32>,
-    /// Where the mask comes from.
-    pub policy: Policy,
-    /// What the trace calls the policy.
-    pub policy_name: String,
-    /// The most tokens of the answer.
-    pub max_tokens: usize,
-    /// How tokens are chosen.
-    pub sampling: Sampling,
-    /// How finely to time it. Anything but `None` costs speed: tokens are no longer overlapped.
-    pub detail: Detail,
-    /// Whether an end-of-turn token ends the answer; benchmarks go on.
-    pub stop_at_end: bool,
-    /// Whether a later turn may go on from this prompt, if every layer reads it: of layers that the answer skips, too, the
-    /// cache is kept then.
-    pub keep_prompt: bool,
-}
-
-/// What happens during a generation.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// Layers prefilled, of how many.
-    Prefill(usize, usize),
-    /// The mask is decided; with the routers' scores.
-    Mask(&'a LayerMask, &'a [Score]),
-    /// A token of the answer, and the text that became complete with it.
-    Token(u32, &'a str),
-}
-
-/// Hears of events; `Break` ends the generation cleanly.
-pub type Listener<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
 
 /// A conversation whose keys and values are in the cache.
 struct Conversation {
@@ -350,20 +293,28 @@ impl Engine {
         if self.check_prompt(&ids).is_err() {
             return Ok(());
         }
-        let request = Request {
-            prompt: String::new(),
-            ids,
-            policy: policy.clone(),
-            policy_name: String::new(),
-            max_tokens: 2,
-            sampling: sampling.clone(),
-            detail: Detail::None,
-            stop_at_end: false,
-            keep_prompt: false,
-        };
+        let mut request = Request::unasked(ids, policy.clone(), 2);
+        request.sampling = sampling.clone();
         self.reset();
         self.generate(&request, &mut |_| ControlFlow::Continue(()))?;
         self.reset();
+        Ok(())
+    }
+
+    /// Reads the last answer with every layer, if its prompt was kept: what a next turn would wait for.
+    pub fn read_ahead(&mut self, policy: &Policy) -> Result<()> {
+        let Some(conversation) = self.conversation.as_ref().filter(|known| known.prompt > 0) else {
+            return Ok(());
+        };
+        if conversation.ids.len() == conversation.prompt {
+            return Ok(());
+        }
+        let mut request = Request::unasked(conversation.ids.clone(), policy.clone(), 0);
+        request.keep_prompt = true;
+        let mut run = self.new_run(&request);
+        let listener = &mut |_: Event<'_>| ControlFlow::Continue(());
+        let conversation = self.prefill(&request, 0, &Instant::now(), &mut run, listener)?;
+        self.conversation = Some(conversation);
         Ok(())
     }
 
@@ -373,7 +324,7 @@ impl Engine {
         let room = self.model.config.context - request.ids.len();
         let max_tokens = request.max_tokens.min(room);
         let mut run = self.new_run(request);
-        let clock = std::time::Instant::now();
+        let clock = Instant::now();
         let mut conversation = self.prefill(request, max_tokens, &clock, &mut run, listener)?;
         self.decode(
             request,

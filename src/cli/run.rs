@@ -226,6 +226,8 @@ impl Chat {
             // Its line goes on with what is typed. Ctrl-C breaks off an answer; here it ends the chat at once.
             interrupted.store(true, Ordering::Relaxed);
             let _ = write!(std::io::stderr(), "\n> ");
+            // While the next turn is typed.
+            engine.read_ahead(&policy)?;
             let mut line = String::new();
             if std::io::stdin().lock().read_line(&mut line)? == 0 || line.trim().is_empty() {
                 return Ok(ExitCode::SUCCESS);

@@ -8,7 +8,6 @@ use crate::mask::{LayerMask, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
 use crate::router::{Decision, PrefillReading};
-use crate::trace::{Detail, Sampling};
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::time::Instant;
@@ -357,17 +356,7 @@ impl Engine {
         policy: Policy,
         positions: usize,
     ) -> Result<(Conversation, Vec<f32>)> {
-        let request = Request {
-            prompt: String::new(),
-            ids: ids.to_vec(),
-            policy,
-            policy_name: String::new(),
-            max_tokens: 0,
-            sampling: Sampling::default(),
-            detail: Detail::None,
-            stop_at_end: true,
-            keep_prompt: false,
-        };
+        let request = Request::unasked(ids.to_vec(), policy, 0);
         let mut run = self.new_run(&request);
         let begun = (self.new_conversation(&request.policy, positions)?, 0);
         let listener = &mut |_: Event<'_>| ControlFlow::Continue(());

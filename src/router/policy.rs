@@ -10,8 +10,8 @@ pub enum TurnPolicy {
     /// Keep it, and with it the cache.
     #[default]
     Sticky,
-    /// Decide again, and read again what layers that wake may have no keys and values of: the whole conversation, or where
-    /// every layer reads what is asked, the last answer.
+    /// Decide again, and read again what layers that wake may have no keys and values of: the whole conversation, or,
+    /// where every layer reads what is asked, the last answer.
     Reroute,
 }
 

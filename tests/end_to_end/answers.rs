@@ -70,7 +70,19 @@ pub(super) fn whole_turns() {
                 (&continued.mask, &continued.answer_ids),
                 (&fresh.mask, &fresh.answer_ids)
             );
-            before = continued;
+            engine.read_ahead(&asked.policy).expect("reads");
+            let mut next = asked.clone();
+            next.ids = [&asked.ids[..], &fresh.answer_ids, &more].concat();
+            let ahead = generate(engine, &next);
+            // The last token of the answer went through no layer.
+            let read = asked.ids.len() + fresh.answer_ids.len() - 1;
+            assert_eq!(ahead.cached_tokens, read);
+            engine.reset();
+            let after = generate(engine, &next);
+            assert_eq!(ahead.scores, after.scores);
+            assert_eq!(ahead.answer_ids, after.answer_ids);
+            engine.reset();
+            before = generate(engine, &asked);
         }
         // As far as the conversation is the same.
         asked.ids[9] ^= 1;
