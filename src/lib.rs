@@ -2,7 +2,8 @@
 //!
 //! It implements FiRST (*Finetuning Router-Selective Transformers*, arXiv 2410.12513): a small router
 //! at every transformer layer scores the prompt while it is prefilled, and a layer that scores low is
-//! skipped for the whole answer. A skipped layer has no dispatch in the command buffer and no KV cache.
+//! skipped for the whole answer. A skipped layer has no dispatch in the command buffer and nothing of
+//! the answer in the KV cache.
 //!
 //! # The map
 //!

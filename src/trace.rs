@@ -254,7 +254,7 @@ pub struct Run {
     pub ttft_nanos: u64,
     /// Time of each later answer token after the one before.
     pub token_nanos: Vec<u64>,
-    /// Bytes of KV cache allocated under the mask.
+    /// Bytes of KV cache allocated under the mask, or for all layers if a prompt that they all read was kept.
     pub kv_bytes: u64,
     /// Bytes of KV cache that the full model would have allocated.
     pub kv_bytes_full: u64,

@@ -82,7 +82,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Calibrate(command) => command.run(),
         Command::Eval(command) if command.keeps() => goes_on(command.run()),
         Command::Eval(command) => command.run(),
-        Command::Train(command) => goes_on(command.run()),
+        Command::Train(command) if command.keeps() => goes_on(command.run()),
+        Command::Train(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Info(command) => command.run(),
@@ -91,7 +92,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Says of work that was broken off that none of it is lost, where that is so.
+/// Says of work that was broken off, and was noted as it came, that it need not begin anew.
 fn goes_on<T>(result: anyhow::Result<T>) -> anyhow::Result<T> {
     result.map_err(|error| match error.downcast_ref() {
         Some(Error::Cancelled) => error.context("broken off; the same command goes on"),

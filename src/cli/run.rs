@@ -178,8 +178,8 @@ pub(super) struct Chat {
     /// A system message to begin with.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// What later turns do about the mask: keep it, or decide again and read everything again. By default they keep it,
-    /// unless every layer is to read what is asked.
+    /// What later turns do about the mask: keep it, or decide again. By default they keep it, unless every layer is to
+    /// read what is asked.
     #[arg(long, value_enum)]
     turns: Option<TurnPolicy>,
     /// The most tokens of an answer.

@@ -37,6 +37,11 @@ pub(super) enum Train {
 }
 
 impl Train {
+    /// Whether what is done is kept as it comes.
+    pub(super) fn keeps(&self) -> bool {
+        !matches!(self, Self::Labels(command) if command.is_short())
+    }
+
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Labels(command) => command.run(),

@@ -1,4 +1,4 @@
-//! Keys and values of the layers that run.
+//! Keys and values of the layers that run, and of all that read a prompt that a chat goes on from.
 
 use super::config::Config;
 use crate::error::Result;

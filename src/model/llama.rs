@@ -8,7 +8,7 @@
 //! x += down_proj(silu(gate) * up)         where gate, up = gate_up_proj(rms_norm(x))
 //! ```
 //!
-//! and either can be left out by a [`LayerMask`]: what is left out has no step and no KV cache.
+//! and either can be left out by a [`LayerMask`]: what is left out has no step.
 
 use super::buffers::{Chunk, Decode, Prefill};
 use super::config::Config;

@@ -8,10 +8,10 @@ use first_wgpu::model::chat_template::Message;
 use first_wgpu::model::tiny::{TinyOptions, tiny_bytes, write_tiny};
 use first_wgpu::router::{Granularity, PrefillReading};
 use first_wgpu::trace::{FinishReason, Run, Sampling};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 pub(super) fn sticky() {
     with_engine(|engine| {
@@ -169,6 +169,7 @@ pub(super) fn closed_pipe() {
 #[cfg(unix)]
 pub(super) fn interrupted() {
     use rustix::process::{Pid, Signal, kill_process};
+    use std::{io::Read, process::Child};
     let interrupt = |child: &Child| {
         kill_process(Pid::from_child(child), Signal::INT).expect("is still there");
     };

@@ -117,6 +117,11 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
+    /// Whether nothing is searched and nothing compared, which a journal would be kept of.
+    pub(super) fn is_short(&self) -> bool {
+        self.settle.len() == 1
+    }
+
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let examples = read(&self.data, self.skip_bad)?;
         let held_out = read(&self.calibration, self.skip_bad)?;
@@ -155,9 +160,9 @@ impl Labels {
         let of = |examples, count| tasks(&engine, examples, self.tokens, count);
         let fit = of(&examples, self.fit)?;
         let held_out = of(&held_out, self.fit)?;
-        let mut journal = match trained.len() {
-            1 => Journal::default(),
-            _ => self.journal(&engine)?,
+        let mut journal = match self.is_short() {
+            true => Journal::default(),
+            false => self.journal(&engine)?,
         };
         let paths = match trained.as_slice() {
             [] => {
