@@ -14,7 +14,7 @@ use crate::adapter::LoraAdapter;
 use crate::adapter::merged::Merged;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuTime, Plan, Step};
-use crate::kernels::KvFormat;
+use crate::kernels::{KvFormat, attention_decode};
 use crate::mask::{LayerMask, Sublayer};
 use crate::model::buffers::Decode;
 use crate::model::chat_template::{ChatTemplate, Message};
@@ -297,6 +297,17 @@ impl Engine {
         request.sampling = sampling.clone();
         self.reset();
         self.generate(&request, &mut |_| ControlFlow::Continue(()))?;
+        let far = self.model.config.context;
+        if attention_decode::splits(&self.gpu.class, far) > 1
+            && let Some(short) = &self.conversation
+        {
+            // What a long context takes, over these few tokens.
+            let known = (&short.cache, &short.mask);
+            let steps = self
+                .model
+                .decode_steps(&self.gpu, &self.decode, known, far)?;
+            Plan::new(&self.gpu, steps)?.run(&self.gpu)?;
+        }
         self.reset();
         Ok(())
     }

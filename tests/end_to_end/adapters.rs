@@ -185,6 +185,21 @@ pub(super) fn long_contexts() {
     assert_eq!(counts[1..], [few, few, few, few, more, more, more]);
     let again = answer(&[&ids[..508], &grown.answer_ids[..6]].concat(), 2);
     assert_eq!(again.answer_ids, grown.answer_ids[6..]);
+
+    // Nothing is compiled for them while an answer is waited for.
+    let mut engine = load(&options, AdapterMode::RunTime);
+    engine.gpu.class.tuning.one_subgroup = false;
+    engine.set_adapter(Some(&adapter)).expect("fits");
+    let mut asked = request(&engine, PROMPT, fixed("2.attn"));
+    engine
+        .warm_up(&asked.policy, &asked.sampling)
+        .expect("two tokens");
+    let compiled = |engine: &Engine| engine.gpu.counters.now()[4];
+    let before = compiled(&engine);
+    asked.ids = prompt.to_vec();
+    let run = generate(&mut engine, &asked);
+    assert_eq!(run.decode_dispatches, long.decode_dispatches);
+    assert_eq!(compiled(&engine), before);
 }
 
 /// What is masked has no dispatch of the adapter either.
