@@ -1,8 +1,8 @@
 //! From a request to its answer: turns, draws, what ends one, and what is refused.
 
-use super::{LAYERS, PROMPT, fixed, generate, random_router, request, with_engine};
+use super::{LAYERS, PROMPT, fixed, generate, open, random_router, request, with_engine};
 use first_wgpu::data::Example;
-use first_wgpu::engine::{Engine, Event, LoadOptions, Policy, Request};
+use first_wgpu::engine::{Event, LoadOptions, Policy, Request};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::chat_template::Message;
 use first_wgpu::model::tiny::{TinyOptions, tiny_bytes, write_tiny};
@@ -127,7 +127,7 @@ pub(super) fn answers_go_on() {
             model,
             ..Default::default()
         };
-        let engine = Engine::load(&options, &mut |_, _| ()).expect("loads");
+        let engine = open(&options);
         let example = Example {
             task: None,
             messages: vec![Message::new("user", "hello")],

@@ -1,6 +1,6 @@
 //! What a run costs: counts of a token, and traces.
 
-use super::{LAYERS, PROMPT, fixed, generate, random_router, request, with_engine};
+use super::{LAYERS, OPENING, PROMPT, fixed, generate, held, random_router, request, with_engine};
 use first_wgpu::engine::{Engine, Policy};
 use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::router::{Granularity, PrefillReading};
@@ -55,6 +55,7 @@ pub(super) fn workers_apart() {
         if !(cfg!(target_os = "linux") && engine.gpu.adapter.name.starts_with("llvmpipe")) {
             return;
         }
+        let _others_stay = held(&OPENING);
         let mut workers = 0;
         let mut used = BTreeSet::new();
         for task in std::fs::read_dir("/proc/self/task").expect("threads") {

@@ -46,7 +46,7 @@ fn load(model: &Path, adapter: bool) -> Engine {
         adapter: adapter.then_some(golden),
         ..LoadOptions::default()
     };
-    Engine::load(&options, &mut |_, _| ()).expect("loads")
+    super::open(&options)
 }
 
 fn plan(engine: &Engine, adapters: &[Adapter]) -> Plan {

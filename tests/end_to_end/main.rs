@@ -10,7 +10,7 @@ use first_wgpu::trace::{Detail, Run, Sampling};
 use libtest_mimic::{Arguments, Trial};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 mod adapters;
 mod answers;
@@ -202,16 +202,26 @@ fn load(tiny: &TinyOptions, adapter: Option<(PathBuf, AdapterMode)>) -> Engine {
         adapter_mode: adapter_mode.unwrap_or_default(),
         ..Default::default()
     };
-    Engine::load(&options, &mut |_, _| ()).expect("the tiny model loads")
+    open(&options)
+}
+
+/// Held while a device is opened, whose driver's workers have not found their places yet.
+static OPENING: Mutex<()> = Mutex::new(());
+
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn open(options: &LoadOptions) -> Engine {
+    let _opening = held(&OPENING);
+    Engine::load(options, &mut |_, _| ()).expect("the tiny model loads")
 }
 
 /// One engine for all tests: a device compiles its pipelines once.
 fn with_engine<T>(test: impl FnOnce(&mut Engine) -> T) -> T {
     static ENGINE: OnceLock<Mutex<Engine>> = OnceLock::new();
     let engine = ENGINE.get_or_init(|| Mutex::new(load(&TinyOptions::default(), None)));
-    let mut engine = engine
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut engine = held(engine);
     engine.reset();
     engine.model.chunk = 512;
     test(&mut engine)
