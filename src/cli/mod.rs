@@ -93,7 +93,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// Says of work that was broken off, and was noted as it came, that it need not begin anew.
-fn goes_on<T>(result: anyhow::Result<T>) -> anyhow::Result<T> {
+fn goes_on(result: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     result.map_err(|error| match error.downcast_ref() {
         Some(Error::Cancelled) => error.context("broken off; the same command goes on"),
         _ => error,
