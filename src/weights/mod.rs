@@ -50,6 +50,39 @@ struct Spec {
     decode: fn(bytes: &[u8], out: &mut [f32]),
     /// Appends the blocks of the values. The caller has checked that they are whole.
     encode: fn(values: &[f32], out: &mut Vec<u8>),
+    /// What the GPU has of a block.
+    packed: Packed,
+}
+
+/// How a block, or 32 values of a format without blocks, is taken apart for the GPU: quants, of which every 32 columns
+/// have as many, and scales, all that belongs to them. [`pack`] says where they go.
+struct Packed {
+    /// Bytes of quants, a multiple of 16 for each 32 columns.
+    quants_bytes: usize,
+    /// How many scales there are, and bytes of each, 2 or 4.
+    scales: [usize; 2],
+    /// Takes a block apart.
+    split: fn(block: &[u8], quants: &mut [u8], scales: &mut [u8]),
+}
+
+impl Packed {
+    /// A block of 32 whose bytes are one scale and then the quants, which stay as they are.
+    const fn behind_scale(block_bytes: usize, scale_bytes: usize) -> Self {
+        Self {
+            quants_bytes: block_bytes - scale_bytes,
+            scales: [(scale_bytes > 0) as usize, scale_bytes],
+            split: |block, quants, scales| {
+                let (header, body) = block.split_at(scales.len());
+                scales.copy_from_slice(header);
+                quants.copy_from_slice(body);
+            },
+        }
+    }
+
+    /// Bytes of all scales.
+    fn scales_bytes(&self) -> usize {
+        self.scales[0] * self.scales[1]
+    }
 }
 
 impl Format {

@@ -4,12 +4,15 @@
 //! that lanes which own neighbouring rows read neighbouring words:
 //!
 //! - quants `[tiles][blocks of 32 columns][words / 4][32 rows]`, each element four 32-bit words
-//! - scales `[tiles][blocks][32 rows]`, the format's own header of 0, 2 or 4 bytes
+//! - scales `[tiles][groups of 32 or 256 columns][scales][32 rows]`, each of 2 or 4 bytes
+//!
+//! A group is what shares a scale in the file. What its scales are the format's file says; some of them are bits of
+//! quants that do not fill four words.
 //!
 //! Rows are padded with zeros to whole tiles. A matrix larger than one binding may be is bound in slices
 //! of whole tiles. `shaders/weights/<format>.wgsl` reads this layout.
 
-use super::{Format, TensorView};
+use super::{Format, Packed, TensorView};
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Resource, Texel, Texture};
 use rayon::prelude::*;
@@ -115,23 +118,47 @@ pub struct Linear {
 }
 
 impl Format {
-    /// Bytes of a block's header.
-    fn header_bytes(self) -> usize {
-        match self {
-            Format::F32 | Format::F16 | Format::Bf16 => 0,
-            Format::Q8_0 | Format::Q4_0 => 2,
-            Format::Q4_1 => 4,
+    fn packed(self) -> &'static Packed {
+        &self.spec().packed
+    }
+
+    /// Columns whose scales lie together.
+    fn group(self) -> usize {
+        self.block_len().max(32)
+    }
+
+    /// Bytes of the quants and of the scales of a tile of `columns` columns.
+    fn tile_bytes(self, columns: usize) -> [usize; 2] {
+        let (packed, groups) = (self.packed(), columns / self.group());
+        [packed.quants_bytes, packed.scales_bytes()].map(|bytes| TILE * groups * bytes)
+    }
+
+    /// Tiles of `columns` columns in a slice of at most `most` bytes.
+    fn room(self, columns: usize, most: u64) -> usize {
+        let bytes: usize = self.tile_bytes(columns).iter().sum();
+        (most as usize / bytes).max(1)
+    }
+
+    /// Sorts the bytes of row `i` of a tile into its quants and scales.
+    fn pack_row(self, i: usize, row: &[u8], quants: &mut [u8], scales: &mut [u8]) {
+        let packed = self.packed();
+        let [count, scale_bytes] = packed.scales;
+        let mut own_quants = vec![0; packed.quants_bytes];
+        let mut own_scales = vec![0; packed.scales_bytes()];
+        let group_bytes = self.row_bytes(self.group());
+        for (group, bytes) in row.chunks_exact(group_bytes).enumerate() {
+            (packed.split)(bytes, &mut own_quants, &mut own_scales);
+            let words = own_quants.len() / 16;
+            for (word, sixteen) in own_quants.chunks_exact(16).enumerate() {
+                let at = ((group * words + word) * TILE + i) * 16;
+                quants[at..at + 16].copy_from_slice(sixteen);
+            }
+            for index in 0..count {
+                let at = ((group * count + index) * TILE + i) * scale_bytes;
+                let scale = &own_scales[index * scale_bytes..][..scale_bytes];
+                scales[at..at + scale_bytes].copy_from_slice(scale);
+            }
         }
-    }
-
-    /// Bytes of 32 consecutive values without the header.
-    fn quants_bytes(self) -> usize {
-        self.row_bytes(32) - self.header_bytes()
-    }
-
-    /// Bytes of a tile of 32 rows of `columns` columns.
-    fn tile_bytes(self, columns: usize) -> usize {
-        TILE * self.row_bytes(columns)
     }
 }
 
@@ -176,7 +203,7 @@ impl Linear {
         let mut first = 0;
         while first < tiles {
             let format = layout.format(first);
-            let room = (most as usize / format.tile_bytes(columns)).max(1);
+            let room = format.room(columns, most);
             let count = (first..tiles)
                 .take(room)
                 .take_while(|tile| layout.format(*tile) == format)
@@ -203,43 +230,37 @@ impl Linear {
         [rows, columns]: [usize; 2],
     ) -> Result<Self> {
         assert!(
-            rows.is_multiple_of(TILE) && columns.is_multiple_of(32),
-            "{name} [{rows}, {columns}] has whole tiles"
+            rows.is_multiple_of(TILE) && columns.is_multiple_of(format.group()),
+            "{name} [{rows}, {columns}] has whole tiles of {format}"
         );
         // Multiples of the golden ratio, modulo 1: spread evenly, and the same everywhere.
         let weight = |index: u32| {
             let turn = index.wrapping_mul(0x9e37_79b9) as f32 / u32::MAX as f32;
             (2.0 * turn - 1.0) / (columns as f32).sqrt()
         };
+        // One tile of 8192 columns, of which any number of groups may be repeated.
         let values: Vec<f32> = (0..1 << 18).map(weight).collect();
-        let (header, body) = (format.header_bytes(), format.quants_bytes());
-        let (mut scales, mut quants) = (Vec::new(), Vec::new());
-        for block in format.encode_row(&values).chunks_exact(header + body) {
-            scales.extend_from_slice(&block[..header]);
-            quants.extend_from_slice(&block[header..]);
+        let [mut quants, mut scales] = format.tile_bytes(values.len() / TILE).map(|n| vec![0; n]);
+        for (i, values) in values.chunks_exact(values.len() / TILE).enumerate() {
+            format.pack_row(i, &format.encode_row(values), &mut quants, &mut scales);
         }
         let tiles = rows / TILE;
-        let room = (gpu.slice_bytes() as usize / format.tile_bytes(columns)).max(1);
+        let tile_bytes = format.tile_bytes(columns);
+        let room = format.room(columns, gpu.slice_bytes());
         let slice = |first: usize| {
             let tiles = first..tiles.min(first + room);
-            let blocks = tiles.len() * TILE * columns / 32;
-            let size = |bytes: usize| (blocks * bytes) as u64;
+            let [quants_bytes, scales_bytes] = tile_bytes.map(|bytes| (tiles.len() * bytes) as u64);
+            let repeated =
+                |texel, pattern: &[u8], bytes| Words::repeated(gpu, name, texel, pattern, bytes);
             Ok(Slice {
                 format,
                 tiles: tiles.start as u32..tiles.end as u32,
-                quants: Words::repeated(gpu, name, Texel::Four, &quants, size(body))?,
-                scales: if header > 0 {
-                    Some(Words::repeated(
-                        gpu,
-                        name,
-                        Texel::One,
-                        &scales,
-                        size(header),
-                    )?)
-                } else {
-                    None
+                quants: repeated(Texel::Four, &quants, quants_bytes)?,
+                scales: match scales_bytes {
+                    0 => None,
+                    bytes => Some(repeated(Texel::One, &scales, bytes)?),
                 },
-                bytes: (blocks * (header + body)) as u64,
+                bytes: quants_bytes + scales_bytes,
             })
         };
         Ok(Self {
@@ -316,59 +337,41 @@ impl Layout<'_> {
     }
 
     fn upload(&self, gpu: &Gpu, name: &str, format: Format, tiles: Range<usize>) -> Result<Slice> {
-        let blocks = self.columns / 32;
-        let (header, body) = (format.header_bytes(), format.quants_bytes());
-        let (tile_quants, tile_scales) = (blocks * TILE * body, blocks * TILE * header);
+        let [tile_quants, tile_scales] = format.tile_bytes(self.columns);
         let mut quants = vec![0u8; tiles.len() * tile_quants];
-        let mut scales = vec![0u8; (tiles.len() * tile_scales).max(1)];
-        let by_tile = quants
-            .par_chunks_mut(tile_quants)
-            .zip(scales.par_chunks_mut(tile_scales.max(1)));
-        let fill = |(index, quants, scales): (usize, &mut [u8], &mut [u8])| {
+        let mut scales = vec![0u8; tiles.len() * tile_scales];
+        let fill = |index: usize, quants: &mut [u8], scales: &mut [u8]| {
             for i in 0..TILE {
                 let Some((source, row)) = self.row(tiles.start + index, i) else {
                     continue;
                 };
                 let bytes = source.row(row);
-                let mut decoded = Vec::new();
-                let bytes = if source.format == format {
-                    bytes
+                if source.format == format {
+                    format.pack_row(i, bytes, quants, scales);
                 } else {
                     let mut values = vec![0.0; self.columns];
                     source.format.decode_row(bytes, &mut values);
-                    decoded.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-                    &decoded
-                };
-                for (block, bytes) in bytes.chunks_exact(header + body).enumerate() {
-                    let at = (block * TILE + i) * header;
-                    scales[at..at + header].copy_from_slice(&bytes[..header]);
-                    for (word, sixteen) in bytes[header..].chunks_exact(16).enumerate() {
-                        let at = ((block * (body / 16) + word) * TILE + i) * 16;
-                        quants[at..at + 16].copy_from_slice(sixteen);
-                    }
+                    format.pack_row(i, &format.encode_row(&values), quants, scales);
                 }
             }
         };
-        if header > 0 {
+        let by_tile = quants.par_chunks_mut(tile_quants).enumerate();
+        if tile_scales > 0 {
             by_tile
-                .enumerate()
-                .for_each(|(index, (quants, scales))| fill((index, quants, scales)));
+                .zip(scales.par_chunks_mut(tile_scales))
+                .for_each(|((index, quants), scales)| fill(index, quants, scales));
         } else {
-            quants
-                .par_chunks_mut(tile_quants)
-                .enumerate()
-                .for_each(|(index, quants)| fill((index, quants, &mut [])));
+            by_tile.for_each(|(index, quants)| fill(index, quants, &mut []));
         }
         Ok(Slice {
             format,
             tiles: tiles.start as u32..tiles.end as u32,
+            bytes: (quants.len() + scales.len()) as u64,
             quants: Words::new(gpu, name, Texel::Four, &quants)?,
-            scales: if header > 0 {
-                Some(Words::new(gpu, name, Texel::One, &scales)?)
-            } else {
-                None
+            scales: match tile_scales {
+                0 => None,
+                _ => Some(Words::new(gpu, name, Texel::One, &scales)?),
             },
-            bytes: (tiles.len() * (tile_quants + tile_scales)) as u64,
         })
     }
 }

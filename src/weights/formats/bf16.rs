@@ -1,6 +1,6 @@
 //! `bf16`: the upper 16 bits of 32-bit floats, little-endian, a block is one value.
 
-use crate::weights::Spec;
+use crate::weights::{Packed, Spec};
 use half::bf16;
 
 pub(super) static SPEC: Spec = Spec {
@@ -20,4 +20,5 @@ pub(super) static SPEC: Spec = Spec {
                 .flat_map(|&value| bf16::from_f32(value).to_le_bytes()),
         );
     },
+    packed: Packed::behind_scale(64, 0),
 };

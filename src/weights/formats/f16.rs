@@ -1,6 +1,6 @@
 //! `f16`: little-endian IEEE 16-bit floats, a block is one value.
 
-use crate::weights::{Spec, push_f16, read_f16};
+use crate::weights::{Packed, Spec, push_f16, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "f16",
@@ -17,4 +17,5 @@ pub(super) static SPEC: Spec = Spec {
             push_f16(value, out);
         }
     },
+    packed: Packed::behind_scale(64, 0),
 };

@@ -1,6 +1,6 @@
 //! `f32`: little-endian 32-bit floats, a block is one value.
 
-use crate::weights::Spec;
+use crate::weights::{Packed, Spec};
 
 pub(super) static SPEC: Spec = Spec {
     name: "f32",
@@ -13,4 +13,5 @@ pub(super) static SPEC: Spec = Spec {
         }
     },
     encode: |values, out| out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+    packed: Packed::behind_scale(128, 0),
 };

@@ -1,7 +1,7 @@
 //! `q4_0`: blocks of 32 values in 18 bytes: an f16 scale `d`, then 16 bytes of nibbles `q`, value `j` in the
 //! low half of byte `j`, value `j + 16` in the high half; value = `d * (q - 8)`.
 
-use crate::weights::{Spec, decode_nibbles, encode_nibbles, inverse, push_f16, read_f16};
+use crate::weights::{Packed, Spec, decode_nibbles, encode_nibbles, inverse, push_f16, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "q4_0",
@@ -24,4 +24,5 @@ pub(super) static SPEC: Spec = Spec {
             encode_nibbles(block, out, |v| v * inverse + 8.0);
         }
     },
+    packed: Packed::behind_scale(18, 2),
 };

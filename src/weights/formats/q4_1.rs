@@ -1,7 +1,7 @@
 //! `q4_1`: blocks of 32 values in 20 bytes: an f16 scale `d`, an f16 minimum `m`, then 16 bytes of nibbles
 //! `q`, value `j` in the low half of byte `j`, value `j + 16` in the high half; value = `d * q + m`.
 
-use crate::weights::{Spec, decode_nibbles, encode_nibbles, inverse, push_f16, read_f16};
+use crate::weights::{Packed, Spec, decode_nibbles, encode_nibbles, inverse, push_f16, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "q4_1",
@@ -23,4 +23,5 @@ pub(super) static SPEC: Spec = Spec {
             encode_nibbles(block, out, |v| (v - m) * inverse);
         }
     },
+    packed: Packed::behind_scale(20, 4),
 };

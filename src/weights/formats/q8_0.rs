@@ -1,6 +1,6 @@
 //! `q8_0`: blocks of 32 values in 34 bytes: an f16 scale `d`, then 32 signed bytes `q`; value = `d * q`.
 
-use crate::weights::{Spec, inverse, push_f16, read_f16};
+use crate::weights::{Packed, Spec, inverse, push_f16, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "q8_0",
@@ -23,4 +23,5 @@ pub(super) static SPEC: Spec = Spec {
             out.extend(block.iter().map(|v| quantum(v).cast_unsigned()));
         }
     },
+    packed: Packed::behind_scale(34, 2),
 };
