@@ -17,9 +17,13 @@ fn open(bytes: &[u8]) -> Result<Config, first_wgpu::Error> {
 fn the_generated_model_in_every_format() {
     for format in Format::ALL {
         for tied in [false, true] {
+            // Rows are whole blocks.
+            let hidden = format.block_len().max(64);
             let options = TinyOptions {
                 format,
                 tied,
+                hidden,
+                feed_forward: 2 * hidden,
                 ..TinyOptions::default()
             };
             let config = open(&tiny_bytes(&options)).expect("a valid model");
@@ -31,7 +35,7 @@ fn the_generated_model_in_every_format() {
                     config.kv_heads,
                     config.head_dim
                 ),
-                (4, 64, 4, 2, 16)
+                (4, hidden, 4, 2, hidden / 4)
             );
             assert_eq!(
                 (
@@ -40,7 +44,7 @@ fn the_generated_model_in_every_format() {
                     config.feed_forward,
                     config.tied_head
                 ),
-                (320, 256, 96, tied)
+                (320, 256, 2 * hidden, tied)
             );
             assert_eq!(
                 (
@@ -49,7 +53,7 @@ fn the_generated_model_in_every_format() {
                     config.rope_dim,
                     config.rope_base
                 ),
-                (64, 32, 16, 10_000.0)
+                (hidden, hidden / 2, hidden / 4, 10_000.0)
             );
             assert_eq!(
                 (config.bos, config.eos, config.name.as_str()),

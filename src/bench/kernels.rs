@@ -263,6 +263,7 @@ impl Bench<'_> {
             "down" => (Order::Plain, hidden, config.feed_forward),
             _ => (Order::Plain, config.vocab, hidden),
         };
+        let format = format.for_columns(columns);
         Linear::random(self.gpu, part, order, format, [rows, columns])
     }
 
@@ -337,7 +338,7 @@ impl Bench<'_> {
         Ok(Case {
             kernel,
             part: format!("{part} [{}, {}]{times}", linear.rows, linear.columns),
-            format: format.name(),
+            format: linear.slices[0].format.name(),
             bytes: linear.bytes() + vectors as u64,
             copies,
         })

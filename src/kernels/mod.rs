@@ -111,6 +111,11 @@ fn with_weights(variant: Variant, class: &Class, format: Format) -> Variant {
         Format::Q8_0 => "weights/q8_0",
         Format::Q4_0 => "weights/q4_0",
         Format::Q4_1 => "weights/q4_1",
+        Format::Q5_0 => "weights/q5_0",
+        Format::Q5_1 => "weights/q5_1",
+        Format::Q4K => "weights/q4_k",
+        Format::Q5K => "weights/q5_k",
+        Format::Q6K => "weights/q6_k",
     };
     variant
         .import("weights", weights)

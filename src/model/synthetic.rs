@@ -95,8 +95,8 @@ pub fn config(name: &str) -> Result<Config> {
 pub struct Synthetic {
     /// The shape.
     pub config: Config,
-    /// The format of the layers' matrices. The embedding and the head are Q8_0 where this is a format of
-    /// four bits, as in files that people use.
+    /// The format of the layers' matrices, or [its stand-in](Format::for_columns). The embedding and the head are Q8_0 or
+    /// Q6_K where this is a format of four or five bits, as in files that people use.
     pub format: Format,
     shapes: HashMap<String, Vec<usize>>,
 }
@@ -104,10 +104,13 @@ pub struct Synthetic {
 impl Synthetic {
     fn format_of(&self, name: &str) -> Format {
         let in_layers = name.starts_with("model.layers.");
-        match self.format {
-            Format::Q4_0 | Format::Q4_1 if !in_layers => Format::Q8_0,
+        let format = match self.format {
+            format if in_layers => format,
+            Format::Q4_0 | Format::Q4_1 | Format::Q5_0 | Format::Q5_1 => Format::Q8_0,
+            Format::Q4K | Format::Q5K => Format::Q6K,
             format => format,
-        }
+        };
+        format.for_columns(self.shapes[name][1])
     }
 }
 

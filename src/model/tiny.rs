@@ -28,7 +28,7 @@ pub struct TinyOptions {
     pub vocab: usize,
     /// Longest sequence in tokens.
     pub context: usize,
-    /// The format of the matrices; norms are always f32.
+    /// The format of the matrices, or [its stand-in](Format::for_columns); norms are always f32.
     pub format: Format,
     /// Whether the embedding is the head too.
     pub tied: bool,
@@ -184,6 +184,7 @@ fn weights(writer: &mut GgufWriter, options: &TinyOptions) {
             let values: Vec<f32> = (0..rows * columns)
                 .map(|_| scale * random.normal())
                 .collect();
+            let format = format.for_columns(columns);
             writer.tensor(&name, format, &[rows, columns], &values);
         };
     // Norms that differ between columns, so that a test sees a norm that is left out or swapped.

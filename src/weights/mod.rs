@@ -38,6 +38,16 @@ pub enum Format {
     Q4_0,
     /// Blocks of 32 4-bit integers with an f16 scale and an f16 minimum: `d * q + m`.
     Q4_1,
+    /// Blocks of 32 5-bit integers with one f16 scale: `d * (q - 16)`.
+    Q5_0,
+    /// Blocks of 32 5-bit integers with an f16 scale and an f16 minimum: `d * q + m`.
+    Q5_1,
+    /// Blocks of 256 4-bit integers with two f16 scales, of which every 32 have 6-bit multiples: `d * s * q - dmin * m`.
+    Q4K,
+    /// The same with 5-bit integers.
+    Q5K,
+    /// Blocks of 256 6-bit integers with one f16 scale, of which every 16 have an 8-bit multiple: `d * s * (q - 32)`.
+    Q6K,
 }
 
 /// What a format's file declares.
@@ -87,13 +97,18 @@ impl Packed {
 
 impl Format {
     /// Every format, in the order of the enum.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 11] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
         Self::Q8_0,
         Self::Q4_0,
         Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
     ];
 
     fn spec(self) -> &'static Spec {
@@ -120,7 +135,7 @@ impl Format {
         self.spec().ggml_type
     }
 
-    /// Values per block: 1 for the float formats, 32 for the quantised ones.
+    /// Values per block: 1 for the float formats, 32 or 256 for the quantised ones.
     pub fn block_len(self) -> usize {
         self.spec().block_len
     }
@@ -128,6 +143,17 @@ impl Format {
     /// Bytes per block.
     pub fn block_bytes(self) -> usize {
         self.spec().block_bytes
+    }
+
+    /// The format itself, or where `columns` are not whole blocks of it, that which llama.cpp's `llama-quantize` writes
+    /// in its place.
+    pub fn for_columns(self, columns: usize) -> Self {
+        match self {
+            _ if columns.is_multiple_of(self.block_len()) => self,
+            Self::Q4K => Self::Q5_0,
+            Self::Q5K => Self::Q5_1,
+            _ => Self::Q8_0,
+        }
     }
 
     /// Bytes of a row.

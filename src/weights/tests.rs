@@ -1,9 +1,9 @@
 use super::*;
 use proptest::prelude::*;
 
-/// 32 values whose quanta are easy to see.
+/// 256 values, whole blocks of every format, whose quanta are easy to see.
 fn ramp() -> Vec<f32> {
-    (0..32).map(|i| (i % 16) as f32).collect()
+    (0..256).map(|i| (i % 16) as f32).collect()
 }
 
 #[test]
@@ -15,9 +15,21 @@ fn numbers_and_names_agree() {
     let bytes = Format::ALL.map(|f| (f.block_len(), f.block_bytes()));
     assert_eq!(
         bytes,
-        [(1, 4), (1, 2), (1, 2), (32, 34), (32, 18), (32, 20)]
+        [
+            (1, 4),
+            (1, 2),
+            (1, 2),
+            (32, 34),
+            (32, 18),
+            (32, 20),
+            (32, 22),
+            (32, 24),
+            (256, 144),
+            (256, 176),
+            (256, 210)
+        ]
     );
-    assert_eq!(Format::from_ggml_type(12), None);
+    assert_eq!(Format::from_ggml_type(10), None);
 }
 
 #[test]
@@ -65,6 +77,34 @@ fn known_bytes_of_nibbles() {
     assert_eq!(Format::Q4_1.encode_row(&out), q4_1);
 }
 
+/// What the `gguf` package of ggml's authors makes of arbitrary bytes, written by `scripts/make-format-goldens.py`.
+#[test]
+fn arbitrary_bytes_decode_as_ggml_defines() {
+    let text = include_str!("../../tests/golden/formats.json");
+    let goldens: Vec<Golden> = serde_json::from_str(text).expect("valid");
+    let names: Vec<_> = goldens
+        .iter()
+        .map(|golden| golden.format.as_str())
+        .collect();
+    let quantised = Format::ALL
+        .into_iter()
+        .filter(|format| format.block_len() > 1);
+    assert_eq!(names, quantised.map(Format::name).collect::<Vec<_>>());
+    for golden in goldens {
+        let format = Format::from_name(&golden.format).expect("one of ours");
+        let mut out = vec![f32::NAN; golden.values.len()];
+        format.decode_row(&golden.bytes, &mut out);
+        assert_eq!(out, golden.values, "{format}");
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Golden {
+    format: String,
+    bytes: Vec<u8>,
+    values: Vec<f32>,
+}
+
 #[test]
 fn exact_values_survive() {
     for format in Format::ALL {
@@ -72,9 +112,24 @@ fn exact_values_survive() {
             // The largest value is 127, so the scale is 1.
             Format::Q8_0 => ramp().iter().map(|v| (v * 127.0 / 15.0).round()).collect(),
             Format::Q4_0 => ramp().iter().map(|v| v - 8.0).collect(),
+            Format::Q5_0 => ramp().iter().map(|v| v - 16.0).collect(),
+            // The same range in 31 steps.
+            Format::Q5_1 => ramp()
+                .iter()
+                .map(|v| 31.0 / 15.0 * v)
+                .map(f32::round)
+                .collect(),
+            // A sub-block's scale is 63 and its minimum 0 or 63, so the scales of all are 1.
+            Format::Q4K => ramp().iter().map(|v| 63.0 * v - 63.0).collect(),
+            Format::Q5K => ramp()
+                .iter()
+                .map(|v| 63.0 * (2.0 * v + v % 2.0) - 63.0)
+                .collect(),
+            // Scales of 16 are -128, that of all is 1.
+            Format::Q6K => ramp().iter().map(|v| 128.0 * (2.0 * v + 2.0)).collect(),
             _ => ramp(),
         };
-        let mut out = [f32::NAN; 32];
+        let mut out = [f32::NAN; 256];
         format.decode_row(&format.encode_row(&values), &mut out);
         assert_eq!(out[..], values, "{format}");
     }
@@ -84,8 +139,8 @@ fn exact_values_survive() {
 fn blocks_of_equal_values_and_zeros() {
     for format in Format::ALL {
         for value in [0.0, -0.0, 0.5, -3.0] {
-            let mut out = [f32::NAN; 32];
-            format.decode_row(&format.encode_row(&[value; 32]), &mut out);
+            let mut out = [f32::NAN; 256];
+            format.decode_row(&format.encode_row(&[value; 256]), &mut out);
             for out in out {
                 assert!(
                     (out - value).abs() <= 2e-3 * value.abs(),
@@ -93,6 +148,16 @@ fn blocks_of_equal_values_and_zeros() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn rows_that_are_not_whole_blocks_have_a_stand_in() {
+    for format in Format::ALL {
+        assert_eq!(format.for_columns(512), format);
+        let stand_in = format.for_columns(576);
+        assert!(576usize.is_multiple_of(stand_in.block_len()), "{format}");
+        assert_eq!(stand_in == format, format.block_len() <= 32, "{format}");
     }
 }
 
@@ -123,16 +188,18 @@ fn rows_of_a_view() {
 
 proptest! {
     /// The error of a value is at most half a quantum of its block, plus the rounding of the f16 scale,
-    /// which the largest quantum multiplies.
+    /// which the largest quantum multiplies, and that of the scales of a sub-block, which are integers themselves.
     #[test]
     fn round_trip_is_within_half_a_quantum(
-        values in prop::collection::vec(-8f32..8.0, 64),
+        values in prop::collection::vec(-8f32..8.0, 512),
         magnitude in prop::sample::select(vec![1e-2f32, 1.0, 100.0]),
     ) {
         let values: Vec<f32> = values.iter().map(|v| v * magnitude).collect();
         for format in Format::ALL {
             let mut out = vec![f32::NAN; values.len()];
             format.decode_row(&format.encode_row(&values), &mut out);
+            let most = values.iter().fold(0f32, |m, v| m.max(v.abs()));
+            let most_range = 2.0 * most;
             for (block, decoded) in values.chunks(32).zip(out.chunks(32)) {
                 let largest = block.iter().fold(0f32, |m, v| m.max(v.abs()));
                 let range = block.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v))
@@ -145,8 +212,19 @@ proptest! {
                     // The side opposite to the largest value has 7 quanta, not 8: it may clip by one.
                     Format::Q4_0 => largest / 8.0,
                     Format::Q4_1 => range / 15.0 / 2.0,
+                    Format::Q5_0 => largest / 16.0,
+                    Format::Q5_1 => range / 31.0 / 2.0,
+                    Format::Q4K => range / 15.0 / 2.0,
+                    Format::Q5K => range / 31.0 / 2.0,
+                    Format::Q6K => largest / 32.0,
                 };
-                let rounding = if matches!(format, Format::F32) { 0.0 } else { largest * 2e-3 };
+                let rounding = match format {
+                    Format::F32 => 0.0,
+                    // Half a unit of the scale, times all steps, and half a unit of the minimum.
+                    Format::Q4K | Format::Q5K => most_range / 63.0 / 2.0 + most / 63.0 / 2.0 + most * 2e-3,
+                    Format::Q6K => most / 128.0 / 2.0 + most * 2e-3,
+                    _ => largest * 2e-3,
+                };
                 for (value, decoded) in block.iter().zip(decoded) {
                     prop_assert!(
                         (value - decoded).abs() <= half_quantum + rounding,

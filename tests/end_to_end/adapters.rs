@@ -42,14 +42,27 @@ pub(super) fn goldens() {
 
 /// On quantised weights both ways give the same, though one decodes them as it goes and the other once.
 pub(super) fn modes_agree() {
-    for format in [Format::Q4_1, Format::Q8_0] {
+    for format in [Format::Q4_1, Format::Q8_0, Format::Q4K, Format::Q6K] {
+        // Rows are whole blocks.
         let options = TinyOptions {
             format,
+            hidden: format.block_len().max(64),
+            feed_forward: format.block_len().max(96),
             ..TinyOptions::default()
         };
+        let saved = tempfile::tempdir().expect("a temporary folder");
+        let plain = super::load(&options, None);
+        let lora = LoraOptions {
+            rank: 4,
+            alpha: 8.0,
+            targets: Target::ALL.to_vec(),
+        };
+        let adapter = gradients::adapter(&plain, &lora, 0.1);
+        let written = adapter.save(saved.path(), &plain.model.config);
+        written.expect("written");
         let mut losses = Vec::new();
         for mode in [AdapterMode::RunTime, AdapterMode::Merged] {
-            let engine = load(&options, mode);
+            let engine = super::load(&options, Some((saved.path().to_owned(), mode)));
             let ids = engine.prompt_ids(PROMPT, true).expect("valid");
             let mask = LayerMask::parse("2.attn", LAYERS).expect("valid");
             losses.push(

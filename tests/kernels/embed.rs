@@ -1,4 +1,4 @@
-use super::{Matrix, assert_close, for_cases, output, read, run, tolerance};
+use super::{Matrix, assert_close, columns, for_cases, output, read, run, tolerance};
 use first_wgpu::gpu::{Buffer, Gpu};
 use first_wgpu::kernels::embed;
 use first_wgpu::reference::embed::embed as reference;
@@ -16,7 +16,7 @@ pub(crate) fn test(gpu: &Gpu) {
             prop_oneof![Just(1u64 << 27), Just(40_000)],
         );
         for_cases(8, sizes, |(vocab, blocks, tokens, seed, most_bytes)| {
-            let hidden = 32 * blocks;
+            let hidden = columns(format, *blocks);
             let matrix = Matrix::new(format, *vocab, hidden, *seed);
             let linear = Linear::pack_within(
                 gpu,
@@ -40,10 +40,9 @@ pub(crate) fn test(gpu: &Gpu) {
             run(gpu, steps.expect("valid"));
             let found = read(gpu, &x, tokens * hidden);
             // d * q + m is rounded once or twice, as the compiler likes.
-            let allowed = if format == Format::Q4_1 {
-                f32::EPSILON
-            } else {
-                tolerance::EXACT
+            let allowed = match format {
+                Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => f32::EPSILON,
+                _ => tolerance::EXACT,
             };
             assert_close(
                 format.name(),

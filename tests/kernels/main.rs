@@ -221,6 +221,11 @@ fn read(gpu: &Gpu, buffer: &Buffer, count: usize) -> Vec<f32> {
     buffer.read_back(gpu, count).expect("reads")
 }
 
+/// 32 columns for each of the blocks, and more where the format's own blocks are longer.
+fn columns(format: Format, blocks: usize) -> usize {
+    (32 * blocks).next_multiple_of(format.block_len().max(32))
+}
+
 /// A weight matrix encoded in a format, and the values that it decodes to.
 struct Matrix {
     format: Format,

@@ -1,5 +1,6 @@
 use super::{
-    Matrix, assert_close_to, for_cases, numbers, output, pad, read, run, tokens, tolerance, upload,
+    Matrix, assert_close_to, columns, for_cases, numbers, output, pad, read, run, tokens,
+    tolerance, upload,
 };
 use first_wgpu::gpu::Gpu;
 use first_wgpu::kernels::{Adapter, Epilogue, matmul};
@@ -26,7 +27,7 @@ pub(crate) fn test(gpu: &Gpu) {
             24,
             sizes,
             |(rows, tokens, blocks, adapted, seed, most_bytes)| {
-                let (columns, rank) = (32 * blocks, some_rank * usize::from(*adapted));
+                let (columns, rank) = (columns(format, *blocks), some_rank * usize::from(*adapted));
                 let matrix = Matrix::new(format, *rows, columns, *seed);
                 let linear =
                     Linear::pack_within(gpu, "matrix", Order::Plain, &[matrix.view()], *most_bytes)

@@ -1,4 +1,6 @@
-use super::{Matrix, assert_close_to, for_cases, numbers, output, read, run, to_slots, tokens};
+use super::{
+    Matrix, assert_close_to, columns, for_cases, numbers, output, read, run, to_slots, tokens,
+};
 use super::{tolerance, upload};
 use first_wgpu::gpu::Gpu;
 use first_wgpu::kernels::{Adapter, matmul_backward};
@@ -35,7 +37,8 @@ pub(crate) fn test(gpu: &Gpu) {
             |(order, rows, tokens, blocks, rank, seed, most_bytes)| {
                 // A pair of rows never crosses from one matrix to the next.
                 let rows = rows.next_multiple_of(2);
-                let parts = [2, 3].map(|salt| Matrix::new(format, rows, 32 * blocks, seed ^ salt));
+                let parts = [2, 3]
+                    .map(|salt| Matrix::new(format, rows, columns(format, *blocks), seed ^ salt));
                 check(gpu, *order, &parts, *most_bytes, [*tokens, *rank], *seed);
             },
         );

@@ -1,5 +1,7 @@
 use super::lora_share::Up;
-use super::{Matrix, assert_close_to, for_cases, numbers, output, read, run, tolerance, upload};
+use super::{
+    Matrix, assert_close_to, columns, for_cases, numbers, output, read, run, tolerance, upload,
+};
 use first_wgpu::gpu::Gpu;
 use first_wgpu::kernels::{Epilogue, Updates, matvec};
 use first_wgpu::reference::{matvec::matvec as reference, residual::residual, rms_norm::rms_norm};
@@ -27,7 +29,7 @@ pub(crate) fn test(gpu: &Gpu) {
             prop_oneof![Just(1u64 << 27), Just(100_000)],
         );
         for_cases(16, sizes, |(rows, blocks, seed, with, most_bytes)| {
-            let columns = 32 * blocks;
+            let columns = columns(format, *blocks);
             let matrix = Matrix::new(format, *rows, columns, *seed);
             let linear =
                 Linear::pack_within(gpu, "matrix", Order::Plain, &[matrix.view()], *most_bytes)

@@ -87,7 +87,7 @@ impl Bench<'_> {
 
     /// A product whose `rows` are stored as they are.
     fn stored(&self, shape: [usize; 2], norm: Option<Norm<'_>>, rows: usize) -> Result<Vec<Step>> {
-        let format = self.plan.formats[0];
+        let format = self.plan.formats[0].for_columns(shape[1]);
         let linear = Linear::random(self.gpu, "part", Order::Plain, format, shape)?;
         let (x, y) = (self.numbers(linear.columns)?, self.zeros(rows)?);
         let epilogue = Epilogue::Store { y: &y };

@@ -16,7 +16,8 @@ pub(super) struct Kernels {
     /// `smollm2-135m`, `llama-3.2-1b`, `llama-3.2-3b`, `llama-3.1-8b` or `all`; several are timed in a row.
     #[arg(long = "shape", value_name = "SHAPE", default_value = "smollm2-135m")]
     shapes: Vec<String>,
-    /// Formats of the weight matrices; `all` for every one.
+    /// Formats of the weight matrices; `all` for every one. Where rows are not whole blocks of 256, `q4_k` is timed as
+    /// `q5_0`, `q5_k` as `q5_1` and `q6_k` as `q8_0`, as files have it.
     #[arg(long = "format", value_name = "FORMAT", default_values_t = ["q4_1".to_owned(), "q8_0".to_owned()])]
     formats: Vec<String>,
     /// Only kernels whose name contains this: `matvec`.

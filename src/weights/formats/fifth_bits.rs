@@ -1,0 +1,40 @@
+//! Blocks of 32 values of five bits, as `q5_0` and `q5_1` have them: 32 fifth bits and then 16 bytes of nibbles, value `j`
+//! in the low half of byte `j`, value `j + 16` in the high half.
+
+/// The values of a block, in their order.
+pub(super) fn read(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    (0..32).map(|j| {
+        let nibble = bytes[4 + j % 16] >> (j / 16 * 4) & 0xf;
+        nibble | (bytes[j / 8] >> (j % 8) & 1) << 4
+    })
+}
+
+/// Appends a block.
+pub(super) fn push(values: &[f32], out: &mut Vec<u8>, quantum: impl Fn(f32) -> f32) {
+    let quanta: Vec<u8> = values
+        .iter()
+        .map(|&value| quantum(value).round().clamp(0.0, 31.0) as u8)
+        .collect();
+    let fifth = |bits, (j, q): (usize, &u8)| bits | u32::from(q >> 4) << j;
+    let fifths: u32 = quanta.iter().enumerate().fold(0, fifth);
+    out.extend(fifths.to_le_bytes());
+    let (low, high) = quanta.split_at(16);
+    out.extend(
+        low.iter()
+            .zip(high)
+            .map(|(low, high)| low & 0xf | high << 4),
+    );
+}
+
+/// The nibbles as they are, and the fifth bits as the GPU wants them: see [`spread`].
+pub(super) fn split(bytes: &[u8], nibbles: &mut [u8], fifths: &mut [u8]) {
+    nibbles.copy_from_slice(&bytes[4..]);
+    spread(|j| bytes[j / 8] >> (j % 8) & 1, fifths);
+}
+
+/// A word of 32 bits: bit `i` of byte `k` is that of value `4 i + k`, so that four neighbours take one shift.
+pub(super) fn spread(bit: impl Fn(usize) -> u8, word: &mut [u8]) {
+    for (k, byte) in word.iter_mut().enumerate() {
+        *byte = (0..8).fold(0, |byte, i| byte | bit(4 * i + k) << i);
+    }
+}

@@ -1,0 +1,38 @@
+//! `q4_k`: blocks of 256 values in 144 bytes: a header of 16, which [`sub_blocks`] describes, then 128 bytes of nibbles,
+//! 32 for two sub-blocks of 32, the first in the low halves.
+
+use super::sub_blocks::{self, SubBlocks};
+use crate::weights::{Packed, Spec};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "q4_k",
+    ggml_type: 12,
+    block_len: 256,
+    block_bytes: 144,
+    decode: |bytes, out| {
+        for (block, out) in bytes.chunks_exact(144).zip(out.chunks_exact_mut(256)) {
+            let (header, quants) = (SubBlocks::read(block), &block[sub_blocks::BYTES..]);
+            for (index, out) in out.chunks_exact_mut(32).enumerate() {
+                let (factor, addend) = header.affine(index);
+                for (j, out) in out.iter_mut().enumerate() {
+                    *out = factor * f32::from(sub_blocks::nibble(quants, index, j)) + addend;
+                }
+            }
+        }
+    },
+    encode: |values, out| {
+        for block in values.chunks_exact(256) {
+            let header = SubBlocks::push(block, 15.0, out);
+            sub_blocks::push_nibbles(&header.quanta(block, 15.0), out);
+        }
+    },
+    packed: Packed {
+        quants_bytes: 128,
+        scales: [5, 4],
+        split: |block, quants, scales| {
+            SubBlocks::split(block, scales);
+            let nibbles = &block[sub_blocks::BYTES..];
+            sub_blocks::split_nibbles(|index, j| sub_blocks::nibble(nibbles, index, j), quants);
+        },
+    },
+};
