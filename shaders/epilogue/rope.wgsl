@@ -13,7 +13,7 @@ override HEAD_DIM: u32;   // D
 
 // Which of the matrices that it joins a slot is of.
 fn part(slot: u32) -> u32 {
-    let row = (slot & ~31u) + 2u * (slot & 15u) + (slot >> 4u & 1u);
+    let row = (slot & ~31u) + 2u * (slot & 15u) + ((slot >> 4u) & 1u);
     return u32(row >= QUERY_ROWS) + u32(row >= QUERY_ROWS + KEY_ROWS);
 }
 

@@ -7,7 +7,7 @@ override ROWS: u32;
 
 // Which of the matrices that it joins a slot is of.
 fn part(slot: u32) -> u32 {
-    return slot >> 4u & 1u;
+    return (slot >> 4u) & 1u;
 }
 
 fn finish(token: u32, tile: u32, i: u32, a: f32, b: f32) {

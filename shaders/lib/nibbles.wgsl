@@ -1,7 +1,6 @@
-// Blocks of 32 nibbles. Word j holds columns 4j..4j+3 in its low nibbles and columns 16+4j..16+4j+3 in its high ones.
+// Blocks of 32 nibbles.
 
-// quants [tiles, blocks, 32], 16 bytes each
-#import quants
+#import low_nibbles
 
 struct Block {
     quants: vec4<u32>,
@@ -10,6 +9,6 @@ struct Block {
 }
 
 fn values(block: Block, i: u32) -> vec4<f32> {
-    let word = block.quants[i & 3u] >> (i & 4u);
+    let word = low_nibbles(block.quants, i);
     return vec4<f32>((vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(15u));
 }

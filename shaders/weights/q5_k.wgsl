@@ -7,7 +7,6 @@
 const SCALES: u32 = 13u;
 
 fn load_block(index: u32) -> Block {
-    let fifths = scale_word(scales_of(index) + 32u * (5u + sub_block(index)));
     let pair = scale_and_offset(index);
-    return Block(quant(index), fifths, pair.x, pair.y);
+    return Block(quant(index), scale_of(index, 5u + sub_block(index)), pair.x, pair.y);
 }

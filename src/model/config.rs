@@ -13,7 +13,7 @@ const ANOTHER_FILE: &str = "the file is damaged or badly converted, download it 
 
 /// The kernels hold a head in registers and read it in groups of four.
 const MAX_HEAD_DIM: usize = 128;
-/// Rows of quantised weights are blocks of 32 values.
+/// The kernels read 32 columns at a time. Longer blocks are checked where tensors are listed.
 const BLOCK: usize = 32;
 /// Beyond these no model exists, and sizes computed from them could overflow.
 const MAX_LAYERS: usize = 4096;
@@ -66,6 +66,13 @@ pub struct Config {
 impl Config {
     /// Reads the configuration and checks it, [its tensors](check_tensors) included.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+        if let Some(parts @ 2..) = gguf.optional::<u32>("split.count")? {
+            return Err(Error::file(
+                gguf.path(),
+                format!("expected a whole model, found one of {parts} parts"),
+                "join them with llama.cpp's `llama-gguf-split --merge`",
+            ));
+        }
         let architecture: &str = gguf.required("general.architecture")?;
         if architecture != "llama" {
             let message = format!(

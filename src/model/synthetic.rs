@@ -96,7 +96,7 @@ pub struct Synthetic {
     /// The shape.
     pub config: Config,
     /// The format of the layers' matrices, or [its stand-in](Format::for_columns). The embedding and the head are Q8_0 or
-    /// Q6_K where this is a format of four or five bits, as in files that people use.
+    /// Q6_K where this is a format of four or five bits.
     pub format: Format,
     shapes: HashMap<String, Vec<usize>>,
 }

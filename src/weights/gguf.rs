@@ -64,17 +64,22 @@ impl TensorInfo {
     /// The name of the type, known or not.
     pub fn type_name(&self) -> String {
         let names = [
-            (6, "q5_0"),
-            (7, "q5_1"),
             (9, "q8_1"),
             (10, "q2_k"),
             (11, "q3_k"),
-            (12, "q4_k"),
-            (13, "q5_k"),
-            (14, "q6_k"),
             (15, "q8_k"),
+            (16, "iq2_xxs"),
+            (17, "iq2_xs"),
+            (18, "iq3_xxs"),
+            (19, "iq1_s"),
             (20, "iq4_nl"),
+            (21, "iq3_s"),
+            (22, "iq2_s"),
             (23, "iq4_xs"),
+            (29, "iq1_m"),
+            (34, "tq1_0"),
+            (35, "tq2_0"),
+            (39, "mxfp4"),
         ];
         let unread = || names.iter().find(|(number, _)| *number == self.ggml_type);
         match (self.format(), unread()) {
@@ -319,7 +324,7 @@ impl Gguf {
             return Err(Error::file(
                 &self.path,
                 message,
-                "give the same model in one of these formats (`llama-quantize --pure` keeps to one)",
+                "give the same model as Q4_K_M, Q5_K_M, Q6_K, Q8_0 or Q4_0",
             ));
         };
         // The header's check put them inside the map.

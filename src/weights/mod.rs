@@ -64,23 +64,32 @@ struct Spec {
     packed: Packed,
 }
 
-/// How a block, or 32 values of a format without blocks, is taken apart for the GPU: quants, of which every 32 columns
-/// have as many, and scales, all that belongs to them. [`pack`] says where they go.
+/// How a block, or 32 values of a format without blocks, is taken apart for the GPU: into quants, 16 bytes or a multiple
+/// of them for each 32 columns, and what is left, the scales, with bits of quants that fill no 16 bytes. [`pack`] says
+/// where they go.
 struct Packed {
-    /// Bytes of quants, a multiple of 16 for each 32 columns.
+    /// Bytes of quants.
     quants_bytes: usize,
-    /// How many scales there are, and bytes of each, 2 or 4.
-    scales: [usize; 2],
+    /// How many scales there are.
+    scales: usize,
+    /// Bytes of each, 2 or 4.
+    scale_bytes: usize,
     /// Takes a block apart.
     split: fn(block: &[u8], quants: &mut [u8], scales: &mut [u8]),
 }
 
 impl Packed {
+    /// 32 values without a scale, as they are.
+    const fn plain(bytes: usize) -> Self {
+        Self::behind_scale(bytes, 0)
+    }
+
     /// A block of 32 whose bytes are one scale and then the quants, which stay as they are.
     const fn behind_scale(block_bytes: usize, scale_bytes: usize) -> Self {
         Self {
             quants_bytes: block_bytes - scale_bytes,
-            scales: [(scale_bytes > 0) as usize, scale_bytes],
+            scales: (scale_bytes > 0) as usize,
+            scale_bytes,
             split: |block, quants, scales| {
                 let (header, body) = block.split_at(scales.len());
                 scales.copy_from_slice(header);
@@ -91,7 +100,7 @@ impl Packed {
 
     /// Bytes of all scales.
     fn scales_bytes(&self) -> usize {
-        self.scales[0] * self.scales[1]
+        self.scales * self.scale_bytes
     }
 }
 
@@ -145,14 +154,15 @@ impl Format {
         self.spec().block_bytes
     }
 
-    /// The format itself, or where `columns` are not whole blocks of it, that which llama.cpp's `llama-quantize` writes
-    /// in its place.
+    /// The format itself, or where `columns`, a multiple of 32, are not whole blocks of it, that which llama.cpp's
+    /// `llama-quantize` writes in its place.
     pub fn for_columns(self, columns: usize) -> Self {
         match self {
             _ if columns.is_multiple_of(self.block_len()) => self,
             Self::Q4K => Self::Q5_0,
             Self::Q5K => Self::Q5_1,
-            _ => Self::Q8_0,
+            Self::Q6K => Self::Q8_0,
+            _ => self,
         }
     }
 
@@ -259,29 +269,15 @@ fn push_f16(value: f32, out: &mut Vec<u8>) -> f32 {
     value.to_f32()
 }
 
+/// The value that is farthest from zero, or zero.
+fn largest_magnitude(values: &[f32]) -> f32 {
+    let larger = |m: f32, &v: &f32| if v.abs() > m.abs() { v } else { m };
+    values.iter().fold(0.0, larger)
+}
+
 /// The inverse of a scale, 0 where the scale is: a block of equal values has no quanta to choose.
 fn inverse(scale: f32) -> f32 {
     if scale == 0.0 { 0.0 } else { 1.0 / scale }
-}
-
-/// Decodes the nibbles of a block of 32: byte `j` holds value `j` (low) and value `j + 16` (high).
-fn decode_nibbles(bytes: &[u8], out: &mut [f32], value: impl Fn(u8) -> f32) {
-    let (low, high) = out.split_at_mut(16);
-    for (byte, (low, high)) in bytes.iter().zip(low.iter_mut().zip(high)) {
-        *low = value(byte & 0xf);
-        *high = value(byte >> 4);
-    }
-}
-
-/// Appends the nibbles of a block of 32, in the order that [`decode_nibbles`] reads.
-fn encode_nibbles(values: &[f32], out: &mut Vec<u8>, quantum: impl Fn(f32) -> f32) {
-    let nibble = |value: f32| quantum(value).round().clamp(0.0, 15.0) as u8;
-    let (low, high) = values.split_at(16);
-    out.extend(
-        low.iter()
-            .zip(high)
-            .map(|(&low, &high)| nibble(low) | nibble(high) << 4),
-    );
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub struct Slice {
     pub tiles: Range<u32>,
     /// Quantised values.
     pub quants: Words,
-    /// Block headers, for formats that have them.
+    /// Scales, for formats that have them, and what else of a block is not among the quants.
     pub scales: Option<Words>,
     /// Bytes a product with it reads.
     pub bytes: u64,
@@ -142,7 +142,7 @@ impl Format {
     /// Sorts the bytes of row `i` of a tile into its quants and scales.
     fn pack_row(self, i: usize, row: &[u8], quants: &mut [u8], scales: &mut [u8]) {
         let packed = self.packed();
-        let [count, scale_bytes] = packed.scales;
+        let (count, scale_bytes) = (packed.scales, packed.scale_bytes);
         let mut own_quants = vec![0; packed.quants_bytes];
         let mut own_scales = vec![0; packed.scales_bytes()];
         let group_bytes = self.row_bytes(self.group());
@@ -210,6 +210,20 @@ impl Linear {
                 .count();
             slices.push(layout.upload(gpu, name, format, first..first + count)?);
             first += count;
+        }
+        let spelled_out = |slice: &&Slice| {
+            slice.format == Format::F32 && sources.iter().all(|source| source.format != Format::F32)
+        };
+        if slices.iter().any(|slice| spelled_out(&slice)) {
+            let bytes: u64 = slices
+                .iter()
+                .filter(spelled_out)
+                .map(|slice| slice.bytes)
+                .sum();
+            tracing::warn!(
+                "`{name}` joins matrices of several formats; {} MB of it are kept as f32, which takes longer",
+                bytes / 1_000_000
+            );
         }
         Ok(Self {
             name: name.to_owned(),

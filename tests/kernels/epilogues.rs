@@ -11,7 +11,8 @@ use first_wgpu::reference::{
 use first_wgpu::weights::Format;
 use first_wgpu::weights::pack::{Linear, Order};
 
-const COLUMNS: usize = 96;
+/// A block of any format.
+const COLUMNS: usize = 256;
 
 pub(crate) fn test(gpu: &Gpu) {
     adapted(gpu);
@@ -21,7 +22,12 @@ pub(crate) fn test(gpu: &Gpu) {
         for formats in [[Format::Q4_1; 2], [Format::Q4_0, Format::Q8_0]] {
             swiglu(gpu, tokens, formats);
         }
-        for formats in [[Format::Q4_1; 3], [Format::Q4_1, Format::Q8_0, Format::F16]] {
+        for formats in [
+            [Format::Q4_1; 3],
+            [Format::Q4_1, Format::Q8_0, Format::F16],
+            // As files called Q4_K_M have it.
+            [Format::Q4K, Format::Q4K, Format::Q6K],
+        ] {
             for kv_format in [KvFormat::F32, KvFormat::F16] {
                 rotation(gpu, tokens, formats, kv_format);
             }

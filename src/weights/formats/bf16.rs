@@ -20,5 +20,5 @@ pub(super) static SPEC: Spec = Spec {
                 .flat_map(|&value| bf16::from_f32(value).to_le_bytes()),
         );
     },
-    packed: Packed::behind_scale(64, 0),
+    packed: Packed::plain(64),
 };

@@ -17,5 +17,5 @@ pub(super) static SPEC: Spec = Spec {
             push_f16(value, out);
         }
     },
-    packed: Packed::behind_scale(64, 0),
+    packed: Packed::plain(64),
 };

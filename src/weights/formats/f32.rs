@@ -13,5 +13,5 @@ pub(super) static SPEC: Spec = Spec {
         }
     },
     encode: |values, out| out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-    packed: Packed::behind_scale(128, 0),
+    packed: Packed::plain(128),
 };

@@ -1,29 +1,21 @@
-//! Blocks of 32 values of five bits, as `q5_0` and `q5_1` have them: 32 fifth bits and then 16 bytes of nibbles, value `j`
-//! in the low half of byte `j`, value `j + 16` in the high half.
+//! Blocks of 32 values of five bits, as `q5_0` and `q5_1` have them: 32 fifth bits and then 16 bytes of [`nibbles`].
+
+use super::nibbles;
 
 /// The values of a block, in their order.
 pub(super) fn read(bytes: &[u8]) -> impl Iterator<Item = u8> {
-    (0..32).map(|j| {
-        let nibble = bytes[4 + j % 16] >> (j / 16 * 4) & 0xf;
-        nibble | (bytes[j / 8] >> (j % 8) & 1) << 4
-    })
+    let fifth = |j: usize| bytes[j / 8] >> (j % 8) & 1;
+    let low = nibbles::read(&bytes[4..]).enumerate();
+    low.map(move |(j, low)| low | fifth(j) << 4)
 }
 
 /// Appends a block.
 pub(super) fn push(values: &[f32], out: &mut Vec<u8>, quantum: impl Fn(f32) -> f32) {
-    let quanta: Vec<u8> = values
-        .iter()
-        .map(|&value| quantum(value).round().clamp(0.0, 31.0) as u8)
-        .collect();
+    let quanta = nibbles::quanta(values, 31.0, quantum);
     let fifth = |bits, (j, q): (usize, &u8)| bits | u32::from(q >> 4) << j;
     let fifths: u32 = quanta.iter().enumerate().fold(0, fifth);
     out.extend(fifths.to_le_bytes());
-    let (low, high) = quanta.split_at(16);
-    out.extend(
-        low.iter()
-            .zip(high)
-            .map(|(low, high)| low & 0xf | high << 4),
-    );
+    out.extend(nibbles::pack(&quanta));
 }
 
 /// The nibbles as they are, and the fifth bits as the GPU wants them: see [`spread`].

@@ -1,7 +1,8 @@
 //! `q4_1`: blocks of 32 values in 20 bytes: an f16 scale `d`, an f16 minimum `m`, then 16 bytes of nibbles
 //! `q`, value `j` in the low half of byte `j`, value `j + 16` in the high half; value = `d * q + m`.
 
-use crate::weights::{Packed, Spec, decode_nibbles, encode_nibbles, inverse, push_f16, read_f16};
+use super::nibbles;
+use crate::weights::{Packed, Spec, inverse, push_f16, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "q4_1",
@@ -11,7 +12,9 @@ pub(super) static SPEC: Spec = Spec {
     decode: |bytes, out| {
         for (block, out) in bytes.chunks_exact(20).zip(out.chunks_exact_mut(32)) {
             let (d, m) = (read_f16(block), read_f16(&block[2..]));
-            decode_nibbles(&block[4..], out, |q| d * f32::from(q) + m);
+            for (q, out) in nibbles::read(&block[4..]).zip(out) {
+                *out = d * f32::from(q) + m;
+            }
         }
     },
     encode: |values, out| {
@@ -20,7 +23,8 @@ pub(super) static SPEC: Spec = Spec {
             let largest = block.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let inverse = inverse(push_f16((largest - smallest) / 15.0, out));
             let m = push_f16(smallest, out);
-            encode_nibbles(block, out, |v| (v - m) * inverse);
+            let quanta = nibbles::quanta(block, 15.0, |v| (v - m) * inverse);
+            out.extend(nibbles::pack(&quanta));
         }
     },
     packed: Packed::behind_scale(20, 4),

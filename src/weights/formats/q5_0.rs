@@ -2,7 +2,7 @@
 //! nibbles as in `q4_0`; value = `d * (q - 16)`.
 
 use super::fifth_bits;
-use crate::weights::{Packed, Spec, inverse, push_f16, read_f16};
+use crate::weights::{Packed, Spec, inverse, largest_magnitude, push_f16, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "q5_0",
@@ -20,17 +20,15 @@ pub(super) static SPEC: Spec = Spec {
     encode: |values, out| {
         for block in values.chunks_exact(32) {
             // -16 has no positive twin, so the value of largest magnitude is the one that becomes it.
-            let largest = block
-                .iter()
-                .fold(0f32, |m, &v| if v.abs() > m.abs() { v } else { m });
-            let inverse = inverse(push_f16(largest / -16.0, out));
+            let inverse = inverse(push_f16(largest_magnitude(block) / -16.0, out));
             fifth_bits::push(block, out, |v| v * inverse + 16.0);
         }
     },
-    // The scale has a word of its own.
+    // The scale has a word of its own, half of it empty: as three halves of words these took another load.
     packed: Packed {
         quants_bytes: 16,
-        scales: [2, 4],
+        scales: 2,
+        scale_bytes: 4,
         split: |block, quants, scales| {
             scales[..2].copy_from_slice(&block[..2]);
             fifth_bits::split(&block[2..], quants, &mut scales[4..]);

@@ -28,7 +28,8 @@ pub(super) static SPEC: Spec = Spec {
     },
     packed: Packed {
         quants_bytes: 16,
-        scales: [2, 4],
+        scales: 2,
+        scale_bytes: 4,
         split: |block, quants, scales| {
             scales[..4].copy_from_slice(&block[..4]);
             fifth_bits::split(&block[4..], quants, &mut scales[4..]);

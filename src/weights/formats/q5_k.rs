@@ -2,6 +2,7 @@
 //! bit `i` of byte `j` for value `j` of sub-block `i`, then 128 bytes of nibbles as in `q4_k`.
 
 use super::fifth_bits;
+use super::nibbles;
 use super::sub_blocks::{self, SubBlocks};
 use crate::weights::{Packed, Spec};
 
@@ -36,20 +37,21 @@ pub(super) static SPEC: Spec = Spec {
             let quanta = header.quanta(block, 31.0);
             let fifths = |j: usize| (0..8).fold(0, |bits, i| bits | quanta[32 * i + j] >> 4 << i);
             out.extend((0..32).map(fifths));
-            sub_blocks::push_nibbles(&quanta, out);
+            out.extend(quanta.chunks_exact(64).flat_map(nibbles::pack));
         }
     },
     // Behind the header's words a word of fifth bits for each sub-block.
     packed: Packed {
         quants_bytes: 128,
-        scales: [13, 4],
+        scales: 13,
+        scale_bytes: 4,
         split: |block, quants, scales| {
             SubBlocks::split(block, scales);
             for (index, word) in scales[20..].chunks_exact_mut(4).enumerate() {
                 fifth_bits::spread(|j| fifth(block, index, j), word);
             }
             let nibble = |index, j| sub_blocks::nibble(&block[NIBBLES..], index, j);
-            sub_blocks::split_nibbles(nibble, quants);
+            nibbles::regroup(nibble, quants);
         },
     },
 };

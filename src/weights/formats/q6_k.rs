@@ -4,8 +4,8 @@
 //! Each half of 128 values has 64 bytes of nibbles and 32 of high bits. Of its value `32 k + l` the nibble is in byte
 //! `32 (k % 2) + l`, in the upper half if `k` is 2 or 3, and the high bits are bits `2 k` and `2 k + 1` of byte `l`.
 
-use super::sub_blocks::split_nibbles;
-use crate::weights::{Packed, Spec, inverse, push_f16, read_f16};
+use super::nibbles;
+use crate::weights::{Packed, Spec, inverse, largest_magnitude, push_f16, read_f16};
 
 const HIGH: usize = 128;
 const SCALES: usize = HIGH + 64;
@@ -44,16 +44,10 @@ pub(super) static SPEC: Spec = Spec {
     encode: |values, out| {
         for values in values.chunks_exact(256) {
             // -32 and -128 have no positive twins, so the values of largest magnitude are those that become them.
-            let by_magnitude = |m: f32, v: f32| if v.abs() > m.abs() { v } else { m };
-            let mut ideal = [0f32; 16];
-            for (ideal, values) in ideal.iter_mut().zip(values.chunks_exact(16)) {
-                *ideal = values.iter().copied().fold(0.0, by_magnitude) / -32.0;
-            }
+            let sixteen = |i: usize| largest_magnitude(&values[16 * i..][..16]) / -32.0;
+            let ideal: [f32; 16] = std::array::from_fn(sixteen);
             let mut tail = Vec::new();
-            let d = push_f16(
-                ideal.into_iter().fold(0.0, by_magnitude) / -128.0,
-                &mut tail,
-            );
+            let d = push_f16(largest_magnitude(&ideal) / -128.0, &mut tail);
             let scales = ideal.map(|v| (v * inverse(d)).round().clamp(-128.0, 127.0) as i8);
             let quantum = |j: usize| {
                 let inverse = inverse(d * f32::from(scales[j / 16]));
@@ -61,7 +55,7 @@ pub(super) static SPEC: Spec = Spec {
             };
             let quanta: Vec<u8> = (0..256).map(quantum).collect();
             for half in quanta.chunks_exact(128) {
-                out.extend((0..64).map(|l| half[l] & 0xf | half[l + 64] << 4));
+                out.extend(nibbles::pack(half));
             }
             for half in quanta.chunks_exact(128) {
                 let bits =
@@ -76,7 +70,8 @@ pub(super) static SPEC: Spec = Spec {
     // word are those of its value 4 i + k.
     packed: Packed {
         quants_bytes: 128,
-        scales: [21, 4],
+        scales: 21,
+        scale_bytes: 4,
         split: |block, quants, scales| {
             scales[..2].copy_from_slice(&block[D..]);
             scales[4..20].copy_from_slice(&block[SCALES..D]);
@@ -88,7 +83,7 @@ pub(super) static SPEC: Spec = Spec {
                     });
                 }
             }
-            split_nibbles(|index, j| low(block, index, j), quants);
+            nibbles::regroup(|index, j| low(block, index, j), quants);
         },
     },
 };

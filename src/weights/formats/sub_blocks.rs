@@ -89,24 +89,3 @@ impl SubBlocks {
 pub(super) fn nibble(bytes: &[u8], index: usize, j: usize) -> u8 {
     bytes[index / 2 * 32 + j] >> (index % 2 * 4) & 0xf
 }
-
-/// Appends nibbles in this order.
-pub(super) fn push_nibbles(quanta: &[u8], out: &mut Vec<u8>) {
-    for pair in quanta.chunks_exact(64) {
-        let (low, high) = pair.split_at(32);
-        out.extend(
-            low.iter()
-                .zip(high)
-                .map(|(low, high)| low & 0xf | high << 4),
-        );
-    }
-}
-
-/// Sixteen bytes a sub-block, in the order of `q4_0`: value `j` below value `j + 16`.
-pub(super) fn split_nibbles(nibble: impl Fn(usize, usize) -> u8, quants: &mut [u8]) {
-    for (index, block) in quants.chunks_exact_mut(16).enumerate() {
-        for (j, byte) in block.iter_mut().enumerate() {
-            *byte = nibble(index, j) | nibble(index, j + 16) << 4;
-        }
-    }
-}
