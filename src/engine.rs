@@ -405,15 +405,24 @@ fn summary(model: &Llama, path: &Path) -> ModelSummary {
     }
 }
 
+/// How long a step takes, in operations of a product.
+fn effort(gpu: &Gpu, step: &Step) -> u64 {
+    match step.op.kernel().starts_with("attention") {
+        true => step.flops * gpu.attention_effort(),
+        false => step.flops,
+    }
+}
+
 /// Steps in groups that each keep a GPU busy for well under half a second.
 fn paced(gpu: &Gpu, steps: Vec<Step>) -> Vec<Vec<Step>> {
     let mut groups: Vec<Vec<Step>> = Vec::new();
     let mut flops = u64::MAX;
     for step in steps {
-        flops = flops.saturating_add(step.flops);
+        let own = effort(gpu, &step);
+        flops = flops.saturating_add(own);
         if flops > gpu.submission_flops() {
             groups.push(Vec::new());
-            flops = step.flops;
+            flops = own;
         }
         groups
             .last_mut()

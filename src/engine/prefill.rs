@@ -15,9 +15,6 @@ use crate::router::{Decision, Granularity, PrefillReading, Router};
 use crate::trace::{Detail, Run, Score, Submission};
 use std::time::Instant;
 
-/// Tokens from which on a prompt takes long enough to follow its progress.
-const LONG: usize = 256;
-
 /// A router on the GPU.
 pub(super) struct GpuRouter {
     /// `[routers, H]` and `[routers]` of each layer.
@@ -97,12 +94,26 @@ struct Pending<'a> {
     clock: &'a Instant,
     detail: Detail,
     steps: Vec<Step>,
+    /// Work that was submitted and not waited for.
+    unwaited: u64,
 }
 
 impl Pending<'_> {
+    /// Waits once there is a submission's work to wait for: what a listener hears is then true, and it can break off.
+    fn keep_up(&mut self) -> Result<()> {
+        if self.unwaited > self.gpu.submission_flops() {
+            self.gpu.poll()?;
+            self.unwaited = 0;
+        }
+        Ok(())
+    }
+
     /// Submits what waits; the last submission ends with what `after` records.
     fn submit(&mut self, run: &mut Run, after: impl Fn(&mut wgpu::CommandEncoder)) -> Result<()> {
-        let groups = super::paced(self.gpu, std::mem::take(&mut self.steps));
+        let steps = std::mem::take(&mut self.steps);
+        let efforts = steps.iter().map(|step| super::effort(self.gpu, step));
+        self.unwaited += efforts.sum::<u64>();
+        let groups = super::paced(self.gpu, steps);
         let last = groups.len().saturating_sub(1);
         for (index, steps) in groups.into_iter().enumerate() {
             let plan = Plan::new(self.gpu, steps)?;
@@ -173,6 +184,7 @@ impl Engine {
             clock,
             detail: request.detail,
             steps: self.model.embed_steps(&self.gpu, &prefill)?,
+            unwaited: 0,
         };
         let layers = self.model.config.layers;
         let before = std::mem::take(&mut conversation.scores);
@@ -212,11 +224,7 @@ impl Engine {
             }
             // Work starts while later layers are being encoded, and a listener hears of real progress.
             pending.submit(run, |_| {})?;
-            // A long prompt is worth waiting for layer by layer: what a listener hears is then true, and it
-            // can break off.
-            if prefill.tokens() > LONG {
-                self.gpu.poll()?;
-            }
+            pending.keep_up()?;
             if listener(Event::Prefill(layer + 1, layers)).is_break() {
                 return Err(Error::Cancelled);
             }

@@ -339,14 +339,20 @@ impl Gpu {
         self.binding_bytes().min(128 << 20)
     }
 
-    /// How many floating-point operations one submission may hold, so that it stays well under half a
-    /// second: Windows and some drivers reset a GPU that is busy for two.
+    /// How many floating-point operations of products one submission may hold, so that it stays well under half a
+    /// second on the slowest: Windows and some drivers reset a GPU that is busy for two.
     pub fn submission_flops(&self) -> u64 {
         match (self.class.software, self.class.integrated) {
             (true, _) => 8_000_000_000,
-            (_, true) => 50_000_000_000,
-            _ => 500_000_000_000,
+            (_, true) => 20_000_000_000,
+            _ => 100_000_000_000,
         }
+    }
+
+    /// How many operations of a product take about as long as one of attention over a prompt. On an H200 it was 13, with
+    /// too few tokens to fill it (`kernels.json`); software Vulkan has no watchdog.
+    pub fn attention_effort(&self) -> u64 {
+        if self.class.software { 1 } else { 8 }
     }
 
     /// A list of commands to record into.

@@ -150,10 +150,6 @@ impl Plan {
                 self.dispatch(&mut pass, step);
             }
         }
-        let used = 2 * groups.len() as u32;
-        if used > 0 {
-            encoder.resolve_query_set(&timestamps.queries, 0..used, &timestamps.resolved.raw, 0);
-        }
     }
 
     fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, index: usize) {
@@ -240,10 +236,18 @@ impl Timestamps {
         }))
     }
 
-    /// The times of the plan's groups, waiting for all that was submitted before, and how many of them ran backwards:
-    /// it happens on some drivers, and counts as a duration of zero.
+    /// The times of the plan's groups, waiting for all that was submitted before, and how many of them ran backwards or
+    /// were never written: it happens on some drivers, and counts as a duration of zero.
     pub fn read_back(&self, gpu: &Gpu, plan: &Plan) -> Result<(Vec<GpuTime>, u32)> {
         let groups = plan.groups(self.detail).len();
+        // Only now: on Metal a set that is resolved by the submission which fills it may hold zeros (wgpu issue 9414).
+        gpu.poll()?;
+        if groups > 0 {
+            let mut encoder = gpu.encoder();
+            let used = 0..2 * groups as u32;
+            encoder.resolve_query_set(&self.queries, used, &self.resolved.raw, 0);
+            gpu.submit(encoder);
+        }
         let ticks: Vec<u64> = self.resolved.read_back(gpu, 2 * groups)?;
         let first = ticks.first().copied().unwrap_or_default();
         let period = f64::from(gpu.queue.get_timestamp_period());
@@ -252,8 +256,8 @@ impl Timestamps {
             start_nanos: nanos(pair[0].saturating_sub(first)),
             duration_nanos: nanos(pair[1].saturating_sub(pair[0])),
         };
-        let backwards = |pair: &&[u64]| pair[1] < pair[0] || pair[0] < first;
-        let dropped = ticks.chunks_exact(2).filter(backwards).count();
+        let wrong = |pair: &&[u64]| pair[0] == 0 || pair[1] < pair[0] || pair[0] < first;
+        let dropped = ticks.chunks_exact(2).filter(wrong).count();
         Ok((ticks.chunks_exact(2).map(time).collect(), dropped as u32))
     }
 }
