@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Exact outputs of the generated tiny model, for tests/golden/: the llama forward pass written out in
+"""Exact outputs of the generated tiny models, for tests/golden/: the llama forward pass written out in
 NumPy with f64 arithmetic, independent of the engine; alone, and with a LoRA adapter in PEFT's format.
 
     cargo run --example tiny-model -- /tmp/tiny.gguf && scripts/make-goldens.py /tmp/tiny.gguf tests/golden
+    cargo run --example tiny-model -- /tmp/tiny.gguf llama3 && scripts/make-goldens.py /tmp/tiny.gguf tests/golden/llama3
 """
 
 import json
@@ -26,6 +27,7 @@ def forward(meta, w, ids, skipped):
     hidden, epsilon = get("embedding_length"), get("attention.layer_norm_rms_epsilon")
     size, count = hidden // heads, len(ids)
     frequency = get("rope.freq_base") ** (-np.arange(size // 2) / (size // 2))
+    frequency = frequency / w.get("rope_freqs.weight", 1.0)
     angle = np.arange(count)[:, None] * frequency
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
 
@@ -119,6 +121,9 @@ def main():
         ("bcd fgj", "1", {(1, "attn"), (1, "mlp")}),
         ("kmpqvwxyz " * 5, "0.attn,3.mlp", {(0, "attn"), (3, "mlp")}),
     ]
+    if "output.weight" in w:
+        write(meta, w, cases[2:], folder)
+        return
     write(meta, w, cases, folder)
     # With an adapter in the same folder.
     write(meta, make_adapter(meta, w, folder / "lora"), cases[1:3], folder / "lora")

@@ -115,7 +115,7 @@ pub fn check(engine: &Engine, folder: &Path, index: usize, entry: &Entry) -> Res
     let normed = read_npy(&file("final_norm"), &[entry.ids.len(), config.hidden])?;
     if hidden.is_some() || normed.is_some() {
         let size = entry.ids.len() * config.hidden;
-        let mut worst = 0.0f64;
+        let mut worst: Option<f64> = None;
         engine.hidden_states(&entry.ids, &mask, &mut |layer, found| {
             let expected = if layer <= config.layers {
                 hidden
@@ -124,10 +124,13 @@ pub fn check(engine: &Engine, folder: &Path, index: usize, entry: &Entry) -> Res
             } else {
                 normed.as_deref()
             };
-            worst = expected.map_or(worst, |expected| worst.max(nmse(expected, found)));
+            if let Some(expected) = expected {
+                let found = nmse(expected, found);
+                worst = Some(worst.map_or(found, |worst| worst.max(found)));
+            }
             Ok(())
         })?;
-        outcome.hidden_nmse = Some(worst);
+        outcome.hidden_nmse = worst;
     }
     let logits = read_npy(&file("last_logits"), &[config.vocab])?;
     if entry.greedy.is_empty() && logits.is_none() && outcome.hidden_nmse.is_none() {

@@ -179,4 +179,38 @@ mod tests {
         let folder = write_whole(folder.path(), |file| file.write_all(b"x"));
         assert!(folder.is_err(), "a folder is no file");
     }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        let name = |entry: std::io::Result<std::fs::DirEntry>| {
+            let name = entry.expect("an entry").file_name();
+            name.to_string_lossy().into_owned()
+        };
+        entries.map(name).collect()
+    }
+
+    /// What cannot be written whole leaves what was there, and nothing beside it; nor does what is staged and let go.
+    #[test]
+    fn what_fails_half_way_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("file");
+        write_whole(&path, |file| file.write_all(b"old")).expect("written");
+        let half = |file: &mut dyn Write| {
+            file.write_all(b"new")?;
+            Err(std::io::Error::other("the disk is full"))
+        };
+        let error = write_whole(&path, half).expect_err("fails").to_string();
+        assert!(error.contains("the disk is full"), "{error}");
+        let staged = |bytes: &'static [u8]| Staged {
+            files: vec![Written::new(&path, |file| file.write_all(bytes)).expect("written")],
+            removed: Some(folder.path().join("other")),
+        };
+        drop(staged(b"let go"));
+        assert_eq!(names(folder.path()), ["file"]);
+        assert_eq!(std::fs::read(&path).expect("is there"), b"old");
+        std::fs::write(folder.path().join("other"), "not beside it").expect("written");
+        staged(b"new").put().expect("is put in its place");
+        assert_eq!(names(folder.path()), ["file"]);
+        assert_eq!(std::fs::read(&path).expect("is there"), b"new");
+    }
 }

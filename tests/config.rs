@@ -4,6 +4,7 @@ use first_wgpu::model::config::Config;
 use first_wgpu::model::tiny::{TinyOptions, tiny_bytes, write_tiny};
 use first_wgpu::weights::Format;
 use first_wgpu::weights::gguf::Gguf;
+use first_wgpu::weights::gguf_writer::GgufWriter;
 use proptest::prelude::*;
 
 fn open(bytes: &[u8]) -> Result<Config, first_wgpu::Error> {
@@ -240,4 +241,61 @@ proptest! {
 
 thread_local! {
     static BYTES: Vec<u8> = tiny_bytes(&TinyOptions::default());
+}
+
+/// Files that would load and then compute something else, or are not whole.
+#[test]
+fn what_we_do_not_run_is_refused() {
+    let cases: [(fn(&mut GgufWriter) -> &mut GgufWriter, &str); 6] = [
+        (|file| file.u32("split.count", 3), "found one of 3 parts"),
+        (
+            |file| file.u32("llama.expert_count", 8),
+            "`llama.expert_count` to be 0, a model without experts, found 8",
+        ),
+        (
+            |file| file.str("llama.rope.scaling.type", "yarn"),
+            "`llama.rope.scaling.type` to be `none`, found `yarn`",
+        ),
+        (
+            |file| file.f32("llama.rope.scaling.factor", 4.0),
+            "`llama.rope.scaling.factor` to be 1, positions that are not scaled, found 4",
+        ),
+        (
+            |file| file.f32("llama.rope.scale_linear", 2.0),
+            "`llama.rope.scale_linear` to be 1, positions that are not scaled, found 2",
+        ),
+        (
+            |file| file.str("general.file", "nothing else"),
+            "in key `llama.block_count`, found no such key",
+        ),
+    ];
+    for (write, expected) in cases {
+        let mut file = GgufWriter::new();
+        file.str("general.architecture", "llama");
+        write(&mut file);
+        let error = open(&file.to_bytes()).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    // Factors of RoPE: one for each pair, above 0.
+    let bytes = tiny_bytes(&TinyOptions::llama3());
+    let config = open(&bytes).expect("a valid model");
+    let factors: Vec<f32> = (1..=8).map(|factor| factor as f32).collect();
+    assert_eq!(config.rope_factors, Some(factors.clone()));
+    let spelled: Vec<u8> = factors
+        .iter()
+        .flat_map(|factor| factor.to_le_bytes())
+        .collect();
+    let at = bytes
+        .windows(32)
+        .rposition(|window| window == spelled)
+        .expect("the factors");
+    for wrong in [0.0, -1.0, f32::NAN] {
+        let mut bytes = bytes.clone();
+        bytes[at + 4..at + 8].copy_from_slice(&wrong.to_le_bytes());
+        let error = open(&bytes).expect_err("no factor").to_string();
+        assert!(
+            error.contains("expected numbers above 0 in tensor `rope_freqs.weight`"),
+            "{error}"
+        );
+    }
 }

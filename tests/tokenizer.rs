@@ -96,7 +96,7 @@ thread_local! {
 }
 
 #[test]
-fn long_runs_of_spaces_are_cut() {
+fn long_runs_of_one_character_come_back() {
     let tokenizer = Tokenizer::from_gguf(&tiny()).expect("a tokenizer");
     for text in [
         " ".repeat(200_000),
@@ -104,7 +104,7 @@ fn long_runs_of_spaces_are_cut() {
         "7".repeat(20_000),
     ] {
         let ids = tokenizer.encode(&text).expect("ids");
-        assert_eq!(tokenizer.decode(&ids).len(), text.len());
+        assert_eq!(tokenizer.decode(&ids), text);
     }
 }
 

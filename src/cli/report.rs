@@ -102,3 +102,14 @@ fn skipped(run: &Run) -> String {
         100.0 * run.model.skip_rate(mask)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_tells_what_runs_in_a_layer() {
+        let mask = LayerMask::parse("1.mlp,2.attn,3", 5).expect("valid");
+        assert_eq!(strip(&mask), "█▀▄·█");
+    }
+}

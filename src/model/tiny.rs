@@ -32,6 +32,8 @@ pub struct TinyOptions {
     pub format: Format,
     /// Whether the embedding is the head too.
     pub tied: bool,
+    /// Whether RoPE's frequencies are divided by factors.
+    pub rope_factors: bool,
     /// What the weights are drawn from.
     pub seed: u64,
 }
@@ -39,6 +41,16 @@ pub struct TinyOptions {
 impl TinyOptions {
     /// The special tokens, all bytes and the merged tokens.
     pub const MIN_VOCAB: usize = SPECIAL.len() + 256 + MERGES.len();
+
+    /// With a head of its own and RoPE factors, as Llama 3 has them. Its answers vary: with random weights a head that is
+    /// the embedding repeats the prompt's last token, whatever the layers do.
+    pub fn llama3() -> Self {
+        Self {
+            tied: false,
+            rope_factors: true,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for TinyOptions {
@@ -53,6 +65,7 @@ impl Default for TinyOptions {
             context: 256,
             format: Format::F32,
             tied: true,
+            rope_factors: false,
             seed: 1,
         }
     }
@@ -217,5 +230,9 @@ fn weights(writer: &mut GgufWriter, options: &TinyOptions) {
     norm(writer, "output_norm.weight".to_owned(), layers);
     if !options.tied {
         matrix(writer, "output.weight".to_owned(), vocab, h, 2.0);
+    }
+    if options.rope_factors {
+        let factors: Vec<f32> = (0..h / options.heads / 2).map(|i| (1 + i) as f32).collect();
+        writer.tensor("rope_freqs.weight", Format::F32, &[factors.len()], &factors);
     }
 }

@@ -122,3 +122,43 @@ pub fn last_evaluation(folder: &Path) -> Result<Option<EvaluationLine>> {
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("lines are plain data")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a killed run has left half written, and what came after the checkpoint, is dropped.
+    #[test]
+    fn a_log_goes_on_behind_a_checkpoint() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join(FILE);
+        let lines = [
+            "{\"log\":\"of another start\"}",
+            "{\"step\":1}",
+            "{\"step\":2}",
+            "{\"step\":3}",
+            "{\"st",
+        ];
+        std::fs::write(&path, lines.join("\n")).expect("written");
+        let header = Header {
+            first_wgpu_training: VERSION,
+            command: "first train".to_owned(),
+            model: "tiny".to_owned(),
+            layers: 4,
+            target: 0.1,
+            steps: 3,
+        };
+        let mut log = Log::open(folder.path(), &header, 2).expect("goes on");
+        log.line(&serde_json::json!({"step": 3, "anew": true}))
+            .expect("written");
+        let text = std::fs::read_to_string(&path).expect("is there");
+        let found: Vec<_> = text.lines().skip(1).collect();
+        assert_eq!(
+            found,
+            ["{\"step\":1}", "{\"step\":2}", "{\"anew\":true,\"step\":3}"]
+        );
+        Log::open(folder.path(), &header, 0).expect("begins");
+        let text = std::fs::read_to_string(&path).expect("is there");
+        assert_eq!(text.lines().count(), 1);
+    }
+}

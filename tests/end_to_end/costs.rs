@@ -72,6 +72,7 @@ pub(super) fn workers_apart() {
             used.insert(cpu);
             workers += 1;
         }
+        assert!(workers > 0, "no thread has the workers' name");
         let cpus = std::thread::available_parallelism().expect("CPUs").get();
         assert_eq!(
             used.len(),
@@ -109,6 +110,13 @@ pub(super) fn traces() {
             "a masked sublayer was dispatched"
         );
         assert_no_overlaps(&run);
+        let exported = export::events(&run);
+        let on_gpu = exported.iter().filter(|event| event.dispatch.is_some());
+        for (event, dispatch) in on_gpu.zip(&run.dispatches) {
+            // Where rounding of the clock makes neighbours touch, no more.
+            let moved = event.start_nanos.abs_diff(dispatch.start_nanos);
+            assert!(moved < 1_000, "{dispatch:?} moved by {moved} ns");
+        }
         request.detail = Detail::Layer;
         let by_layer = generate(engine, &request);
         assert_eq!(by_layer.answer_ids, run.answer_ids);

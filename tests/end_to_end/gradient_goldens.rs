@@ -1,10 +1,11 @@
 //! Losses, all gradients and ten steps of the optimiser against PyTorch in f64 (`scripts/make-gradient-goldens.py`).
 
-use super::{LAYERS, with_engine};
+use super::{LAYERS, load};
 use first_wgpu::adapter::{Lora, LoraAdapter, Target};
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::Engine;
 use first_wgpu::kernels::gate::Gating;
+use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::router::{Granularity, PrefillReading, Router};
 use first_wgpu::train::trainer::{LoraOptions, Path, Pull, Trainer};
 use safetensors::SafeTensors;
@@ -177,100 +178,99 @@ pub(super) fn agree() {
     let goldens: Goldens = serde_json::from_str(&text).expect("as the script wrote it");
     let bytes = std::fs::read(folder().join("gradients.safetensors")).expect("committed");
     let tensors = SafeTensors::deserialize(&bytes).expect("as the script wrote it");
-    with_engine(|engine| {
-        let first = numbers(engine, &goldens, &tensors, "parameters");
-        let lora = LoraOptions {
-            rank: goldens.rank,
-            alpha: goldens.alpha,
-            targets: Target::ALL.to_vec(),
-        };
-        let mut trainer = Trainer::new(engine, lora, 128, 2.0, 1).expect("fits");
-        let begin = |trainer: &mut Trainer<'_>| {
-            let router = router(&first);
-            trainer
-                .begin_with(Some(&router), Some(&first.adapter))
-                .expect("fits");
-        };
-        begin(&mut trainer);
-        let path = Path::Gated(Gating {
-            temperature: goldens.temperature,
-            hard: false,
-        });
-        let pull = Pull {
-            weight: goldens.rate_weight,
-            skip: 1.0 - goldens.target_rate,
-        };
-        let tokens = |text: &Text| Tokens {
-            ids: text.ids.clone(),
-            answer: text.answer,
-        };
-        for (index, text) in goldens.texts.iter().enumerate() {
-            trainer.clear_gradients();
-            let outcome = trainer
-                .text(&tokens(text), &path, Some(pull), Some(1.0))
-                .expect("runs");
-            let error = (outcome.loss / text.cross_entropy - 1.0).abs();
-            assert!(error <= LOSS, "text {index}: loss off by {error}");
-            let flat = |pairs: &[[f64; 2]]| {
-                pairs
-                    .iter()
-                    .flatten()
-                    .map(|x| *x as f32)
-                    .collect::<Vec<_>>()
-            };
-            close(
-                "scores",
-                &flat(&text.scores),
-                &outcome.scores,
-                Some(1.0),
-                LOSS,
-            );
-            close("gates", &flat(&text.gates), &outcome.gates, Some(1.0), LOSS);
-            let expected = numbers(engine, &goldens, &tensors, &format!("gradients.{index}"));
-            let (weights, biases, adapter) = trainer.gradients().expect("reads");
-            let found = Numbers {
-                weights,
-                biases,
-                adapter,
-            };
-            compare(
-                &format!("gradients of text {index}"),
-                &expected,
-                &found,
-                None,
-                GRADIENT,
-            );
-        }
-        trainer.clear_gradients();
-        let rate = |name: &str| goldens.adamw.rates[name].as_f64().expect("a rate");
-        let rates = ["router.weight", "router.bias", "lora"].map(rate);
-        for (index, step) in goldens.adamw.steps.iter().enumerate() {
-            let outcome = trainer
-                .text(
-                    &tokens(&goldens.texts[step.text]),
-                    &path,
-                    Some(pull),
-                    Some(1.0),
-                )
-                .expect("runs");
-            let excess = f64::from(pull.skip) - outcome.skip;
-            let loss = outcome.loss + f64::from(pull.weight) * excess * excess;
-            let error = (loss / step.loss - 1.0).abs();
-            assert!(error <= 10.0 * LOSS, "step {index}: loss off by {error}");
-            let rates = rates.map(|rate| rate as f32);
-            trainer
-                .update(index as u32 + 1, rates, 0.0, f32::INFINITY)
-                .expect("finite");
-        }
-        let expected = numbers(engine, &goldens, &tensors, "moved");
-        let router = trainer.router().expect("reads");
-        let found = Numbers {
-            weights: router.weights,
-            biases: router.biases,
-            adapter: trainer.adapter("tiny").expect("reads"),
-        };
-        let steps = goldens.adamw.steps.len() as f64;
-        let moved = rates.map(|rate| rate * steps);
-        compare("after the steps", &expected, &found, Some(moved), MOVED);
+    let engine = &mut load(&TinyOptions::default(), None);
+    let first = numbers(engine, &goldens, &tensors, "parameters");
+    let lora = LoraOptions {
+        rank: goldens.rank,
+        alpha: goldens.alpha,
+        targets: Target::ALL.to_vec(),
+    };
+    let mut trainer = Trainer::new(engine, lora, 128, 2.0, 1).expect("fits");
+    let begin = |trainer: &mut Trainer<'_>| {
+        let router = router(&first);
+        trainer
+            .begin_with(Some(&router), Some(&first.adapter))
+            .expect("fits");
+    };
+    begin(&mut trainer);
+    let path = Path::Gated(Gating {
+        temperature: goldens.temperature,
+        hard: false,
     });
+    let pull = Pull {
+        weight: goldens.rate_weight,
+        skip: 1.0 - goldens.target_rate,
+    };
+    let tokens = |text: &Text| Tokens {
+        ids: text.ids.clone(),
+        answer: text.answer,
+    };
+    for (index, text) in goldens.texts.iter().enumerate() {
+        trainer.clear_gradients();
+        let outcome = trainer
+            .text(&tokens(text), &path, Some(pull), Some(1.0))
+            .expect("runs");
+        let error = (outcome.loss / text.cross_entropy - 1.0).abs();
+        assert!(error <= LOSS, "text {index}: loss off by {error}");
+        let flat = |pairs: &[[f64; 2]]| {
+            pairs
+                .iter()
+                .flatten()
+                .map(|x| *x as f32)
+                .collect::<Vec<_>>()
+        };
+        close(
+            "scores",
+            &flat(&text.scores),
+            &outcome.scores,
+            Some(1.0),
+            LOSS,
+        );
+        close("gates", &flat(&text.gates), &outcome.gates, Some(1.0), LOSS);
+        let expected = numbers(engine, &goldens, &tensors, &format!("gradients.{index}"));
+        let (weights, biases, adapter) = trainer.gradients().expect("reads");
+        let found = Numbers {
+            weights,
+            biases,
+            adapter,
+        };
+        compare(
+            &format!("gradients of text {index}"),
+            &expected,
+            &found,
+            None,
+            GRADIENT,
+        );
+    }
+    trainer.clear_gradients();
+    let rate = |name: &str| goldens.adamw.rates[name].as_f64().expect("a rate");
+    let rates = ["router.weight", "router.bias", "lora"].map(rate);
+    for (index, step) in goldens.adamw.steps.iter().enumerate() {
+        let outcome = trainer
+            .text(
+                &tokens(&goldens.texts[step.text]),
+                &path,
+                Some(pull),
+                Some(1.0),
+            )
+            .expect("runs");
+        let excess = f64::from(pull.skip) - outcome.skip;
+        let loss = outcome.loss + f64::from(pull.weight) * excess * excess;
+        let error = (loss / step.loss - 1.0).abs();
+        assert!(error <= 10.0 * LOSS, "step {index}: loss off by {error}");
+        let rates = rates.map(|rate| rate as f32);
+        trainer
+            .update(index as u32 + 1, rates, 0.0, f32::INFINITY)
+            .expect("finite");
+    }
+    let expected = numbers(engine, &goldens, &tensors, "moved");
+    let router = trainer.router().expect("reads");
+    let found = Numbers {
+        weights: router.weights,
+        biases: router.biases,
+        adapter: trainer.adapter("tiny").expect("reads"),
+    };
+    let steps = goldens.adamw.steps.len() as f64;
+    let moved = rates.map(|rate| rate * steps);
+    compare("after the steps", &expected, &found, Some(moved), MOVED);
 }

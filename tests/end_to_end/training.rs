@@ -262,7 +262,7 @@ pub(super) fn commands() {
         let output = Command::new(env!("CARGO_BIN_EXE_first"))
             .args(arguments.split_whitespace())
             .current_dir(folder.path())
-            .env("XDG_CACHE_HOME", folder.path())
+            .env("FIRST_CACHE", folder.path())
             .output()
             .expect("starts");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
