@@ -2,7 +2,7 @@
 //! last is the assistant's; `task` groups them.
 
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quote};
 use crate::model::chat_template::Message;
 use serde::Deserialize;
 use std::io::BufRead;
@@ -111,6 +111,20 @@ pub fn read_with(path: &Path, bad: &mut dyn FnMut(Error) -> Result<()>) -> Resul
         ));
     }
     Ok(examples)
+}
+
+/// Refuses examples that are searched on, or looked at, and trained on or reported on as well.
+pub fn must_be_others(examples: &[Example], calibration: &[Example]) -> Result<()> {
+    let Some(both) = calibration.iter().find(|one| examples.contains(one)) else {
+        return Ok(());
+    };
+    let of_task = both.task.as_ref();
+    let of_task = of_task.map_or_else(String::new, |task| format!(" of task {}", quote(task)));
+    let start: String = both.completion.chars().take(40).collect();
+    Err(Error::input(
+        format!("an example{of_task} is in `--data` and in `--calibration`: {start:?}"),
+        "give others with `--calibration`, since what was seen tells nothing of what is new",
+    ))
 }
 
 /// Up to `count` of some examples, spread evenly so that every task of a sorted file is among them.

@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 fn first(arguments: &[&str], stdin: &[u8]) -> Output {
+    // Nothing of the user's is read, and nothing is fetched.
+    let cache = tempfile::tempdir().expect("a temporary folder");
     let mut child = Command::new(env!("CARGO_BIN_EXE_first"))
         .args(arguments)
+        .env("FIRST_CACHE", cache.path())
+        .env("PATH", "")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -124,7 +128,9 @@ fn saved_benches_print_what_the_readme_quotes() {
         let quoted = format!("| {layers} | {prefill} | {decode} |");
         assert!(readme.contains(&quoted), "{quoted}");
     }
-    for cells in &rows(show("llvmpipe/skip.json", &[]))[1..] {
+    let skips = rows(show("llvmpipe/skip.json", &[]));
+    assert_eq!(skips.len(), 4);
+    for cells in &skips[1..] {
         let layers = cells[1].trim_start_matches("even:");
         let (time, _median) = cells[8].split_once(" (").expect("a median");
         let quoted = format!("| {layers} | {} | {time} | {} |", cells[3], cells[9]);
@@ -134,8 +140,12 @@ fn saved_benches_print_what_the_readme_quotes() {
     let card = std::fs::read_to_string(card).expect("a model card");
     let [none, plain] = ["none", "plain"].map(|base| {
         let rows = rows(show("llvmpipe/adapter-skip.json", &["--base", base]));
-        rows.into_iter()
+        let rows = rows.into_iter();
+        let rows: Vec<_> = rows
             .filter(|cells| cells[1].starts_with("fixed:"))
+            .collect();
+        assert_eq!(rows.len(), 3);
+        rows.into_iter()
     });
     for (saved, against) in none.zip(plain) {
         let time = |cells: &[String]| cells[8].split(" (").next().map(str::to_owned);
@@ -248,7 +258,14 @@ fn bad_prompts_are_refused() {
 fn wrong_usage_exits_with_2() {
     for arguments in [
         &["run", "--temperature", "hot", "x"][..],
-        &["run", "--top-p", "2", "x"],
+        &["run", "--temperature", "1", "--top-p", "2", "x"],
+        // Nothing is drawn without a temperature.
+        &["run", "--top-k", "40", "x"],
+        &["run", "--top-p", "0.9", "x"],
+        &["run", "--min-p", "0.1", "x"],
+        &["run", "--seed", "1", "x"],
+        &["bench", "-r", "0"],
+        &["bench", "scaling", "-r", "0"],
         &["run", "--skip-layers", "1", "--no-skip", "x"],
         &["run", "--skip", "nan%", "x"],
         &["run", "--skip", "125%", "x"],
@@ -289,7 +306,20 @@ fn evaluations_that_mean_nothing_are_refused() {
     fails_with("line 1", &first(&["eval", "--data", bad], b""));
     let routers = concat!(env!("CARGO_MANIFEST_DIR"), "/routers/smollm2-135m");
     let both = eval(&["--router", routers, "--calibration", data]);
-    fails_with("must not be searched on", &both);
+    fails_with("is in `--data` and in `--calibration`", &both);
+    let out = folder.path().join("out").to_string_lossy().into_owned();
+    for what in [
+        &["labels", "--rates", "4%"][..],
+        &["lora", "--skip-layers", "none"],
+    ] {
+        let others = ["--data", data, "--calibration", data, "--out", &out];
+        let trained = first(&[&["train"], what, &others].concat(), b"");
+        fails_with(
+            "an example of task `qa` is in `--data` and in `--calibration`",
+            &trained,
+        );
+    }
+    assert!(!Path::new(&out).exists());
     fails_with("router_config.json", &eval(&["--router", "name=nowhere"]));
     fails_with("adapter_config.json", &eval(&["--adapter", "nowhere"]));
     let [one, other] = ["a", "b"].map(|parent| {

@@ -4,7 +4,7 @@ mod kernels;
 mod scaling;
 
 use super::options::{
-    AdapterOptions, ModelOptions, RouterOptions, count_bar, follow, load_with, policy_named,
+    AdapterOptions, ModelOptions, RouterOptions, count_bar, follow, load_with, policy_named, some,
     synthesise,
 };
 use crate::bench::statistics::{change, mean_and_deviation, median, median_change, quantile};
@@ -33,7 +33,7 @@ pub(super) struct Bench {
     #[arg(short, long, value_name = "N", default_value_t = 0)]
     depth: usize,
     /// Repetitions, after one that warms up.
-    #[arg(short, long, value_name = "N", default_value_t = 5)]
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = some())]
     repetitions: usize,
     /// What to compare, first the base: `none`, `routed`, `fixed:7-9,21`, `even:5`, `random:25%`, or `plain`: the
     /// model without its adapter. Several are run in turns.

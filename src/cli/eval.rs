@@ -112,16 +112,7 @@ impl Eval {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let examples = read(&self.data, self.examples)?;
         let calibration = read(&self.calibration, self.search)?;
-        if let Some(both) = examples
-            .iter()
-            .find(|example| calibration.contains(example))
-        {
-            let start: String = both.completion.chars().take(40).collect();
-            anyhow::bail!(
-                "an example of task `{}` is in `--data` and in `--calibration` ({start:?}); what is reported on must not be searched on",
-                both.task.as_deref().unwrap_or_default()
-            );
-        }
+        data::must_be_others(&examples, &calibration)?;
         let files = self.routers.iter().map(|text| router(text));
         let files = files.collect::<Result<Vec<_>>>()?;
         let folders = self

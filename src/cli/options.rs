@@ -12,7 +12,6 @@ use crate::router::policy::{even, random};
 use crate::router::{Decision, PrefillReading, threshold_for};
 use crate::shipped;
 use crate::trace::Sampling;
-use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::ops::ControlFlow;
@@ -192,16 +191,16 @@ pub(super) struct SamplingOptions {
     #[arg(long, default_value_t = 0.0, value_parser = not_negative)]
     temperature: f32,
     /// Draw among the K most likely tokens; 0 for all.
-    #[arg(long, value_name = "K", default_value_t = 0)]
+    #[arg(long, value_name = "K", default_value_t = 0, requires = "temperature")]
     top_k: u32,
     /// Draw among the likeliest tokens that hold this share of the probability.
-    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = share)]
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = share, requires = "temperature")]
     top_p: f32,
     /// Leave out tokens less likely than this share of the likeliest.
-    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = share)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = share, requires = "temperature")]
     min_p: f32,
     /// Seed of the draws.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, requires = "temperature")]
     seed: u64,
 }
 
@@ -394,12 +393,15 @@ impl RouterOptions {
 /// What a mask's name stands for: `none`, `fixed:7-9,21`, `even:5` or `random:25%`.
 pub(super) fn mask_named(name: &str, layers: usize) -> anyhow::Result<LayerMask> {
     let count = |text: &str| -> anyhow::Result<usize> {
-        let wrong = || format!("`{text}` is neither a number of layers nor a rate like `25%`");
-        Ok(match text.strip_suffix('%') {
-            Some(percent) => (percent.parse::<f64>().with_context(wrong)? / 100.0 * layers as f64)
-                .round() as usize,
-            None => text.parse().with_context(wrong)?,
-        })
+        let wrong = |_| {
+            anyhow::anyhow!(
+                "`{text}` is no part of the layers; give a number of them, or a rate like `25%`"
+            )
+        };
+        match text.ends_with('%') {
+            true => Ok((rate(text).map_err(|_| wrong(()))? * layers as f32).round() as usize),
+            false => text.parse().map_err(|_| wrong(())),
+        }
     };
     Ok(match name.split_once(':') {
         None if name == "none" => LayerMask::full(layers),

@@ -93,7 +93,10 @@ const LAST_RATE: f32 = 0.1;
 impl RunOptions {
     /// Checks what the command line cannot.
     pub fn check(&self) -> Result<()> {
-        let wrong = |what: &str| Err(Error::input(what, "see `first train --help`"));
+        let wrong = |what: &str| {
+            let remedy = "give other options; `first train joint --help` tells their range";
+            Err(Error::input(what, remedy))
+        };
         if self.steps == 0 || self.batch == 0 || self.tokens < 2 {
             return wrong("a run needs at least one step, one text a step and two tokens a text");
         }

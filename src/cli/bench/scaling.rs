@@ -1,6 +1,6 @@
 //! `first bench scaling`.
 
-use super::super::options::{ModelOptions, count_bar, follow, load, synthesise};
+use super::super::options::{ModelOptions, count_bar, follow, load, some, synthesise};
 use crate::bench::plot::{Chart, Series, svg};
 use crate::bench::scaling::{Scaling, ScalingPlan, line, medians, run};
 use crate::bench::statistics::mean_and_deviation;
@@ -22,7 +22,7 @@ pub(super) struct Lengths {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 32)]
     answer: usize,
     /// Repetitions, after one that warms up.
-    #[arg(short, long, value_name = "N", default_value_t = 3)]
+    #[arg(short, long, value_name = "N", default_value_t = 3, value_parser = some())]
     repetitions: usize,
     /// Draw both as SVG.
     #[arg(long, value_name = "FILE")]
@@ -63,7 +63,7 @@ impl Lengths {
             depths: self.depths,
             prompts: self.prompts,
             answer: self.answer,
-            repetitions: self.repetitions.max(1),
+            repetitions: self.repetitions,
         };
         let bar = count_bar("measuring");
         let interrupted = super::super::run::interrupt()?;

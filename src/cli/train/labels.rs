@@ -9,7 +9,7 @@ use super::{THRESHOLDS, command_line, name, read, router_file, save, skipping, t
 use crate::adapter::LoraAdapter;
 use crate::calibrate::meter::{Against, Counter};
 use crate::calibrate::{Budget, Unit, spread};
-use crate::data::Tokens;
+use crate::data::{Tokens, must_be_others};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::journal::Journal;
@@ -125,6 +125,7 @@ impl Labels {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let examples = read(&self.data, self.skip_bad)?;
         let held_out = read(&self.calibration, self.skip_bad)?;
+        must_be_others(&examples, &held_out)?;
         settle::check(&self.settle, &self.rates, [&examples, &held_out])?;
         let mut engine = load(&self.model)?;
         let open = |folder: &PathBuf| Trained::open(&engine, folder);

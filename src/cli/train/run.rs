@@ -4,6 +4,7 @@ use super::super::options::{ModelOptions, base_model, count_bar, follow, load, r
 use super::super::run::interrupt;
 use super::{THRESHOLDS, command_line, read, router_file, save, tasks};
 use crate::adapter::{LoraAdapter, Target};
+use crate::data::must_be_others;
 use crate::engine::Engine;
 use crate::kernels::KvFormat;
 use crate::mask::LayerMask;
@@ -219,6 +220,7 @@ impl RunArguments {
         options.teacher = teacher.map(LoraAdapter::digest).transpose()?;
         let train = read(&self.data, self.skip_bad)?;
         let held_out = read(&self.calibration, self.skip_bad)?;
+        must_be_others(&train, &held_out)?;
         let mut engine = load(&self.model)?;
         anyhow::ensure!(
             engine.kv() == KvFormat::F32,
