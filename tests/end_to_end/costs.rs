@@ -7,7 +7,7 @@ use first_wgpu::router::{Granularity, PrefillReading};
 use first_wgpu::trace::{Detail, Dispatch, Run, export};
 use std::collections::BTreeSet;
 
-/// Counts do not swing as times do: what a longer answer costs more is its submissions and 4 bytes each.
+/// Counts do not swing as times do: what a longer answer costs more is its submissions and 8 bytes each: id and position.
 pub(super) fn counts() {
     with_engine(|engine| {
         let mut cost = |max_tokens: usize| {
@@ -27,7 +27,7 @@ pub(super) fn counts() {
         let [buffers, bind_groups, submissions, bytes, _]: [u64; 5] =
             std::array::from_fn(|index| long[index] - short[index]);
         assert_eq!((buffers, bind_groups), (0, 0), "allocated per token");
-        assert_eq!((submissions, bytes), (20, 80), "per 20 tokens");
+        assert_eq!((submissions, bytes), (20, 160), "per 20 tokens");
     });
 }
 

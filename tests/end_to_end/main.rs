@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 mod adapters;
 mod answers;
+mod commands;
 mod costs;
 mod evaluation;
 mod gradient_goldens;
@@ -120,7 +121,8 @@ fn main() {
             "a_mask_is_held_against_the_full_model",
             training::against_the_full_model,
         ),
-        ("the_commands_train_and_serve", training::commands),
+        ("the_commands_run_and_measure", commands::measuring),
+        ("the_commands_train_and_serve", commands::training),
         (
             "one_mask_learned_skips_what_was_asked_for",
             gradients::hardened,

@@ -22,7 +22,7 @@ pub(super) struct Case {
 
 /// Cases of the kernel and of its gradient.
 pub(super) fn cases() -> impl Strategy<Value = Case> {
-    let vocab = prop_oneof![Just(1usize), Just(8), Just(129), 2..3000usize];
+    let vocab = prop_oneof![Just(1usize), Just(8), Just(129), 2..3000usize, Just(49_152)];
     let sizes = (vocab, 1..9usize, any::<u64>(), 0..3i32, any::<bool>());
     sizes.prop_map(|(vocab, tokens, seed, size, taught)| {
         let size = 10f32.powi(size);
