@@ -321,8 +321,5 @@ fn decoded_rows_equal_the_reference() {
         assert_eq!(row, expected, "token {id}");
     }
     let sha256 = first_wgpu::pull::sha256(gguf.path());
-    assert_eq!(
-        sha256.expect("reads"),
-        first_wgpu::pull::SHA256
-    );
+    assert_eq!(sha256.expect("reads"), first_wgpu::pull::SHA256);
 }
