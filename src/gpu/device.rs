@@ -1,5 +1,6 @@
 //! Choosing an adapter and opening it with what it offers.
 
+use super::buffer::receipts;
 use super::cache::PipelineCache;
 use super::pipeline::{Params, Pipeline, layout_entry};
 use super::reflect::BindingKind;
@@ -136,6 +137,7 @@ pub struct Gpu {
     pub ignored: Option<String>,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
+    pub(super) receipts: wgpu::Buffer,
     pub(super) params_layout: wgpu::BindGroupLayout,
     pub(super) pipeline_cache: Option<PipelineCache>,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
@@ -302,6 +304,7 @@ impl Gpu {
             counters: Counters::default(),
             tuned,
             ignored,
+            receipts: receipts(&device, &queue),
             device,
             queue,
             params_layout,
@@ -356,7 +359,7 @@ impl Gpu {
     }
 
     /// A list of commands to record into.
-    pub(crate) fn encoder(&self) -> wgpu::CommandEncoder {
+    pub fn encoder(&self) -> wgpu::CommandEncoder {
         self.device.create_command_encoder(&Default::default())
     }
 

@@ -2,12 +2,14 @@
 
 use super::{LAYERS, OPENING, PROMPT, fixed, generate, held, random_router, request, with_engine};
 use first_wgpu::engine::{Engine, Policy};
+use first_wgpu::gpu::buffer::ReadBack;
+use first_wgpu::gpu::{Buffer, Plan};
 use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::router::{Granularity, PrefillReading};
 use first_wgpu::trace::{Detail, Dispatch, Run, export};
 use std::collections::BTreeSet;
 
-/// Counts do not swing as times do: what a longer answer costs more is its submissions and 8 bytes each: id and position.
+/// Counts do not swing as times do: what a longer answer costs more is its submissions and 8 bytes each: an id and a receipt.
 pub(super) fn counts() {
     with_engine(|engine| {
         let mut cost = |max_tokens: usize| {
@@ -28,6 +30,32 @@ pub(super) fn counts() {
             std::array::from_fn(|index| long[index] - short[index]);
         assert_eq!((buffers, bind_groups), (0, 0), "allocated per token");
         assert_eq!((submissions, bytes), (20, 160), "per 20 tokens");
+    });
+}
+
+/// What was recorded and never done is told of, and is not taken for what was there before.
+pub(super) fn receipts() {
+    with_engine(|engine| {
+        let gpu = &engine.gpu;
+        let sources = [7u32, 8].map(|number| Buffer::from_slice(gpu, "source", &[number]));
+        let [seven, eight] = sources.map(|source| source.expect("fits"));
+        let back = ReadBack::new(gpu, 4);
+        let plan = Plan::new(gpu, Vec::new()).expect("nothing to do");
+        let done = |source: &Buffer| {
+            plan.submit(gpu, None, |encoder| back.record(encoder, source));
+            back.request(gpu);
+            back.wait(gpu)
+        };
+        assert_eq!(done(&seven).expect("comes back"), 7u32.to_ne_bytes());
+        // As a driver does that stops this one: nothing says so.
+        back.record(&mut gpu.encoder(), &eight);
+        plan.submit(gpu, None, |_| ());
+        back.request(gpu);
+        let error = back.wait(gpu).expect_err("it was not done").to_string();
+        assert!(error.contains("has not done what it was given"), "{error}");
+        for _ in 0..200 {
+            assert_eq!(done(&eight).expect("comes back"), 8u32.to_ne_bytes());
+        }
     });
 }
 
