@@ -10,18 +10,21 @@ struct Params {
 }
 #import params
 
-@group(0) @binding(0) var<storage, read> logits: array<f32>;
+@group(0) @binding(0) var<storage, read> logits: array<vec4<f32>>; // [V / 4], what is past V is passed over
 @group(0) @binding(20) var<storage, read_write> state: array<u32>; // token, position, 0, 0
 #import reduce
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
-    var best = logits[0];
+    var best = logits[0].x;
     var id = 0u;
-    for (var i = lane; i < params.vocab; i += LANES) {
-        if (logits[i] > best) {
-            best = logits[i];
-            id = i;
+    for (var i = lane; i < (params.vocab + 3u) / 4u; i += LANES) {
+        let four = logits[i];
+        for (var j = 0u; j < 4u; j++) {
+            if (four[j] > best && 4u * i + j < params.vocab) {
+                best = four[j];
+                id = 4u * i + j;
+            }
         }
     }
     let most = reduce_max(best, lane);

@@ -21,7 +21,7 @@ struct Params {
 }
 #import params
 
-@group(0) @binding(0) var<storage, read> logits: array<f32>;
+@group(0) @binding(0) var<storage, read> logits: array<vec4<f32>>; // [V / 4], what is past V is passed over
 @group(0) @binding(19) var<storage, read_write> weights: array<vec4<f32>>; // [V / 4], scratch, zeros past V
 @group(0) @binding(20) var<storage, read_write> state: array<u32>;   // token, position, 0, 0
 #import reduce
@@ -31,6 +31,10 @@ var<workgroup> between: f32; // tokens that weigh as much as one bound of a sear
 
 fn fours() -> u32 {
     return (params.vocab + 3u) / 4u;
+}
+
+fn ids_of(four: u32) -> vec4<u32> {
+    return vec4<u32>(4u * four) + vec4<u32>(0u, 1u, 2u, 3u);
 }
 
 // Weights of at least `least`, zeros for the others.
@@ -87,17 +91,15 @@ fn uniform_random(seed: u32, position: u32) -> f32 {
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) invocation: u32) {
     lane = invocation;
-    var most = logits[0];
-    for (var i = lane; i < params.vocab; i += LANES) {
-        most = max(most, logits[i]);
+    var most = logits[0].x;
+    for (var i = lane; i < fours(); i += LANES) {
+        let four = select(vec4<f32>(most), logits[i], ids_of(i) < vec4<u32>(params.vocab));
+        most = max(most, max(max(four.x, four.y), max(four.z, four.w)));
     }
     most = reduce_max(most, lane);
     for (var i = lane; i < fours(); i += LANES) {
-        let ids = vec4<u32>(4u * i) + vec4<u32>(0u, 1u, 2u, 3u);
-        let known = min(ids, vec4<u32>(params.vocab - 1u));
-        let four = vec4<f32>(logits[known.x], logits[known.y], logits[known.z], logits[known.w]);
-        let weight = exp((four - most) * params.inverse_temperature);
-        weights[i] = select(vec4<f32>(0.0), weight, ids < vec4<u32>(params.vocab));
+        let weight = exp((logits[i] - most) * params.inverse_temperature);
+        weights[i] = select(vec4<f32>(0.0), weight, ids_of(i) < vec4<u32>(params.vocab));
     }
     var least = 0.0;
     if (params.top_k > 0u && params.top_k < params.vocab) {
