@@ -121,6 +121,7 @@ def main():
         ("bcd fgj", "1", {(1, "attn"), (1, "mlp")}),
         ("kmpqvwxyz " * 5, "0.attn,3.mlp", {(0, "attn"), (3, "mlp")}),
     ]
+    # Of the second model, what the first has no part of is enough.
     if "output.weight" in w:
         write(meta, w, cases[2:], folder)
         return

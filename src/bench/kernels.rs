@@ -235,7 +235,8 @@ fn sum(gpu: &Gpu, plan: &Plan) -> Result<f64> {
     gpu.poll()?;
     let waited = clock.elapsed();
     let (times, dropped) = timestamps.read_back(gpu, plan)?;
-    if dropped as usize == times.len() {
+    // A sum without some of them would be too short.
+    if dropped > 0 {
         return Ok(waited.as_nanos() as f64);
     }
     Ok(times.iter().map(|time| time.duration_nanos as f64).sum())

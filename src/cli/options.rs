@@ -122,6 +122,12 @@ pub(super) fn load_with(options: &ModelOptions, adapter: &AdapterOptions) -> Res
     let engine = Engine::load(&options, &mut |done, total| update(&bar, done, total))?;
     bar.finish_and_clear();
     report_ignored(&engine.gpu);
+    let mixed = engine.model.mixed_bytes() / 1_000_000;
+    if mixed > 0 {
+        tell!(
+            "{mixed} MB of this model are kept as f32, since it joins matrices of several formats; a file whose gate and up have one format needs less memory and time"
+        );
+    }
     let context = engine.model.config.context;
     if options.context.is_some_and(|asked| asked > context) {
         tell!("the model was made for {context} tokens, and so long is the context");
@@ -190,16 +196,16 @@ pub(super) struct SamplingOptions {
     /// 0 always takes the most likely token.
     #[arg(long, default_value_t = 0.0, value_parser = not_negative)]
     temperature: f32,
-    /// Draw among the K most likely tokens; 0 for all.
+    /// Draw, with `--temperature`, among the K most likely tokens; 0 for all.
     #[arg(long, value_name = "K", default_value_t = 0, requires = "temperature")]
     top_k: u32,
-    /// Draw among the likeliest tokens that hold this share of the probability.
+    /// Draw, with `--temperature`, among the likeliest tokens that hold this share of the probability.
     #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = share, requires = "temperature")]
     top_p: f32,
-    /// Leave out tokens less likely than this share of the likeliest.
+    /// Leave out, with `--temperature`, tokens less likely than this share of the likeliest.
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = share, requires = "temperature")]
     min_p: f32,
-    /// Seed of the draws.
+    /// Seed of the draws, with `--temperature`.
     #[arg(long, default_value_t = 0, requires = "temperature")]
     seed: u64,
 }
@@ -393,14 +399,14 @@ impl RouterOptions {
 /// What a mask's name stands for: `none`, `fixed:7-9,21`, `even:5` or `random:25%`.
 pub(super) fn mask_named(name: &str, layers: usize) -> anyhow::Result<LayerMask> {
     let count = |text: &str| -> anyhow::Result<usize> {
-        let wrong = |_| {
+        let wrong = || {
             anyhow::anyhow!(
                 "`{text}` is no part of the layers; give a number of them, or a rate like `25%`"
             )
         };
         match text.ends_with('%') {
-            true => Ok((rate(text).map_err(|_| wrong(()))? * layers as f32).round() as usize),
-            false => text.parse().map_err(|_| wrong(())),
+            true => Ok((rate(text).map_err(|_| wrong())? * layers as f32).round() as usize),
+            false => text.parse().map_err(|_| wrong()),
         }
     };
     Ok(match name.split_once(':') {

@@ -1,9 +1,9 @@
-//! Decode: one submission a token, and four bytes back, and their receipt.
+//! Decode: one submission a token, and its id back.
 
 use super::{Conversation, Engine, Event, Listener, Request};
 use crate::error::{Error, Result};
-use crate::gpu::buffer::ReadBack;
 use crate::gpu::plan::Timestamps;
+use crate::gpu::read_back::ReadBack;
 use crate::gpu::{Gpu, Plan};
 use crate::kernels::attention_decode;
 use crate::model::buffers::Decode;

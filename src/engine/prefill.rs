@@ -2,8 +2,8 @@
 
 use super::{Conversation, Engine, Event, Listener, Policy, Request};
 use crate::error::{Error, Result};
-use crate::gpu::buffer::ReadBack;
 use crate::gpu::plan::Timestamps;
+use crate::gpu::read_back::ReadBack;
 use crate::gpu::{Buffer, Gpu, Plan, Step};
 use crate::kernels::router_score::Routers;
 use crate::mask::{LayerMask, Sublayer};
@@ -130,6 +130,7 @@ impl Pending<'_> {
             let handed_over = start + encode_nanos;
             if self.detail != Detail::None {
                 self.gpu.poll()?;
+                self.unwaited = 0;
                 let wall_nanos = self.clock.elapsed().as_nanos() as u64 - handed_over;
                 run.submissions.push(Submission {
                     token: 0,
@@ -212,7 +213,9 @@ impl Engine {
                 prepared.push((sublayer, steps));
             }
             if let Some(scoring) = scoring.as_ref().filter(|_| !whole) {
-                scoring.decide(layer, &mut conversation.mask, run)?;
+                if scoring.decide(layer, &mut conversation.mask, run)? {
+                    pending.unwaited = 0;
+                }
             }
             for (sublayer, steps) in prepared {
                 if whole || conversation.mask.runs(layer, sublayer) {
@@ -415,8 +418,8 @@ impl Scoring<'_> {
         &self.results[layer % self.results.len()]
     }
 
-    /// Sets what a mask says of a layer, by its scores, which go into the trace.
-    fn decide(&self, layer: usize, mask: &mut LayerMask, run: &mut Run) -> Result<()> {
+    /// Sets what a mask says of a layer, by its scores, which go into the trace; whether they were waited for.
+    fn decide(&self, layer: usize, mask: &mut LayerMask, run: &mut Run) -> Result<bool> {
         let scores = self.scores(layer)?;
         let pooled: Vec<f32> = scores.iter().map(|score| score.score).collect();
         for sublayer in Sublayer::BOTH {
@@ -427,7 +430,7 @@ impl Scoring<'_> {
             );
         }
         run.scores.extend(scores);
-        Ok(())
+        Ok(self.router.known[layer].is_none())
     }
 
     /// The scores, which are waited for unless they are known: the mean over the tokens, in their order, so that it does

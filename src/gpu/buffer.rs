@@ -1,8 +1,8 @@
 //! A range of a GPU buffer, and moving data in and out of it.
 
-use super::device::{Counters, Gpu, lock};
+use super::device::{Counters, Gpu};
+use super::read_back::ReadBack;
 use crate::error::{Error, Result};
-use std::sync::atomic::Ordering::Relaxed;
 
 /// A range of a storage buffer: what a tensor is to the GPU.
 #[derive(Clone, Debug)]
@@ -168,115 +168,5 @@ impl Buffer {
             offset: self.offset,
             size: wgpu::BufferSize::new(self.size),
         })
-    }
-}
-
-/// How many receipts there are.
-const RECEIPTS: u32 = 64;
-
-/// The numbers from 0 on that copies to the host end with.
-pub(super) fn receipts(device: &wgpu::Device, queue: &wgpu::Queue) -> wgpu::Buffer {
-    let numbers: Vec<u32> = (0..RECEIPTS).collect();
-    let raw = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("receipts"),
-        size: size_of_val(&numbers[..]) as u64,
-        usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
-    queue.write_buffer(&raw, 0, bytemuck::cast_slice(&numbers));
-    raw
-}
-
-/// A host-visible buffer that results are copied to; reusable, so that a token costs no allocation.
-///
-/// Behind them comes a receipt, a number that is another from copy to copy. Metal says nothing of a submission that it has
-/// stopped, or dropped behind such a one (wgpu issue 9545): what was there before would be taken for the result.
-pub struct ReadBack {
-    raw: wgpu::Buffer,
-    receipts: wgpu::Buffer,
-    /// The last that was recorded; 0 before.
-    receipt: std::sync::atomic::AtomicU32,
-    outcome: std::sync::Arc<std::sync::Mutex<Option<Result<(), wgpu::BufferAsyncError>>>>,
-    /// Which the copy is in.
-    submission: std::sync::Mutex<Option<wgpu::SubmissionIndex>>,
-}
-
-impl ReadBack {
-    /// A buffer of `size_bytes`, a multiple of 4.
-    pub fn new(gpu: &Gpu, size_bytes: u64) -> Self {
-        Counters::add(&gpu.counters.buffers, 1);
-        let raw = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("read_back"),
-            size: size_bytes + WORD as u64,
-            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-            mapped_at_creation: false,
-        });
-        Self {
-            raw,
-            receipts: gpu.receipts.clone(),
-            receipt: Default::default(),
-            outcome: Default::default(),
-            submission: Default::default(),
-        }
-    }
-
-    /// Bytes of results.
-    fn size(&self) -> u64 {
-        self.raw.size() - WORD as u64
-    }
-
-    /// Records the copy of the start of `source`, as much as fits.
-    pub fn record(&self, encoder: &mut wgpu::CommandEncoder, source: &Buffer) {
-        let size = self.size().min(source.size);
-        self.record_at(encoder, 0, &source.slice(0, size));
-    }
-
-    /// Records the copy of all of `source` to an offset in bytes.
-    pub fn record_at(&self, encoder: &mut wgpu::CommandEncoder, offset: u64, source: &Buffer) {
-        let (from, size) = (source.offset, source.size);
-        encoder.copy_buffer_to_buffer(&source.raw, from, &self.raw, offset, size);
-        // Never 0, which is there at first.
-        let next = self.receipt.load(Relaxed) % (RECEIPTS - 1) + 1;
-        self.receipt.store(next, Relaxed);
-        let (word, at) = (WORD as u64, u64::from(next) * WORD as u64);
-        encoder.copy_buffer_to_buffer(&self.receipts, at, &self.raw, self.size(), word);
-    }
-
-    /// Asks for the contents; call it when the copy was submitted, before anything else is: only for that will be waited.
-    pub fn request(&self, gpu: &Gpu) {
-        *lock(&self.submission) = gpu.last_submission();
-        let outcome = self.outcome.clone();
-        self.raw.map_async(wgpu::MapMode::Read, .., move |result| {
-            *lock(&outcome) = Some(result);
-        });
-    }
-
-    /// Waits for the contents. The buffer can be recorded into again afterwards.
-    pub fn wait(&self, gpu: &Gpu) -> Result<Vec<u8>> {
-        let result = loop {
-            if let Some(result) = lock(&self.outcome).take() {
-                break result;
-            }
-            gpu.wait_for(lock(&self.submission).clone())?;
-        };
-        gpu.check_lost()?;
-        result
-            .map_err(|error| gpu.lost(format!("the GPU did not give its result back: {error}")))?;
-        let view = self
-            .raw
-            .get_mapped_range(..)
-            .map_err(|error| gpu.lost(error.to_string()))?;
-        let mut bytes = view.to_vec();
-        Counters::add(&gpu.counters.read_back_bytes, bytes.len() as u64);
-        drop(view);
-        self.raw.unmap();
-        let receipt = bytes.split_off(self.size() as usize);
-        if receipt != self.receipt.load(Relaxed).to_ne_bytes() {
-            return Err(Error::gpu(
-                "the GPU has not done what it was given, without a word",
-                "the driver may have stopped what took too long, or had no memory for it: try a shorter prompt or a smaller model",
-            ));
-        }
-        Ok(bytes)
     }
 }

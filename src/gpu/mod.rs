@@ -7,6 +7,7 @@ mod cache;
 pub mod device;
 pub mod pipeline;
 pub mod plan;
+pub mod read_back;
 pub mod reflect;
 pub mod shader;
 pub mod texture;

@@ -59,7 +59,7 @@ impl Step {
 }
 
 /// When something ran, by the GPU's clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GpuTime {
     /// Nanoseconds since the first timestamp of the submission.
     pub start_nanos: u64,
@@ -236,8 +236,8 @@ impl Timestamps {
         }))
     }
 
-    /// The times of the plan's groups, waiting for all that was submitted before, and how many of them ran backwards or
-    /// were never written: it happens on some drivers, and counts as a duration of zero.
+    /// The times of the plan's groups, waiting for all that was submitted before, and how many have none, which are
+    /// zero.
     pub fn read_back(&self, gpu: &Gpu, plan: &Plan) -> Result<(Vec<GpuTime>, u32)> {
         let groups = plan.groups(self.detail).len();
         // Only now: on Metal a set that is resolved by the submission which fills it may hold zeros (wgpu issue 9414).
@@ -249,15 +249,49 @@ impl Timestamps {
             gpu.submit(encoder);
         }
         let ticks: Vec<u64> = self.resolved.read_back(gpu, 2 * groups)?;
-        let first = ticks.first().copied().unwrap_or_default();
-        let period = f64::from(gpu.queue.get_timestamp_period());
-        let nanos = |ticks: u64| (ticks as f64 * period) as u64;
-        let time = |pair: &[u64]| GpuTime {
-            start_nanos: nanos(pair[0].saturating_sub(first)),
-            duration_nanos: nanos(pair[1].saturating_sub(pair[0])),
-        };
-        let wrong = |pair: &&[u64]| pair[0] == 0 || pair[1] < pair[0] || pair[0] < first;
-        let dropped = ticks.chunks_exact(2).filter(wrong).count();
-        Ok((ticks.chunks_exact(2).map(time).collect(), dropped as u32))
+        Ok(times(&ticks, f64::from(gpu.queue.get_timestamp_period())))
+    }
+}
+
+/// The times of groups by their ticks, two each, of `period` nanoseconds; and how many have none. Metal leaves zeros or the
+/// largest number where it has not written, and some drivers let time run backwards.
+fn times(ticks: &[u64], period: f64) -> (Vec<GpuTime>, u32) {
+    let written = |pair: &[u64]| pair[0] > 0 && pair[1] < u64::MAX && pair[0] <= pair[1];
+    let pairs = ticks.chunks_exact(2);
+    let begins = pairs
+        .clone()
+        .filter(|pair| written(pair))
+        .map(|pair| pair[0]);
+    let first = begins.min().unwrap_or_default();
+    let nanos = |ticks: u64| (ticks as f64 * period) as u64;
+    let mut dropped = 0;
+    let time = |pair: &[u64]| match written(pair) {
+        true => GpuTime {
+            start_nanos: nanos(pair[0] - first),
+            duration_nanos: nanos(pair[1] - pair[0]),
+        },
+        false => {
+            dropped += 1;
+            GpuTime::default()
+        }
+    };
+    (pairs.map(time).collect(), dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_were_not_written_are_zero() {
+        let ticks = [0, 50, 100, 130, 140, 120, 130, u64::MAX, 150, 160];
+        let (times, dropped) = times(&ticks, 2.0);
+        let times: Vec<_> = times
+            .iter()
+            .map(|time| (time.start_nanos, time.duration_nanos))
+            .collect();
+        assert_eq!(times, [(0, 0), (0, 60), (0, 0), (0, 0), (100, 20)]);
+        assert_eq!(dropped, 3);
+        assert_eq!(super::times(&[], 1.0).0.len(), 0);
     }
 }

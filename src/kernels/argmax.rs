@@ -14,7 +14,7 @@ crate::params! {
 
 /// A step that writes the token into `state` and advances its position.
 pub fn step(gpu: &Gpu, logits: &Buffer, state: &Buffer, vocab: usize) -> Result<Step> {
-    assert_holds("argmax logits", logits, vocab);
+    assert_holds("argmax logits", logits, vocab.next_multiple_of(4));
     assert!(vocab < 1 << 24, "ids up to {vocab} are not exact in f32");
     let variant = Variant::new("argmax").import("reduce", reduce(&gpu.class));
     let op = op::<Params>(gpu, variant, &[("logits", logits), ("state", state)])?;

@@ -34,8 +34,8 @@ pub fn step(
     vocab: usize,
     sampling: &Sampling,
 ) -> Result<Step> {
-    assert_holds("sample logits", logits, vocab);
-    assert_holds("sample weights", weights, vocab);
+    assert_holds("sample logits", logits, vocab.next_multiple_of(4));
+    assert_holds("sample weights", weights, vocab.next_multiple_of(4));
     assert!(sampling.temperature > 0.0, "temperature 0 is argmax");
     let variant = variant();
     let op = op::<Params>(

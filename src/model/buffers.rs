@@ -97,8 +97,7 @@ impl Prefill {
         // submission, unless 32 tokens take longer.
         let product = config.feed_forward.max(config.query_rows()) * config.hidden;
         let attention = (position + ids.len()) * config.query_rows();
-        let attention = attention as u64 * gpu.attention_effort();
-        let largest = 4 * attention.max(product as u64);
+        let largest = 4 * product.max(attention) as u64;
         let fits = gpu.submission_flops() / 4 / largest;
         let chunk = (fits as usize / 32 * 32).clamp(32, most).min(ids.len());
         let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);

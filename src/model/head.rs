@@ -63,7 +63,8 @@ impl Llama {
         let (hidden, vocab) = (self.config.hidden, self.config.vocab);
         let (first, count) = (tokens.start, tokens.len());
         // Logits of a few tokens at a time: bindings start at multiples of 256 bytes, 64 numbers.
-        // All of a chunk's logits may be one dispatch, which is to stay within a quarter of a submission.
+        // All of a chunk's logits may be one dispatch, which is to stay within a quarter of a submission, unless 64 tokens
+        // take longer.
         let held = gpu.binding_bytes() / (4 * vocab as u64);
         let paced = gpu.submission_flops() / 4 / (2 * vocab * hidden) as u64;
         let chunk = (held.min(paced) as usize / 64 * 64).clamp(64, 256);

@@ -58,6 +58,12 @@ pub struct Llama {
 }
 
 impl Llama {
+    /// Bytes of weights that are kept as f32 because a file mixes formats in what is joined.
+    pub fn mixed_bytes(&self) -> u64 {
+        let joined = |layer: &Layer| [layer.qkv_proj.mixed_bytes, layer.gate_up_proj.mixed_bytes];
+        self.layers.iter().flat_map(joined).sum()
+    }
+
     /// Uploads the weights of a checked source. `progress` hears of bytes done and bytes in all.
     pub fn load(
         gpu: &Gpu,

@@ -30,6 +30,8 @@ pub struct TinyOptions {
     pub context: usize,
     /// The format of the matrices, or [its stand-in](Format::for_columns); norms are always f32.
     pub format: Format,
+    /// That of the embedding, `v` and `down`, of which files of mixed formats keep more bits; `None` for the same.
+    pub finer: Option<Format>,
     /// Whether the embedding is the head too.
     pub tied: bool,
     /// Whether RoPE's frequencies are divided by factors.
@@ -64,6 +66,7 @@ impl Default for TinyOptions {
             vocab: 320,
             context: 256,
             format: Format::F32,
+            finer: None,
             tied: true,
             rope_factors: false,
             seed: 1,
@@ -197,6 +200,9 @@ fn weights(writer: &mut GgufWriter, options: &TinyOptions) {
             let values: Vec<f32> = (0..rows * columns)
                 .map(|_| scale * random.normal())
                 .collect();
+            let fine = ["token_embd", "attn_v", "ffn_down"];
+            let fine = fine.iter().any(|part| name.contains(part));
+            let format = options.finer.filter(|_| fine).unwrap_or(format);
             let format = format.for_columns(columns);
             writer.tensor(&name, format, &[rows, columns], &values);
         };

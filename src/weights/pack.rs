@@ -115,6 +115,8 @@ pub struct Linear {
     pub order: Order,
     /// Its parts.
     pub slices: Vec<Slice>,
+    /// Of them, bytes that are kept as f32 because tiles have rows of several formats.
+    pub mixed_bytes: u64,
 }
 
 impl Format {
@@ -211,26 +213,18 @@ impl Linear {
             slices.push(layout.upload(gpu, name, format, first..first + count)?);
             first += count;
         }
-        let spelled_out = |slice: &&Slice| {
-            slice.format == Format::F32 && sources.iter().all(|source| source.format != Format::F32)
-        };
-        if slices.iter().any(|slice| spelled_out(&slice)) {
-            let bytes: u64 = slices
-                .iter()
-                .filter(spelled_out)
-                .map(|slice| slice.bytes)
-                .sum();
-            tracing::warn!(
-                "`{name}` joins matrices of several formats; {} MB of it are kept as f32, which takes longer",
-                bytes / 1_000_000
-            );
-        }
+        let all_f32 = sources.iter().all(|source| source.format == Format::F32);
+        let mixed = slices
+            .iter()
+            .filter(|slice| !all_f32 && slice.format == Format::F32);
+        let mixed_bytes = mixed.map(|slice| slice.bytes).sum();
         Ok(Self {
             name: name.to_owned(),
             rows,
             columns,
             order,
             slices,
+            mixed_bytes,
         })
     }
 
@@ -283,6 +277,7 @@ impl Linear {
             columns,
             order,
             slices: (0..tiles).step_by(room).map(slice).collect::<Result<_>>()?,
+            mixed_bytes: 0,
         })
     }
 

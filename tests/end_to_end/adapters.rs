@@ -33,16 +33,29 @@ pub(super) fn goldens() {
 
 /// On quantised weights both ways give the same, though one decodes them as it goes and the other once.
 pub(super) fn modes_agree() {
-    for format in [Format::Q4_1, Format::Q8_0, Format::Q4K, Format::Q6K] {
+    for (format, finer) in [
+        (Format::Q4_1, None),
+        (Format::Q8_0, None),
+        (Format::Q5K, None),
+        // As files that are called Q4_K_M have it.
+        (Format::Q4K, Some(Format::Q6K)),
+    ] {
         // Rows are whole blocks.
         let options = TinyOptions {
             format,
+            finer,
             hidden: format.block_len().max(64),
             feed_forward: format.block_len().max(96),
             ..TinyOptions::default()
         };
         let saved = tempfile::tempdir().expect("a temporary folder");
-        let plain = super::load(&options, None);
+        let mut plain = super::load(&options, None);
+        assert_eq!(plain.model.mixed_bytes(), 0);
+        // A dispatch more in each layer for rows of another format.
+        let asked = request(&plain, PROMPT, fixed(""));
+        let dispatches = generate(&mut plain, &asked).decode_dispatches as usize;
+        let of_layer = 5 + usize::from(finer.is_some());
+        assert_eq!(dispatches, 3 + of_layer * LAYERS);
         let lora = LoraOptions {
             rank: 4,
             alpha: 8.0,

@@ -2,14 +2,15 @@
 
 use super::{LAYERS, OPENING, PROMPT, fixed, generate, held, random_router, request, with_engine};
 use first_wgpu::engine::{Engine, Policy};
-use first_wgpu::gpu::buffer::ReadBack;
+use first_wgpu::gpu::read_back::ReadBack;
 use first_wgpu::gpu::{Buffer, Plan};
 use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::router::{Granularity, PrefillReading};
 use first_wgpu::trace::{Detail, Dispatch, Run, export};
 use std::collections::BTreeSet;
 
-/// Counts do not swing as times do: what a longer answer costs more is its submissions and 8 bytes each: an id and a receipt.
+/// Counts do not swing as times do: what a longer answer costs more is its submissions and a few bytes each: an id, and
+/// that its work was done.
 pub(super) fn counts() {
     with_engine(|engine| {
         let mut cost = |max_tokens: usize| {
@@ -29,12 +30,13 @@ pub(super) fn counts() {
         let [buffers, bind_groups, submissions, bytes, _]: [u64; 5] =
             std::array::from_fn(|index| long[index] - short[index]);
         assert_eq!((buffers, bind_groups), (0, 0), "allocated per token");
-        assert_eq!((submissions, bytes), (20, 160), "per 20 tokens");
+        // An id, a mark, and two notes of submissions before.
+        assert_eq!((submissions, bytes), (20, 320), "per 20 tokens");
     });
 }
 
 /// What was recorded and never done is told of, and is not taken for what was there before.
-pub(super) fn receipts() {
+pub(super) fn dropped() {
     with_engine(|engine| {
         let gpu = &engine.gpu;
         let sources = [7u32, 8].map(|number| Buffer::from_slice(gpu, "source", &[number]));
@@ -56,6 +58,12 @@ pub(super) fn receipts() {
         for _ in 0..200 {
             assert_eq!(done(&eight).expect("comes back"), 8u32.to_ne_bytes());
         }
+        // What a copy of its own shows was to be done before.
+        gpu.drop_submission();
+        let read = || eight.read_back::<u32>(gpu, 1);
+        let error = read().expect_err("it was not done").to_string();
+        assert!(error.contains("has not done what it was given"), "{error}");
+        assert_eq!(read().expect("comes back"), [8]);
     });
 }
 

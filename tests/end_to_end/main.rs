@@ -108,7 +108,7 @@ fn main() {
         ),
         ("traces_hold_every_dispatch", costs::traces),
         ("a_token_costs_known_counts", costs::counts),
-        ("dropped_work_is_told_of", costs::receipts),
+        ("dropped_work_is_told_of", costs::dropped),
         ("after_a_warm_up_nothing_is_compiled", costs::warm_up),
         (
             "workers_of_software_vulkan_have_a_cpu_each",

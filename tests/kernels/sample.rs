@@ -33,12 +33,14 @@ fn drawn_tokens_are_kept_ones(gpu: &Gpu) {
         (
             prop_oneof![Just(49_152usize), 1..3000usize],
             any::<u64>(),
+            // What a vector has past the last logit is zero, and must not count for more than all of them.
+            prop_oneof![Just(0.0f32), Just(-1e3)],
             filters,
         ),
-        |(vocab, seed, (top_k, top_p, min_p, temperature))| {
+        |(vocab, seed, all, (top_k, top_p, min_p, temperature))| {
             let logits: Vec<f32> = numbers(*seed, *vocab)
                 .iter()
-                .map(|logit| logit * 8.0)
+                .map(|logit| logit * 8.0 + all)
                 .collect();
             let sampling = Sampling {
                 temperature: *temperature,

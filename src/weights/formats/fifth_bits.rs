@@ -2,11 +2,15 @@
 
 use super::nibbles;
 
+/// That of value `j`.
+fn fifth(bytes: &[u8], j: usize) -> u8 {
+    bytes[j / 8] >> (j % 8) & 1
+}
+
 /// The values of a block, in their order.
 pub(super) fn read(bytes: &[u8]) -> impl Iterator<Item = u8> {
-    let fifth = |j: usize| bytes[j / 8] >> (j % 8) & 1;
     let low = nibbles::read(&bytes[4..]).enumerate();
-    low.map(move |(j, low)| low | fifth(j) << 4)
+    low.map(|(j, low)| low | fifth(bytes, j) << 4)
 }
 
 /// Appends a block.
@@ -21,7 +25,7 @@ pub(super) fn push(values: &[f32], out: &mut Vec<u8>, quantum: impl Fn(f32) -> f
 /// The nibbles as they are, and the fifth bits as the GPU wants them: see [`spread`].
 pub(super) fn split(bytes: &[u8], nibbles: &mut [u8], fifths: &mut [u8]) {
     nibbles.copy_from_slice(&bytes[4..]);
-    spread(|j| bytes[j / 8] >> (j % 8) & 1, fifths);
+    spread(|j| fifth(bytes, j), fifths);
 }
 
 /// A word of 32 bits: bit `i` of byte `k` is that of value `4 i + k`, so that four neighbours take one shift.
