@@ -212,10 +212,10 @@ impl Engine {
                     .prefill_steps(&self.gpu, &prefill, cache, layer, sublayer)?;
                 prepared.push((sublayer, steps));
             }
-            if let Some(scoring) = scoring.as_ref().filter(|_| !whole) {
-                if scoring.decide(layer, &mut conversation.mask, run)? {
-                    pending.unwaited = 0;
-                }
+            if let Some(scoring) = scoring.as_ref().filter(|_| !whole)
+                && scoring.decide(layer, &mut conversation.mask, run)?
+            {
+                pending.unwaited = 0;
             }
             for (sublayer, steps) in prepared {
                 if whole || conversation.mask.runs(layer, sublayer) {

@@ -6,7 +6,7 @@
 
 use super::device::{Counters, Gpu, lock};
 use crate::error::{Error, Result};
-use std::ops::RangeInclusive;
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -67,10 +67,10 @@ impl Ledger {
     }
 
     /// Those whose notes have not been looked at.
-    fn unchecked(&self) -> RangeInclusive<u64> {
+    fn unchecked(&self) -> Range<u64> {
         let submitted = self.submitted.load(Relaxed);
         let checked = self.checked.load(Relaxed);
-        checked.max(submitted.saturating_sub(KEPT)) + 1..=submitted
+        checked.max(submitted.saturating_sub(KEPT)) + 1..submitted + 1
     }
 }
 
@@ -83,7 +83,7 @@ pub struct ReadBack {
     /// The last that was recorded; 0 before.
     mark: AtomicU32,
     /// Submissions whose notes come with it.
-    submissions: Mutex<RangeInclusive<u64>>,
+    submissions: Mutex<Range<u64>>,
     outcome: Arc<Mutex<Option<Result<(), wgpu::BufferAsyncError>>>>,
     /// Which the copy is in.
     submission: Mutex<Option<wgpu::SubmissionIndex>>,
@@ -104,7 +104,7 @@ impl ReadBack {
             results_bytes: size_bytes,
             ledger: gpu.ledger.clone(),
             mark: AtomicU32::new(0),
-            submissions: Mutex::new(1..=0),
+            submissions: Mutex::new(1..1),
             outcome: Default::default(),
             submission: Default::default(),
         }
@@ -170,11 +170,11 @@ impl ReadBack {
         let numbers: Vec<u32> = bytemuck::pod_collect_to_vec(&rest);
         let submissions = lock(&self.submissions).clone();
         // Also if one is missing: the next results are not to be blamed for it.
-        self.ledger.checked.fetch_max(*submissions.end(), Relaxed);
-        let words = results.len() as u64 / WORD + 1 + submissions.clone().count() as u64;
+        self.ledger.checked.fetch_max(submissions.end - 1, Relaxed);
+        let words = results.len() as u64 / WORD + 1 + (submissions.end - submissions.start);
         Counters::add(&gpu.counters.read_back_bytes, words * WORD);
         let noted = |submission: u64| numbers[1 + (submission % KEPT) as usize] == note(submission);
-        if numbers[0] == self.mark.load(Relaxed) && submissions.into_iter().all(noted) {
+        if numbers[0] == self.mark.load(Relaxed) && submissions.clone().all(noted) {
             return Ok(results);
         }
         Err(Error::gpu(
