@@ -11,8 +11,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 
-/// Submissions whose notes are kept: more than a read-back is ever behind, but for a step of training on a slow GPU.
-const KEPT: u64 = 64;
+/// Submissions whose notes are kept. Only a long prompt of a large model, on a GPU that does little at a time, has more of
+/// them before anything comes back.
+const KEPT: u64 = 1024;
 
 /// Bytes of a number.
 const WORD: u64 = wgpu::COPY_BUFFER_ALIGNMENT;
@@ -132,9 +133,18 @@ impl ReadBack {
         let (number, place) = (u64::from(mark) * WORD, self.results_bytes);
         copy(&self.ledger.numbers, number, place, WORD);
         let submissions = self.ledger.unchecked();
-        for submission in submissions.clone() {
-            let at = submission % KEPT * WORD;
-            copy(&self.ledger.notes, at, place + WORD + at, WORD);
+        let mut next = submissions.start;
+        while next < submissions.end {
+            // Up to where places begin again.
+            let end = submissions.end.min((next / KEPT + 1) * KEPT);
+            let at = next % KEPT * WORD;
+            copy(
+                &self.ledger.notes,
+                at,
+                place + WORD + at,
+                (end - next) * WORD,
+            );
+            next = end;
         }
         *lock(&self.submissions) = submissions;
     }
