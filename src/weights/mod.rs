@@ -269,6 +269,15 @@ fn push_f16(value: f32, out: &mut Vec<u8>) -> f32 {
     value.to_f32()
 }
 
+/// Appends the scale and the minimum by which whole numbers from 0 to `most` spell the values; gives the scale's inverse
+/// and the minimum.
+fn push_affine(values: &[f32], most: f32, out: &mut Vec<u8>) -> (f32, f32) {
+    let smallest = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let inverse = inverse(push_f16((largest - smallest) / most, out));
+    (inverse, push_f16(smallest, out))
+}
+
 /// The value that is farthest from zero, or zero.
 fn largest_magnitude(values: &[f32]) -> f32 {
     let larger = |m: f32, &v: &f32| if v.abs() > m.abs() { v } else { m };

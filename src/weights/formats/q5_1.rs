@@ -2,7 +2,7 @@
 //! then 16 bytes of nibbles as in `q4_1`; value = `d * q + m`.
 
 use super::fifth_bits;
-use crate::weights::{Packed, Spec, inverse, push_f16, read_f16};
+use crate::weights::{Packed, Spec, push_affine, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "q5_1",
@@ -19,10 +19,7 @@ pub(super) static SPEC: Spec = Spec {
     },
     encode: |values, out| {
         for block in values.chunks_exact(32) {
-            let smallest = block.iter().copied().fold(f32::INFINITY, f32::min);
-            let largest = block.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let inverse = inverse(push_f16((largest - smallest) / 31.0, out));
-            let m = push_f16(smallest, out);
+            let (inverse, m) = push_affine(block, 31.0, out);
             fifth_bits::push(block, out, |v| (v - m) * inverse);
         }
     },
