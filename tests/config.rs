@@ -265,6 +265,7 @@ fn what_we_do_not_run_is_refused() {
             |file| file.f32("llama.rope.scale_linear", 2.0),
             "`llama.rope.scale_linear` to be 1, positions that are not scaled, found 2",
         ),
+        // And nothing but these.
         (
             |file| file.str("general.file", "nothing else"),
             "in key `llama.block_count`, found no such key",

@@ -125,7 +125,7 @@ pub(super) fn load_with(options: &ModelOptions, adapter: &AdapterOptions) -> Res
     let mixed = engine.model.mixed_bytes() / 1_000_000;
     if mixed > 0 {
         tell!(
-            "{mixed} MB of this model are kept as f32, since it joins matrices of several formats; a file whose gate and up have one format needs less memory and time"
+            "{mixed} MB of this model are kept as f32, since matrices are joined that have several formats; where gate and up have one, it takes less memory and time"
         );
     }
     let context = engine.model.config.context;

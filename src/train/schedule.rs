@@ -94,7 +94,7 @@ impl RunOptions {
     /// Checks what the command line cannot.
     pub fn check(&self) -> Result<()> {
         let wrong = |what: &str| {
-            let remedy = "give other options; `first train joint --help` tells their range";
+            let remedy = "give other values; `--help` of the command tells what each is";
             Err(Error::input(what, remedy))
         };
         if self.steps == 0 || self.batch == 0 || self.tokens < 2 {

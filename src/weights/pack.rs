@@ -213,18 +213,15 @@ impl Linear {
             slices.push(layout.upload(gpu, name, format, first..first + count)?);
             first += count;
         }
-        let all_f32 = sources.iter().all(|source| source.format == Format::F32);
-        let mixed = slices
-            .iter()
-            .filter(|slice| !all_f32 && slice.format == Format::F32);
-        let mixed_bytes = mixed.map(|slice| slice.bytes).sum();
+        let mixed = (0..tiles).filter(|tile| layout.is_mixed(*tile)).count();
+        let f32_bytes: usize = Format::F32.tile_bytes(columns).iter().sum();
         Ok(Self {
             name: name.to_owned(),
             rows,
             columns,
             order,
             slices,
-            mixed_bytes,
+            mixed_bytes: (mixed * f32_bytes) as u64,
         })
     }
 
@@ -332,17 +329,24 @@ impl Layout<'_> {
         None
     }
 
+    /// The formats of a tile's rows.
+    fn formats(&self, tile: usize) -> impl Iterator<Item = Format> {
+        let rows = (0..TILE).filter_map(move |i| self.row(tile, i));
+        rows.map(|(source, _)| source.format)
+    }
+
+    /// Whether rows of a tile are of several formats.
+    fn is_mixed(&self, tile: usize) -> bool {
+        let first = self.formats(tile).next();
+        self.formats(tile).any(|format| Some(format) != first)
+    }
+
     /// The format that all rows of a tile share, or f32.
     fn format(&self, tile: usize) -> Format {
-        let mut formats = (0..TILE)
-            .filter_map(|i| self.row(tile, i))
-            .map(|(source, _)| source.format);
-        let first = formats.next().unwrap_or(Format::F32);
-        if formats.all(|format| format == first) {
-            first
-        } else {
-            Format::F32
-        }
+        let first = self.formats(tile).next();
+        first
+            .filter(|_| !self.is_mixed(tile))
+            .unwrap_or(Format::F32)
     }
 
     fn upload(&self, gpu: &Gpu, name: &str, format: Format, tiles: Range<usize>) -> Result<Slice> {

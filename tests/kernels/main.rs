@@ -287,18 +287,6 @@ fn assert_close(what: &str, expected: &[f32], found: &[f32], tolerance: f32) {
     assert_close_to(what, expected, found, tolerance, 0.0);
 }
 
-/// Asserts that each value is close by a size of its own.
-fn assert_each_close(what: &str, expected: &[f32], found: &[f32], allowed: impl Fn(usize) -> f32) {
-    assert_eq!(expected.len(), found.len(), "{what}: lengths");
-    for (index, (expected, found)) in expected.iter().zip(found).enumerate() {
-        let allowed = allowed(index);
-        assert!(
-            (expected - found).abs() <= allowed,
-            "{what}[{index}]: expected {expected}, found {found}, allowed {allowed}"
-        );
-    }
-}
-
 /// The same where errors follow the size of what is summed, not that of a sum that may cancel: `tolerance` times
 /// `scale`, or the largest expected size if that is more.
 fn assert_close_to(what: &str, expected: &[f32], found: &[f32], tolerance: f32, scale: f32) {
@@ -312,6 +300,18 @@ fn assert_close_to(what: &str, expected: &[f32], found: &[f32], tolerance: f32, 
         assert!(
             close,
             "{what}[{index}]: expected {expected}, found {found}, tolerance {tolerance} of {scale}"
+        );
+    }
+}
+
+/// Asserts that each value is close by a size of its own.
+fn assert_each_close(what: &str, expected: &[f32], found: &[f32], allowed: impl Fn(usize) -> f32) {
+    assert_eq!(expected.len(), found.len(), "{what}: lengths");
+    for (index, (expected, found)) in expected.iter().zip(found).enumerate() {
+        let allowed = allowed(index);
+        assert!(
+            (expected - found).abs() <= allowed,
+            "{what}[{index}]: expected {expected}, found {found}, allowed {allowed}"
         );
     }
 }

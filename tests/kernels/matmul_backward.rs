@@ -46,6 +46,15 @@ pub(crate) fn test(gpu: &Gpu) {
     // Files mix formats; a tile that does is stored as f32.
     let parts = [(Format::Q4_1, 48), (Format::Q8_0, 32), (Format::F16, 64)]
         .map(|(format, rows)| Matrix::new(format, rows, 96, rows as u64));
+    let views: Vec<_> = parts.iter().map(Matrix::view).collect();
+    let linear = Linear::pack(gpu, "matrix", Order::Pairs, &views).expect("packs");
+    // The second and the third of five.
+    assert_eq!(linear.mixed_bytes, 2 * 32 * 96 * 4);
+    // What is f32 in the file is no mixture.
+    let apart = [Format::F32, Format::Q4_1].map(|format| Matrix::new(format, 64, 96, 1));
+    let views: Vec<_> = apart.iter().map(Matrix::view).collect();
+    let linear = Linear::pack(gpu, "matrix", Order::Pairs, &views).expect("packs");
+    assert_eq!(linear.mixed_bytes, 0);
     for tokens in [1, 33] {
         check(gpu, Order::Pairs, &parts, 1 << 27, [tokens, 8], 1);
     }

@@ -1,6 +1,7 @@
 //! Blocks of 32 values of five bits, as `q5_0` and `q5_1` have them: 32 fifth bits and then 16 bytes of [`nibbles`].
 
 use super::nibbles;
+use crate::weights::Packed;
 
 /// That of value `j`.
 fn fifth(bytes: &[u8], j: usize) -> u8 {
@@ -22,10 +23,20 @@ pub(super) fn push(values: &[f32], out: &mut Vec<u8>, quantum: impl Fn(f32) -> f
     out.extend(nibbles::pack(&quanta));
 }
 
-/// The nibbles as they are, and the fifth bits as the GPU wants them: see [`spread`].
-pub(super) fn split(bytes: &[u8], nibbles: &mut [u8], fifths: &mut [u8]) {
-    nibbles.copy_from_slice(&bytes[4..]);
-    spread(|j| fifth(bytes, j), fifths);
+/// What the GPU has of a block behind a scale, and a minimum if there is one, of `HEADER` bytes: these have a word of their
+/// own, of which `q5_0` leaves half empty, since three halves of words would take another load.
+pub(super) const fn packed<const HEADER: usize>() -> Packed {
+    Packed {
+        quants_bytes: 16,
+        scales: 2,
+        scale_bytes: 4,
+        split: |block, quants, scales| {
+            let (header, block) = block.split_at(HEADER);
+            scales[..HEADER].copy_from_slice(header);
+            spread(|j| fifth(block, j), &mut scales[4..]);
+            quants.copy_from_slice(&block[4..]);
+        },
+    }
 }
 
 /// A word of 32 bits: bit `i` of byte `k` is that of value `4 i + k`, so that four neighbours take one shift.

@@ -12,13 +12,8 @@ pub(super) static SPEC: Spec = Spec {
     block_bytes: 144,
     decode: |bytes, out| {
         for (block, out) in bytes.chunks_exact(144).zip(out.chunks_exact_mut(256)) {
-            let (header, quants) = (SubBlocks::read(block), &block[sub_blocks::BYTES..]);
-            for (index, out) in out.chunks_exact_mut(32).enumerate() {
-                let (factor, addend) = header.affine(index);
-                for (j, out) in out.iter_mut().enumerate() {
-                    *out = factor * f32::from(sub_blocks::nibble(quants, index, j)) + addend;
-                }
-            }
+            let quants = &block[sub_blocks::BYTES..];
+            sub_blocks::decode(block, out, |index, j| sub_blocks::nibble(quants, index, j));
         }
     },
     encode: |values, out| {

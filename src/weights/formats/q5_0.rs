@@ -2,7 +2,7 @@
 //! nibbles as in `q4_0`; value = `d * (q - 16)`.
 
 use super::fifth_bits;
-use crate::weights::{Packed, Spec, inverse, largest_magnitude, push_f16, read_f16};
+use crate::weights::{Spec, inverse, largest_magnitude, push_f16, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "q5_0",
@@ -24,14 +24,5 @@ pub(super) static SPEC: Spec = Spec {
             fifth_bits::push(block, out, |v| v * inverse + 16.0);
         }
     },
-    // The scale has a word of its own, half of it empty: as three halves of words these took another load.
-    packed: Packed {
-        quants_bytes: 16,
-        scales: 2,
-        scale_bytes: 4,
-        split: |block, quants, scales| {
-            scales[..2].copy_from_slice(&block[..2]);
-            fifth_bits::split(&block[2..], quants, &mut scales[4..]);
-        },
-    },
+    packed: fifth_bits::packed::<2>(),
 };

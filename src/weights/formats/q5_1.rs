@@ -2,7 +2,7 @@
 //! then 16 bytes of nibbles as in `q4_1`; value = `d * q + m`.
 
 use super::fifth_bits;
-use crate::weights::{Packed, Spec, push_affine, read_f16};
+use crate::weights::{Spec, push_affine, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "q5_1",
@@ -23,13 +23,5 @@ pub(super) static SPEC: Spec = Spec {
             fifth_bits::push(block, out, |v| (v - m) * inverse);
         }
     },
-    packed: Packed {
-        quants_bytes: 16,
-        scales: 2,
-        scale_bytes: 4,
-        split: |block, quants, scales| {
-            scales[..4].copy_from_slice(&block[..4]);
-            fifth_bits::split(&block[4..], quants, &mut scales[4..]);
-        },
-    },
+    packed: fifth_bits::packed::<4>(),
 };

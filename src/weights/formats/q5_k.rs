@@ -21,14 +21,11 @@ pub(super) static SPEC: Spec = Spec {
     block_bytes: 176,
     decode: |bytes, out| {
         for (block, out) in bytes.chunks_exact(176).zip(out.chunks_exact_mut(256)) {
-            let header = SubBlocks::read(block);
-            for (index, out) in out.chunks_exact_mut(32).enumerate() {
-                let (factor, addend) = header.affine(index);
-                for (j, out) in out.iter_mut().enumerate() {
-                    let low = sub_blocks::nibble(&block[NIBBLES..], index, j);
-                    *out = factor * f32::from(low | fifth(block, index, j) << 4) + addend;
-                }
-            }
+            let quantum = |index, j| {
+                let low = sub_blocks::nibble(&block[NIBBLES..], index, j);
+                low | fifth(block, index, j) << 4
+            };
+            sub_blocks::decode(block, out, quantum);
         }
     },
     encode: |values, out| {

@@ -89,3 +89,14 @@ impl SubBlocks {
 pub(super) fn nibble(bytes: &[u8], index: usize, j: usize) -> u8 {
     bytes[index / 2 * 32 + j] >> (index % 2 * 4) & 0xf
 }
+
+/// Decodes 256 values behind the header, of which `quantum` gives value `j` of sub-block `index`.
+pub(super) fn decode(header: &[u8], out: &mut [f32], quantum: impl Fn(usize, usize) -> u8) {
+    let header = SubBlocks::read(header);
+    for (index, out) in out.chunks_exact_mut(32).enumerate() {
+        let (factor, addend) = header.affine(index);
+        for (j, out) in out.iter_mut().enumerate() {
+            *out = factor * f32::from(quantum(index, j)) + addend;
+        }
+    }
+}
