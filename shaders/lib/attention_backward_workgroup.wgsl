@@ -2,11 +2,23 @@
 // 32nd key, for l; then the weight of one token and one key, and, of one token and every other half of the keys, every
 // sixteenth vec4 of the sum. Between those weights pass through workgroup memory, and at the end the halves do.
 
-#import attention_score_workgroup
+const LANES: u32 = 256u;
+const TOKENS: u32 = 8u;
+const KEYS: u32 = 32u;
+const HALF: u32 = 16u; // of the keys, whose values are added up apart
 
 var<workgroup> parts: array<vec2<f32>, LANES>; // [TOKENS, KEYS], of l: the largest score, the sum of exponentials
 var<workgroup> weights: array<f32, LANES>;     // [TOKENS, KEYS]
 var<workgroup> sums: array<array<vec4<f32>, 2>, LANES>;
+
+// q . k / sqrt(D)
+fn score(own: u32, key: u32, kv_first: u32) -> f32 {
+    var products = vec4<f32>(0.0);
+    for (var i = 0u; i < FOURS; i++) {
+        products += queries[own + i] * kv_read(key_index(key, kv_first + i));
+    }
+    return (products.x + products.y + products.z + products.w) / sqrt(f32(FOURS * 4u));
+}
 
 fn attend_backward(first_token: u32, head: u32, lane: u32) {
     let row = lane / KEYS;

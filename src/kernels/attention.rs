@@ -1,6 +1,6 @@
 //! Causal attention over a prompt. See `shaders/attention.wgsl`.
 
-use super::{KvFormat, assert_holds, by_class, op, workgroups};
+use super::{KvFormat, assert_holds, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 
@@ -33,8 +33,21 @@ pub struct Attention<'a> {
     pub head_dim: usize,
 }
 
-/// Tokens, or positions, that a workgroup owns, of either tile.
+/// Tokens, or positions, that a workgroup owns, but for this kernel's on a GPU.
 pub(super) const TOKENS: usize = 8;
+
+/// Lanes of a group on a GPU, each of which owns four of a head's dimensions.
+fn width(head_dim: usize) -> usize {
+    if head_dim <= 64 { 16 } else { 32 }
+}
+
+/// Tokens of a workgroup.
+fn workgroup_tokens(class: &Class, head_dim: usize) -> usize {
+    match class.one_subgroup() {
+        true => TOKENS,
+        false => 4 * 128 / width(head_dim),
+    }
+}
 
 pub(super) fn compose(
     variant: Variant,
@@ -66,14 +79,14 @@ pub(super) fn variant(
     kv_heads: usize,
     head_dim: usize,
 ) -> Variant {
-    let tile = by_class(class, "lib/attention_subgroup", "lib/attention_workgroup");
-    compose(
-        Variant::new("attention").import("tile", tile),
-        kv,
-        heads,
-        kv_heads,
-        head_dim,
-    )
+    let variant = Variant::new("attention");
+    let variant = match class.one_subgroup() {
+        true => variant.import("tile", "lib/attention_subgroup"),
+        false => variant
+            .import("tile", "lib/attention_workgroup")
+            .set("WIDTH", width(head_dim) as u32),
+    };
+    compose(variant, kv, heads, kv_heads, head_dim)
 }
 
 /// A step over `tokens` tokens from `position` on.
@@ -102,6 +115,10 @@ pub fn step(
         tokens: tokens as u32,
     };
     let pairs = tokens * position + tokens * (tokens + 1) / 2;
-    let size = [workgroups(tokens.div_ceil(TOKENS)), workgroups(heads), 1];
+    let size = [
+        workgroups(tokens.div_ceil(workgroup_tokens(&gpu.class, head_dim))),
+        workgroups(heads),
+        1,
+    ];
     Ok(Step::new(label, &op, &params, size).cost(0, 4 * (pairs * heads * head_dim) as u64))
 }
