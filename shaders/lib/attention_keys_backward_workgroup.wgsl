@@ -1,72 +1,63 @@
-// The tile of `attention_keys_backward` on a GPU: eight positions, 32 tokens at a time. First an invocation owns the weights
-// of one position and one token; then, of one position and every other half of the tokens, every sixteenth vec4 of the sums.
-// Between them weights pass through workgroup memory, and at the end the halves do.
+// The tile of `attention_keys_backward` on a GPU, in groups. First a lane owns the weights of its tokens, then one vec4 of
+// the sums over all tokens.
 
-const LANES: u32 = 256u;
-const POSITIONS: u32 = 8u;
-const TOKENS: u32 = 32u;
-const HALF: u32 = 16u;
+#import attention_groups
 
-var<workgroup> weights: array<vec2<f32>, LANES>; // [POSITIONS, TOKENS], of the queries and of the gradients
-var<workgroup> sums: array<array<vec4<f32>, 4>, 128>; // [POSITIONS, HALF]
+override POSITIONS: u32 = OWNED; // their keys are staged
+
+var<workgroup> values: array<vec4<f32>, 256>; // [POSITIONS, FOURS]
+var<workgroup> chances: array<vec4<f32>, 132>; // p, where `weights` are those of the queries
 
 fn keys_backward(first_position: u32, kv_head: u32, lane: u32) {
-    let row = lane / TOKENS;
-    let half = lane % TOKENS / HALF;
-    let column = lane % HALF;
-    let position = min(first_position + row, params.tokens - 1u);
+    let group = lane / WIDTH;
+    let column = lane % WIDTH;
+    let own = group * 4u * FOURS;
     let kv_first = kv_head * FOURS;
+    let four = min(column, FOURS - 1u);
     let scale = 1.0 / sqrt(f32(FOURS * 4u));
-    let group = HEADS / KV_HEADS;
-    // of the fours `column` and `column + HALF`: of the keys, then of the values
-    var sum: array<vec4<f32>, 4>;
-    for (var head = kv_head * group; head < (kv_head + 1u) * group; head++) {
-        for (var first = first_position; first < params.tokens; first += TOKENS) {
-            let token = first + lane % TOKENS;
-            var weight = vec2<f32>(0.0);
-            if (token >= position && token < params.tokens) {
-                let own = (token * HEADS + head) * FOURS;
-                var score = vec4<f32>(0.0);
-                var along = vec4<f32>(0.0);
+    let shared_by = HEADS / KV_HEADS;
+    let positions = vec4<u32>(first_position + group * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+    for (var i = lane; i < POSITIONS * FOURS; i += LANES) {
+        let position = min(first_position + i / FOURS, params.tokens - 1u);
+        staged[i] = kv_read(key_index(position, kv_first + i % FOURS)) * scale;
+        values[i] = kv_read(value_index(position, kv_first + i % FOURS));
+    }
+    var keys: array<vec4<f32>, 4>;  // sums of the keys' gradients
+    var sums: array<vec4<f32>, 4>; // and of the values'
+    for (var head = kv_head * shared_by; head < (kv_head + 1u) * shared_by; head++) {
+        for (var first = first_position; first < params.tokens; first += TAKEN) {
+            workgroupBarrier();
+            for (var half = 0u; half < 2u; half++) {
+                let token = first + column + half * WIDTH;
+                let row = min(token, params.tokens - 1u) * HEADS + head;
+                var score = vec4<f32>(-rows[row].x);
+                var slope = vec4<f32>(-rows[row].y);
                 for (var i = 0u; i < FOURS; i++) {
-                    score += queries[own + i] * kv_read(key_index(position, kv_first + i));
-                    along += dy[own + i] * kv_read(value_index(position, kv_first + i));
+                    let j = own + i;
+                    score += queries[row * FOURS + i] * four_staged(j);
+                    slope += dy[row * FOURS + i] * mat4x4<f32>(values[j], values[j + FOURS], values[j + 2u * FOURS], values[j + 3u * FOURS]);
                 }
-                let both = rows[token * HEADS + head];
-                let p = exp(scale * dot(score, vec4<f32>(1.0)) - both.x);
-                weight = vec2<f32>(p * scale * (dot(along, vec4<f32>(1.0)) - both.y), p);
+                let p = select(vec4<f32>(0.0), exp(score), vec4<u32>(token) >= positions);
+                weights[weight_index(group, column + half * WIDTH)] = p * slope * scale;
+                chances[weight_index(group, column + half * WIDTH)] = p;
             }
             workgroupBarrier();
-            weights[lane] = weight;
-            workgroupBarrier();
-            for (var j = half * HALF; j < min((half + 1u) * HALF, params.tokens - first); j++) {
-                let other = weights[row * TOKENS + j];
-                let own = ((first + j) * HEADS + head) * FOURS + column;
-                if (column < FOURS) {
-                    sum[0] += other.x * queries[own];
-                    sum[2] += other.y * dy[own];
-                }
-                if (column + HALF < FOURS) {
-                    sum[1] += other.x * queries[own + HALF];
-                    sum[3] += other.y * dy[own + HALF];
+            for (var j = 0u; j < min(TAKEN, params.tokens - first); j++) {
+                let weight = weights[weight_index(group, j)];
+                let chance = chances[weight_index(group, j)];
+                let at = ((first + j) * HEADS + head) * FOURS + four;
+                for (var position = 0u; position < 4u; position++) {
+                    keys[position] += weight[position] * queries[at];
+                    sums[position] += chance[position] * dy[at];
                 }
             }
         }
     }
-    if (half == 1u) {
-        sums[row * HALF + column] = sum;
-    }
-    workgroupBarrier();
-    if (half == 0u && first_position + row < params.tokens) {
-        let at = position * KV_HEADS * FOURS + kv_first + column;
-        let other = sums[row * HALF + column];
-        if (column < FOURS) {
-            dk[at] = sum[0] + other[0];
-            dv[at] = sum[2] + other[2];
-        }
-        if (column + HALF < FOURS) {
-            dk[at + HALF] = sum[1] + other[1];
-            dv[at + HALF] = sum[3] + other[3];
+    for (var position = 0u; position < 4u; position++) {
+        if (column < FOURS && positions[position] < params.tokens) {
+            let at = (positions[position] * KV_HEADS + kv_head) * FOURS + column;
+            dk[at] = keys[position];
+            dv[at] = sums[position];
         }
     }
 }

@@ -33,19 +33,31 @@ pub struct Attention<'a> {
     pub head_dim: usize,
 }
 
-/// Tokens, or positions, that a workgroup owns, but for this kernel's on a GPU.
-pub(super) const TOKENS: usize = 8;
-
 /// Lanes of a group on a GPU, each of which owns four of a head's dimensions.
 fn width(head_dim: usize) -> usize {
     if head_dim <= 64 { 16 } else { 32 }
 }
 
-/// Tokens of a workgroup.
-fn workgroup_tokens(class: &Class, head_dim: usize) -> usize {
+/// Tokens, or positions, that a workgroup owns: on a GPU its 64 lanes form groups that own four each.
+pub(super) fn owned(class: &Class, head_dim: usize) -> usize {
     match class.one_subgroup() {
-        true => TOKENS,
-        false => 4 * 128 / width(head_dim),
+        true => 8,
+        false => 4 * 64 / width(head_dim),
+    }
+}
+
+/// Composes a kernel with one of its two tiles.
+pub(super) fn with_tile(
+    variant: Variant,
+    class: &Class,
+    head_dim: usize,
+    [subgroup, workgroup]: [&'static str; 2],
+) -> Variant {
+    match class.one_subgroup() {
+        true => variant.import("tile", subgroup),
+        false => variant
+            .import("tile", workgroup)
+            .set("WIDTH", width(head_dim) as u32),
     }
 }
 
@@ -79,13 +91,8 @@ pub(super) fn variant(
     kv_heads: usize,
     head_dim: usize,
 ) -> Variant {
-    let variant = Variant::new("attention");
-    let variant = match class.one_subgroup() {
-        true => variant.import("tile", "lib/attention_subgroup"),
-        false => variant
-            .import("tile", "lib/attention_workgroup")
-            .set("WIDTH", width(head_dim) as u32),
-    };
+    let tiles = ["lib/attention_subgroup", "lib/attention_workgroup"];
+    let variant = with_tile(Variant::new("attention"), class, head_dim, tiles);
     compose(variant, kv, heads, kv_heads, head_dim)
 }
 
@@ -116,7 +123,7 @@ pub fn step(
     };
     let pairs = tokens * position + tokens * (tokens + 1) / 2;
     let size = [
-        workgroups(tokens.div_ceil(workgroup_tokens(&gpu.class, head_dim))),
+        workgroups(tokens.div_ceil(owned(&gpu.class, head_dim))),
         workgroups(heads),
         1,
     ];

@@ -1,7 +1,7 @@
 //! The gradient of attention with respect to its queries. See `shaders/attention_backward.wgsl`.
 
-use super::attention::{Attention, TOKENS, compose};
-use super::{KvFormat, assert_holds, by_class, op, workgroups};
+use super::attention::{Attention, compose, owned, with_tile};
+use super::{KvFormat, assert_holds, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 
@@ -20,12 +20,11 @@ pub(super) fn variant(
     kv_heads: usize,
     head_dim: usize,
 ) -> Variant {
-    let tile = by_class(
-        class,
+    let tiles = [
         "lib/attention_backward_subgroup",
         "lib/attention_backward_workgroup",
-    );
-    let variant = Variant::new("attention_backward").import("tile", tile);
+    ];
+    let variant = with_tile(Variant::new("attention_backward"), class, head_dim, tiles);
     compose(variant, kv, heads, kv_heads, head_dim)
 }
 
@@ -65,6 +64,10 @@ pub fn step(
         tokens: tokens as u32,
     };
     let pairs = tokens * (tokens + 1) / 2;
-    let size = [workgroups(tokens.div_ceil(TOKENS)), workgroups(heads), 1];
+    let size = [
+        workgroups(tokens.div_ceil(owned(&gpu.class, head_dim))),
+        workgroups(heads),
+        1,
+    ];
     Ok(Step::new(label, &op, &params, size).cost(0, 8 * (pairs * heads * head_dim) as u64))
 }

@@ -1,7 +1,7 @@
 //! The gradient of attention with respect to keys and values. See `shaders/attention_keys_backward.wgsl`.
 
-use super::attention::{Attention, TOKENS, compose};
-use super::{KvFormat, assert_holds, by_class, op, workgroups};
+use super::attention::{Attention, compose, owned, with_tile};
+use super::{KvFormat, assert_holds, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 
@@ -20,12 +20,16 @@ pub(super) fn variant(
     kv_heads: usize,
     head_dim: usize,
 ) -> Variant {
-    let tile = by_class(
-        class,
+    let tiles = [
         "lib/attention_keys_backward_subgroup",
         "lib/attention_keys_backward_workgroup",
+    ];
+    let variant = with_tile(
+        Variant::new("attention_keys_backward"),
+        class,
+        head_dim,
+        tiles,
     );
-    let variant = Variant::new("attention_keys_backward").import("tile", tile);
     compose(variant, kv, heads, kv_heads, head_dim)
 }
 
@@ -68,6 +72,10 @@ pub fn step(
         tokens: tokens as u32,
     };
     let pairs = tokens * (tokens + 1) / 2;
-    let size = [workgroups(tokens.div_ceil(TOKENS)), workgroups(kv_heads), 1];
+    let size = [
+        workgroups(tokens.div_ceil(owned(&gpu.class, head_dim))),
+        workgroups(kv_heads),
+        1,
+    ];
     Ok(Step::new(label, &op, &params, size).cost(0, 8 * (pairs * heads * head_dim) as u64))
 }
