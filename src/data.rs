@@ -5,8 +5,12 @@ use crate::engine::Engine;
 use crate::error::{Error, Result, quote};
 use crate::model::chat_template::Message;
 use serde::Deserialize;
-use std::io::BufRead;
+use std::collections::{BTreeMap, HashSet};
+use std::io::{BufRead, Read};
 use std::path::Path;
+
+/// The longest line of a file: far more than any model reads.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// One example.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,9 +90,22 @@ pub fn read(path: &Path) -> Result<Vec<Example>> {
 pub fn read_with(path: &Path, bad: &mut dyn FnMut(Error) -> Result<()>) -> Result<Vec<Example>> {
     let file = std::fs::File::open(path).map_err(|error| Error::read(path, error))?;
     let mut examples = Vec::new();
-    // Not `lines`, for which one stray byte is the end of the file.
-    for (index, line) in std::io::BufReader::new(file).split(b'\n').enumerate() {
-        let line = line.map_err(|error| Error::read(path, error))?;
+    let mut file = std::io::BufReader::new(file);
+    for index in 0.. {
+        // Not `lines`, for which one stray byte is the end of the file; and a device has no end.
+        let mut line = Vec::new();
+        let mut bounded = (&mut file).take(MOST_BYTES);
+        let read = bounded.read_until(b'\n', &mut line);
+        if read.map_err(|error| Error::read(path, error))? == 0 {
+            break;
+        }
+        if line.len() as u64 == MOST_BYTES {
+            return Err(Error::file(
+                path,
+                format!("line {} is longer than {} MiB", index + 1, MOST_BYTES >> 20),
+                "give JSON lines, one example each",
+            ));
+        }
         if line.trim_ascii().is_empty() {
             continue;
         }
@@ -113,9 +130,12 @@ pub fn read_with(path: &Path, bad: &mut dyn FnMut(Error) -> Result<()>) -> Resul
     Ok(examples)
 }
 
-/// Refuses examples that are searched on, or looked at, and trained on or reported on as well.
+/// Refuses examples that are searched on, or looked at, and trained on or reported on as well, whatever task they are said
+/// to be of.
 pub fn must_be_others(examples: &[Example], calibration: &[Example]) -> Result<()> {
-    let Some(both) = calibration.iter().find(|one| examples.contains(one)) else {
+    let texts: HashSet<_> = examples.iter().map(Example::text).collect();
+    let seen = |one: &&Example| texts.contains(&one.text());
+    let Some(both) = calibration.iter().find(seen) else {
         return Ok(());
     };
     let of_task = both.task.as_ref();
@@ -127,13 +147,36 @@ pub fn must_be_others(examples: &[Example], calibration: &[Example]) -> Result<(
     ))
 }
 
-/// Up to `count` of some examples, spread evenly so that every task of a sorted file is among them.
+/// Examples by task; those without one share a task of no name.
+pub fn by_task(examples: &[Example]) -> BTreeMap<String, Vec<&Example>> {
+    let mut tasks: BTreeMap<String, Vec<&Example>> = BTreeMap::new();
+    for example in examples {
+        let task = example.task.clone().unwrap_or_default();
+        tasks.entry(task).or_default().push(example);
+    }
+    tasks
+}
+
+/// Up to `count` examples of each task, spread evenly.
+pub fn of_each_task(examples: &[Example], count: usize) -> Vec<Example> {
+    let tasks = by_task(examples);
+    let chosen = tasks.values().flat_map(|own| spread(own, count));
+    chosen.map(|example| (*example).clone()).collect()
+}
+
+/// Up to `count` of some examples, spread evenly.
 pub fn spread<T>(examples: &[T], count: usize) -> impl Iterator<Item = &T> {
     let count = count.min(examples.len());
     (0..count).map(move |index| &examples[index * examples.len() / count])
 }
 
 impl Tokens {
+    /// Whether its end was cut off.
+    pub fn is_cut(&self, engine: &Engine) -> bool {
+        let end = engine.model.config.eos;
+        end.is_some() && self.ids.last().copied() != end
+    }
+
     /// What tells it from others.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = bytemuck::cast_slice(&self.ids).to_vec();
@@ -143,6 +186,11 @@ impl Tokens {
 }
 
 impl Example {
+    /// All of it but what it is said to be.
+    fn text(&self) -> (&[Message], &str) {
+        (&self.messages, &self.completion)
+    }
+
     /// The example through the model's chat template, cut to `most` tokens.
     pub fn tokens(&self, engine: &Engine, most: usize) -> Result<Tokens> {
         let mut ids = engine.chat_ids(&self.messages)?;
@@ -184,6 +232,37 @@ mod tests {
             (examples[0].task.as_deref(), examples[1].completion.as_str()),
             (Some("t"), "c")
         );
+    }
+
+    fn example(task: usize, prompt: usize) -> Example {
+        Example {
+            task: Some(task.to_string()),
+            messages: vec![Message::new("user", prompt.to_string())],
+            completion: "c".to_owned(),
+        }
+    }
+
+    #[test]
+    fn tasks_that_take_turns_in_a_file_are_all_chosen() {
+        let examples: Vec<_> = (0..12).map(|index| example(index % 3, index)).collect();
+        let chosen = of_each_task(&examples, 2);
+        let tasks: Vec<_> = chosen.iter().map(|one| one.task.as_deref()).collect();
+        assert_eq!(tasks, ["0", "0", "1", "1", "2", "2"].map(Some));
+        assert_eq!([&chosen[0], &chosen[1]], [&examples[0], &examples[6]]);
+    }
+
+    #[test]
+    fn an_example_is_the_same_whatever_its_task() {
+        let examples = [example(0, 1), example(0, 2)];
+        must_be_others(&examples, &[example(0, 3)]).expect("another prompt");
+        must_be_others(&examples, &[example(1, 2)]).expect_err("another task");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_has_no_end_is_no_data() {
+        let error = read(Path::new("/dev/zero")).expect_err("one endless line");
+        assert!(error.to_string().contains("line 1"), "{error}");
     }
 
     #[test]

@@ -99,6 +99,15 @@ fn builder() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
+/// A field of a CSV line.
+pub fn csv_field(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
 /// Removes a file if it is there.
 pub fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
@@ -110,7 +119,7 @@ pub fn remove(path: &Path) -> Result<()> {
 }
 
 /// Opens a file that someone else may have made: a device has no end, and a pipe may never begin.
-fn open(path: &Path) -> Result<File> {
+pub(crate) fn open(path: &Path) -> Result<File> {
     let fail = |error| Error::read(path, error);
     if !std::fs::metadata(path).map_err(fail)?.is_file() {
         return Err(Error::file(path, "expected a file", "give another path"));

@@ -133,10 +133,17 @@ impl Journal {
             ));
         }
         for (index, line) in lines.enumerate() {
-            let entry: Entry = serde_json::from_str(line).map_err(|error| {
-                let what = format!("line {}: {error}", index + 2);
+            let bad = |what: String| {
+                let what = format!("line {}: {what}", index + 2);
                 Error::file(path, what, "delete the line, or the file")
-            })?;
+            };
+            let entry: Entry =
+                serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
+            if let Value::Loss(loss) = entry.is
+                && !loss.is_finite()
+            {
+                return Err(bad(format!("expected a loss, found {loss}")));
+            }
             results.insert(entry.of, entry.is);
         }
         let fail = |error| Error::write(path, error);
@@ -165,7 +172,7 @@ impl Journal {
     pub fn loss(&mut self, key: Key, measure: impl FnOnce() -> Result<f64>) -> Result<f64> {
         match self.get_or(key, || Ok(Value::Loss(measure()? as f32)))? {
             Value::Loss(loss) => Ok(f64::from(loss)),
-            Value::Text(_) => Err(damaged()),
+            Value::Text(_) => Err(self.damaged("expected a loss, found a text")),
         }
     }
 
@@ -173,7 +180,7 @@ impl Journal {
     pub fn text(&mut self, key: Key, make: impl FnOnce() -> Result<String>) -> Result<String> {
         match self.get_or(key, || Ok(Value::Text(make()?)))? {
             Value::Text(text) => Ok(text),
-            Value::Loss(_) => Err(damaged()),
+            Value::Loss(_) => Err(self.damaged("expected a text, found a loss")),
         }
     }
 
@@ -194,10 +201,17 @@ impl Journal {
         self.results.insert(entry.of, value.clone());
         Ok(value)
     }
-}
 
-fn damaged() -> Error {
-    Error::input("a noted result is of the wrong kind", "delete the journal")
+    /// What was noted is not what was asked for.
+    pub fn damaged(&self, what: impl Into<String>) -> Error {
+        let path = self.file.as_ref().map(|(path, _)| path.as_path());
+        let path = path.unwrap_or(Path::new("the journal"));
+        Error::file(
+            path,
+            what,
+            "delete the file, and what it held is measured again",
+        )
+    }
 }
 
 #[cfg(test)]
@@ -264,12 +278,17 @@ mod tests {
                 .to_string();
             assert!(error.contains("line 1"), "{error}");
         }
-        let mut text = std::fs::read_to_string(&path).expect("was written");
-        text.push_str("{}\n");
-        std::fs::write(&path, text).expect("writes");
-        let error = Journal::open(&path, "ab", KvFormat::F32)
-            .expect_err("damage")
-            .to_string();
-        assert!(error.contains("line 2"), "{error}");
+        let text = std::fs::read_to_string(&path).expect("was written");
+        let infinite = format!(
+            "{{\"of\":{},\"is\":{{\"loss\":1e300}}}}",
+            serde_json::to_string(&key("one")).expect("plain data")
+        );
+        for line in ["{}", &infinite] {
+            std::fs::write(&path, format!("{text}{line}\n")).expect("writes");
+            let error = Journal::open(&path, "ab", KvFormat::F32)
+                .expect_err("damage")
+                .to_string();
+            assert!(error.contains("line 2"), "{error}");
+        }
     }
 }

@@ -324,7 +324,7 @@ fn json<T: Serialize>(value: &T) -> String {
 
 /// Reads a trace file.
 pub fn read(path: &Path) -> Result<Vec<Run>> {
-    let file = std::fs::File::open(path).map_err(|error| Error::read(path, error))?;
+    let file = crate::file::open(path)?;
     let mut lines = std::io::BufReader::new(file).lines();
     let bad = |line: usize, what: String| {
         Error::file(

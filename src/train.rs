@@ -18,7 +18,7 @@ mod workspace;
 
 use crate::calibrate::meter::{Against, Counter, LossMeter, Noted, Progress};
 use crate::calibrate::{Budget, Unit, greedy, influences};
-use crate::data::{Example, Tokens};
+use crate::data::Tokens;
 use crate::engine::{Engine, Policy};
 use crate::error::Result;
 use crate::journal::Journal;
@@ -27,20 +27,9 @@ use crate::router::{CalibrationPoint, Decision, Granularity, PrefillReading, Rou
 use crate::trace::ModelSummary;
 use logistic::{Logistic, fit};
 use network::ROUTER_EPSILON;
-use std::collections::BTreeMap;
 
 /// The score that a router without a choice gives: far from every sensible threshold.
 const CERTAIN: f32 = 4.0;
-
-/// Examples by task; those without one share a task of no name.
-pub fn by_task(examples: &[Example]) -> BTreeMap<String, Vec<&Example>> {
-    let mut tasks: BTreeMap<String, Vec<&Example>> = BTreeMap::new();
-    for example in examples {
-        let task = example.task.clone().unwrap_or_default();
-        tasks.entry(task).or_default().push(example);
-    }
-    tasks
-}
 
 /// A search for masks.
 #[derive(Clone, Copy, Debug)]

@@ -135,6 +135,11 @@ fn damaged_files_are_refused() {
     refused(edit("\"version\": 1", "\"version\": 2").path(), "found 2");
     refused(edit("\"sublayer\"", "\"layer\"").path(), "thresholds");
     refused(edit("\"sublayer\"", "\"token\"").path(), "token");
+    // A word that is misspelt would be as if it were not there.
+    for word in ["prefill", "protected", "provenance"] {
+        let end = &word[1..];
+        refused(edit(word, end).path(), end);
+    }
     // What a file says does not move a terminal's cursor.
     let escape = edit("\"sublayer\"", "\"\\u001b[2J\"");
     refused(escape.path(), "\\u{1b}[2J");

@@ -111,6 +111,10 @@ impl Bench {
             baseline.is_none() || matches!(self.output, Output::Md),
             "`--baseline` is printed with `-o md` alone; leave out `-o`"
         );
+        anyhow::ensure!(
+            self.trace.is_none() || (self.answer > 0 && self.detail != Detail::None),
+            "`--trace` has nothing to write without decoded tokens and their dispatches; leave out `-n 0` and `--detail none`"
+        );
         let mut engine = match &self.synthetic {
             Some(model) => synthesise(model, &self.model)?,
             None => load_with(&self.model, &self.adapter)?,

@@ -1,11 +1,13 @@
 //! `first calibrate`.
 
-use super::options::{ModelOptions, base_model, count_bar, follow, load, some};
+use super::options::{ModelOptions, base_model, count_bar, follow, load, some, tell_of_cuts};
+use super::train::no_run_in;
+use crate::adapter::LoraAdapter;
 use crate::calibrate::meter::{Against, LossMeter, Noted};
 use crate::calibrate::{Budget, Unit, block_influence, greedy, influences};
 use crate::data;
 use crate::journal::Journal;
-use crate::mask::LayerMask;
+use crate::mask::{LayerMask, Sublayer};
 use crate::router::file::RouterFile;
 use crate::router::{Granularity, PrefillReading};
 use anyhow::Context;
@@ -27,7 +29,7 @@ pub(super) struct Calibrate {
     /// Search over attentions and MLPs separately rather than whole layers.
     #[arg(long)]
     sublayers: bool,
-    /// Examples to measure on, spread evenly over each file.
+    /// Examples of each task of a file to measure on, spread evenly.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = some())]
     examples: usize,
     /// Longest example in tokens; longer ones are cut.
@@ -42,6 +44,7 @@ pub(super) struct Calibrate {
 
 impl Calibrate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.check_out()?;
         let mut files = Vec::new();
         for path in &self.data {
             files.push(data::read(path)?);
@@ -57,15 +60,20 @@ impl Calibrate {
         );
         let examples = files
             .iter()
-            .flat_map(|examples| data::spread(examples, self.examples));
+            .flat_map(|examples| data::of_each_task(examples, self.examples));
         let examples = examples
             .map(|example| example.tokens(&engine, self.tokens))
             .collect::<Result<Vec<_>, _>>()?;
+        tell_of_cuts(&engine, examples.iter());
         let interrupted = super::run::interrupt()?;
         let bar = count_bar("measuring and searching");
         let mut turning = |done, total| follow(&bar, &interrupted, done, total);
         let texts = examples.iter();
-        let block = block_influence(&engine, texts, Granularity::Layer, &mut turning)?;
+        let granularity = match self.sublayers {
+            true => Granularity::Sublayer,
+            false => Granularity::Layer,
+        };
+        let block = block_influence(&engine, texts, granularity, &mut turning)?;
         let total = 1 + units.len() + self.skip * self.candidates;
         let mut progress = |done, total| follow(&bar, &interrupted, done, total);
         let measured = (Against::Answers, PrefillReading::Masked);
@@ -92,7 +100,8 @@ impl Calibrate {
                 say!(
                     "{name:>12}  {:>+18.4}  {:>15.4}",
                     influence.loss_change,
-                    block[influence.unit.layer][1]
+                    block[influence.unit.layer]
+                        [influence.unit.sublayer.unwrap_or(Sublayer::Mlp) as usize]
                 );
             }
         });
@@ -142,5 +151,17 @@ impl Calibrate {
             self.out.display()
         );
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// A mask is not to be beside an adapter that was made for something else, nor to replace routers.
+    fn check_out(&self) -> anyhow::Result<()> {
+        let out = &self.out;
+        no_run_in(out)?;
+        anyhow::ensure!(
+            !LoraAdapter::is_in(out) && !RouterFile::has_routers(out),
+            "{} holds routers or an adapter; give another `--out`",
+            out.display()
+        );
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::options::{
     AdapterOptions, ModelOptions, base_model, count_bar, follow, load, load_with, mask_named, rate,
-    some,
+    some, tell_of_cuts,
 };
 use crate::adapter::LoraAdapter;
 use crate::data;
@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::eval::controls::Control;
 use crate::eval::meter::Meter;
+use crate::eval::metrics::Metric;
 use crate::eval::report::Report;
 use crate::eval::{Adapter, Candidate, Item, Masks, Plan, adapters_of, control_name, family, run};
 use crate::file::write_whole;
@@ -71,7 +72,8 @@ pub(super) struct Eval {
     /// How many random masks the control `random` is the mean of.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
     seeds: u64,
-    /// Score what the model answers too, not its loss alone: slow, since every answer is generated.
+    /// Score what the model answers too, not its loss alone, where `task` is `math`, `qa`, `summary` or `translation`: slow,
+    /// since these answers are generated.
     #[arg(long)]
     scores: bool,
     /// The most tokens of such an answer.
@@ -83,11 +85,11 @@ pub(super) struct Eval {
         requires = "scores"
     )]
     max_tokens: usize,
-    /// Examples of each file, spread evenly.
+    /// Examples of each task of a file, spread evenly.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = some())]
     examples: usize,
-    /// Examples of each calibration file.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = some())]
+    /// The same of calibration files.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = some(), requires = "calibration")]
     search: usize,
     /// Longest example in tokens; longer ones are cut.
     #[arg(long, value_name = "N", default_value_t = 320)]
@@ -113,6 +115,14 @@ impl Eval {
         let examples = read(&self.data, self.examples)?;
         let calibration = read(&self.calibration, self.search)?;
         data::must_be_others(&examples, &calibration)?;
+        let scored = |one: &data::Example| {
+            let task = one.task.as_deref().unwrap_or_default();
+            !Metric::of_task(task).is_empty()
+        };
+        anyhow::ensure!(
+            !self.scores || examples.iter().any(scored),
+            "`--scores` knows how to score tasks called `math`, `qa`, `summary` and `translation`, and there is none; leave it out"
+        );
         let files = self.routers.iter().map(|text| router(text));
         let files = files.collect::<Result<Vec<_>>>()?;
         let folders = self
@@ -133,7 +143,9 @@ impl Eval {
                     reference: example.completion.clone(),
                 })
             };
-            examples.iter().map(item).collect::<Result<Vec<_>>>()
+            let items = examples.iter().map(item).collect::<Result<Vec<_>>>()?;
+            tell_of_cuts(&engine, items.iter().map(|item| &item.tokens));
+            Ok::<_, Error>(items)
         };
         let (candidates, leads) = self.candidates(&files, &adapters, &controls, &engine)?;
         let plan = Plan {
@@ -326,7 +338,7 @@ fn read(files: &[PathBuf], count: usize) -> Result<Vec<data::Example>> {
     let mut chosen = Vec::new();
     for path in files {
         let examples = data::read(path)?;
-        chosen.extend(data::spread(&examples, count).cloned());
+        chosen.extend(data::of_each_task(&examples, count));
     }
     Ok(chosen)
 }

@@ -1,5 +1,6 @@
 //! Options that several commands share, and what they stand for.
 
+use crate::data::Tokens;
 use crate::engine::{AdapterMode, Engine, LoadOptions, Policy};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -161,6 +162,20 @@ fn byte_bar(what: &'static str) -> ProgressBar {
     bar.set_message(what);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// Says how many texts do not end as they should, since they are longer than allowed.
+pub(super) fn tell_of_cuts<'a>(engine: &Engine, texts: impl Iterator<Item = &'a Tokens>) {
+    let (mut all, mut cut) = (0, 0);
+    for text in texts {
+        all += 1;
+        cut += usize::from(text.is_cut(engine));
+    }
+    if cut > 0 {
+        tell!(
+            "{cut} of {all} examples are longer than `--tokens` or the model's context: what is over is left out, and so is the end of the turn"
+        );
+    }
 }
 
 /// A bar that counts pieces of long work.
@@ -429,12 +444,14 @@ pub(super) fn policy_named(
     if name != "routed" {
         return Ok(Policy::Fixed(mask_named(name, engine.model.config.layers)?));
     }
-    let (policy, _) = options.policy(engine)?;
-    anyhow::ensure!(
-        matches!(policy, Policy::Routed(_)),
-        "`routed` needs a router; give one with `--router DIR`"
-    );
-    Ok(policy)
+    match (options.policy(engine)?.0, &options.router) {
+        (policy @ Policy::Routed(_), _) => Ok(policy),
+        (_, Some(folder)) => anyhow::bail!(
+            "{} holds one mask for all prompts; give it as `--mask fixed:LAYERS`, or a folder with routers",
+            folder.display()
+        ),
+        _ => anyhow::bail!("`routed` needs a router; give one with `--router DIR`"),
+    }
 }
 
 /// What a router file must have been made for.

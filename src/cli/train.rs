@@ -5,7 +5,7 @@ mod run;
 mod search;
 mod settle;
 
-use super::options::{base_model, count_bar};
+use super::options::{base_model, count_bar, tell_of_cuts};
 use crate::adapter::LoraAdapter;
 use crate::data::{self, Example};
 use crate::engine::Engine;
@@ -13,7 +13,7 @@ use crate::file::Staged;
 use crate::mask::LayerMask;
 use crate::router::file::{Decides, Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
 use crate::router::{CalibrationPoint, Router};
-use crate::train::by_task;
+use crate::train::checkpoint;
 use crate::train::run::Tasks;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -77,7 +77,7 @@ fn tasks(
 ) -> anyhow::Result<Tasks> {
     let bar = count_bar("reading examples");
     let mut tasks = Tasks::new();
-    for (task, examples) in by_task(examples) {
+    for (task, examples) in data::by_task(examples) {
         let texts = data::spread(&examples, most).map(|example| {
             bar.inc(1);
             example.tokens(engine, longest)
@@ -85,7 +85,18 @@ fn tasks(
         tasks.insert(task, texts.collect::<Result<Vec<_>, _>>()?);
     }
     bar.finish_and_clear();
+    tell_of_cuts(engine, tasks.values().flatten());
     Ok(tasks)
+}
+
+/// A folder where no run was made or is being made, whose routers would be lost.
+pub(super) fn no_run_in(folder: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !folder.join(checkpoint::FILE).exists(),
+        "{} holds a run of `first train`; give another `--out`",
+        folder.display()
+    );
+    Ok(())
 }
 
 /// Writes routers and the adapter that was trained with them; no file is put in its place before all are written.
@@ -161,8 +172,16 @@ fn command_line(arguments: impl Iterator<Item = OsString>) -> String {
         name.map_or(value.to_owned(), |name| name.to_string_lossy().into_owned())
     };
     let shown = |argument: OsString| match argument.to_string_lossy().split_once('=') {
-        Some((option, value)) if option.starts_with("--") => format!("{option}={}", told(value)),
-        _ => told(&argument.to_string_lossy()),
+        Some((option, value)) if option.starts_with('-') => format!("{option}={}", told(value)),
+        _ => {
+            let argument = argument.to_string_lossy();
+            // `-mFILE`.
+            let short = argument.starts_with('-') && !argument.starts_with("--");
+            match argument.char_indices().nth(2).filter(|_| short) {
+                Some((at, _)) => format!("{}{}", &argument[..at], told(&argument[at..])),
+                None => told(&argument),
+            }
+        }
     };
     arguments.map(shown).collect::<Vec<_>>().join(" ")
 }
@@ -182,8 +201,16 @@ mod tests {
             new.display().to_string(),
             "../x".to_owned(),
             "a/b".to_owned(),
+            format!("-m{}", file.display()),
+            format!("-m={}", file.display()),
+            "-n16".to_owned(),
+            "-".to_owned(),
         ];
         let shown = command_line(arguments.map(OsString::from).into_iter());
-        assert_eq!(shown, "train --data=Cargo.toml --out yet x a/b");
+        let shorts = "-mCargo.toml -m=Cargo.toml -n16 -";
+        assert_eq!(
+            shown,
+            format!("train --data=Cargo.toml --out yet x a/b {shorts}")
+        );
     }
 }

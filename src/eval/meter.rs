@@ -6,12 +6,12 @@ use crate::calibrate::meter::noted_loss;
 use crate::data::Tokens;
 use crate::engine::inspect::Way;
 use crate::engine::{Engine, Policy, Request};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::file::digest;
 use crate::journal::{Journal, Key};
 use crate::mask::LayerMask;
 use crate::router::{Decision, PrefillReading, Router};
-use crate::trace::{Detail, Sampling};
+use crate::trace::{Detail, ModelSummary, Sampling};
 use std::ops::ControlFlow;
 
 /// Gives an engine another adapter, or none.
@@ -89,6 +89,8 @@ pub struct Meter<'a> {
     load: &'a mut Load<'a>,
     adapters: &'a [Adapter],
     reader: Reader,
+    // Of the engine without an adapter: one that is merged has other bytes.
+    summary: ModelSummary,
     adapter: Option<usize>,
     journal: Journal,
 }
@@ -104,6 +106,7 @@ impl<'a> Meter<'a> {
         Self {
             load,
             adapters,
+            summary: engine.summary.clone(),
             reader: Reader {
                 engine,
                 router: String::new(),
@@ -170,7 +173,9 @@ impl<'a> Meter<'a> {
             let mask = reader.route(&id(""), (router, decision), &item.tokens)?;
             Ok(mask.to_string())
         })?;
-        LayerMask::parse(&skipped, self.engine().summary.layers)
+        let layers = self.engine().summary.layers;
+        let damaged = |error: Error| self.journal.damaged(error.to_string());
+        LayerMask::parse(&skipped, layers).map_err(damaged)
     }
 
     /// Mean loss of an answer's tokens, in nats.
@@ -244,9 +249,7 @@ impl<'a> Meter<'a> {
                 answers.push(self.answer(item, masking, max_tokens)?);
             }
         }
-        let rates = masks
-            .iter()
-            .map(|mask| self.engine().summary.skip_rate(mask));
+        let rates = masks.iter().map(|mask| self.summary.skip_rate(mask));
         Ok(Measured {
             skipped: mean(rates.sum()),
             loss: mean(loss),

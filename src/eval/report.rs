@@ -41,8 +41,10 @@ pub struct Summary {
     pub prefill: PrefillReading,
     /// Mean share of the layers' weight bytes skipped, over tasks and their answers.
     pub skipped: f64,
-    /// The share of all answers' tokens: each token counts, and none is skipped for the first of an answer where every
-    /// layer reads the prompt, which is what that token comes from.
+    /// The same share of what answers are made by: none of it is skipped for the first token of an answer where every layer
+    /// reads the prompt, which is what that token comes from.
+    pub skipped_with_first: f64,
+    /// The same of all answers' tokens, each of which counts.
     pub skipped_by_token: f64,
     /// Mean loss of all answers' tokens, in nats.
     pub loss_by_token: f64,
@@ -157,6 +159,7 @@ fn summary(
         adapter: row.adapter.clone(),
         prefill: row.prefill,
         skipped: skipped(row),
+        skipped_with_first: bootstrap.mean_value(&with_first(row, items)),
         skipped_by_token,
         loss_by_token,
         masks: masks_of(&all),
@@ -210,13 +213,24 @@ fn routed_beside<'a>(row: &Row, rows: &'a [Row], skipped: &dyn Fn(&Row) -> f64) 
         })
 }
 
+/// What is skipped of each answer, whose first token comes from all layers where they all read the prompt.
+fn with_first(row: &Row, items: &[Item]) -> Vec<f64> {
+    let unskipped = usize::from(!row.prefill.is_masked());
+    let answers = row.answers.iter().zip(items);
+    let share = answers.map(|(answer, item)| {
+        let tokens = item.answer_tokens();
+        answer.skipped * tokens.saturating_sub(unskipped) as f64 / tokens.max(1) as f64
+    });
+    share.collect()
+}
+
 /// The share skipped of all answers' tokens, and their loss.
 fn by_token(row: &Row, items: &[Item]) -> [f64; 2] {
-    let unskipped = usize::from(!row.prefill.is_masked());
     let (mut skipped, mut loss, mut all) = (0.0, 0.0, 0);
-    for (answer, item) in row.answers.iter().zip(items) {
+    let shares = with_first(row, items);
+    for ((answer, share), item) in row.answers.iter().zip(shares).zip(items) {
         let tokens = item.answer_tokens();
-        skipped += answer.skipped * tokens.saturating_sub(unskipped) as f64;
+        skipped += share * tokens as f64;
         loss += answer.loss * tokens as f64;
         all += tokens;
     }
@@ -324,11 +338,17 @@ mod tests {
             answers: [(0.3, 2.0), (0.1, 1.0)].map(answer).to_vec(),
         };
         let items = [item(2), item(8)];
-        let found =
-            |prefill| by_token(&row(prefill), &items).map(|value| (value * 1e6).round() / 1e6);
+        let round = |value: f64| (value * 1e6).round() / 1e6;
+        let found = |prefill| by_token(&row(prefill), &items).map(round);
         assert_eq!(found(PrefillReading::Masked), [0.14, 1.2]);
         // The first token of each comes from all layers.
         assert_eq!(found(PrefillReading::Full), [0.1, 1.2]);
+        let shares = |prefill| {
+            let shares = with_first(&row(prefill), &items).into_iter();
+            shares.map(round).collect::<Vec<_>>()
+        };
+        assert_eq!(shares(PrefillReading::Masked), [0.3, 0.1]);
+        assert_eq!(shares(PrefillReading::Full), [0.15, 0.0875]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::family;
 use super::metrics::Metric;
 use super::report::{Report, Summary};
 use crate::bench::plot::{Chart, Series, svg};
+use crate::file::csv_field;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -68,12 +69,20 @@ impl Report {
             ));
         }
         let whole = self.summaries.iter().filter(|row| !row.prefill.is_masked());
-        let whole: BTreeSet<String> = whole.map(|row| format!("`{}`", row.policy)).collect();
+        let share = |row: &Summary| {
+            let Summary {
+                policy,
+                skipped_with_first,
+                ..
+            } = row;
+            format!("`{policy}` {:.1} %", 100.0 * skipped_with_first)
+        };
+        let whole: BTreeSet<String> = whole.map(share).collect();
         if !whole.is_empty() {
-            let names = Vec::from_iter(whole).join(", ");
+            let shares = Vec::from_iter(whole).join(", ");
             line(String::new());
             line(format!(
-                "With {names} every layer reads the prompt, and what is skipped is skipped for the answer alone; with others for the prompt too."
+                "With these every layer reads the prompt, so that an answer's first token comes from all layers. With that token counted they skip: {shares}. Other masks concern the prompt too."
             ));
         }
         line(String::new());
@@ -147,15 +156,15 @@ impl Report {
             let Interval { value, low, high } = loss;
             out += &format!(
                 "{},{},{},{answers},{skipped:.6},{masks},{value:.6},{low:.6},{high:.6},{scores}\n",
-                field(&row.policy),
-                field(adapter),
-                field(task)
+                csv_field(&row.policy),
+                csv_field(adapter),
+                csv_field(task)
             );
         };
         for row in &self.summaries {
             line(
                 row,
-                "",
+                "mean over tasks",
                 self.tasks.len(),
                 row.skipped,
                 row.masks,
@@ -250,13 +259,4 @@ fn masks(row: &Summary, tasks: &[&str]) -> String {
     }
     out.pop();
     out
-}
-
-/// A field of a CSV line.
-fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
 }

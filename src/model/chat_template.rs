@@ -19,7 +19,7 @@ const FUEL: u64 = 5_000_000;
 const RECURSION: usize = 100;
 
 /// A turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Message {
     /// Who speaks: `system`, `user` or `assistant`.
     pub role: String,

@@ -56,7 +56,7 @@ pub struct RouterConfig {
 
 /// A router or a fixed mask.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Kind {
     /// Routers in `router.safetensors`.
     Routed {
@@ -161,6 +161,11 @@ impl RouterFile {
     /// Whether a folder has one.
     pub fn is_in(folder: &Path) -> bool {
         folder.join(CONFIG).exists()
+    }
+
+    /// Whether a folder has one of routers, not of one mask for all prompts.
+    pub fn has_routers(folder: &Path) -> bool {
+        folder.join(TENSORS).exists()
     }
 
     /// What tells the router file of a folder from others: a short digest of its files.

@@ -194,7 +194,7 @@ pub fn threshold_for(table: &[CalibrationPoint], rate: f32) -> Result<f32> {
     let (Some(first), Some(last)) = (points.first(), points.last()) else {
         return Err(Error::input(
             "the router file has no calibration table",
-            "give a threshold (`--threshold`) instead of `--skip`",
+            "leave out `--skip`, or train routers with `--calibration FILE`",
         ));
     };
     if rate < first.skip_rate || rate > last.skip_rate {
@@ -205,7 +205,7 @@ pub fn threshold_for(table: &[CalibrationPoint], rate: f32) -> Result<f32> {
                 100.0 * last.skip_rate,
                 100.0 * rate
             ),
-            "ask for a rate in that range, or give a threshold (`--threshold`)",
+            "ask for a rate in that range; `--threshold` of `first run` goes beyond",
         ));
     }
     let above = points

@@ -5,6 +5,7 @@
 //! and submitting, and the GPU. Events of a track never overlap.
 
 use super::{Dispatch, Run};
+use crate::file::csv_field;
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -183,13 +184,13 @@ pub fn csv(runs: &[Run], out: &mut dyn Write) -> std::io::Result<()> {
         "run,policy,track,token,name,kernel,layer,start_nanos,duration_nanos,weight_bytes,flops"
     )?;
     for (index, run) in runs.iter().enumerate() {
-        let policy = run.policy.replace(',', " ");
+        let policy = csv_field(&run.policy);
         for event in events(run) {
             let (track, token) = (event.track.name(), event.token);
             let (start, nanos) = (event.start_nanos, event.duration_nanos);
             let (mut kernel, mut layer, mut bytes, mut flops) = Default::default();
             if let Some(dispatch) = event.dispatch {
-                kernel = dispatch.kernel.clone();
+                kernel = csv_field(&dispatch.kernel);
                 layer = dispatch
                     .layer
                     .map_or(String::new(), |layer| layer.to_string());
@@ -199,7 +200,7 @@ pub fn csv(runs: &[Run], out: &mut dyn Write) -> std::io::Result<()> {
             writeln!(
                 out,
                 "{index},{policy},{track},{token},{},{kernel},{layer},{start},{nanos},{bytes},{flops}",
-                event.name
+                csv_field(&event.name)
             )?;
         }
     }

@@ -1,11 +1,11 @@
 //! The program's commands, as the README has them, on a model that is generated.
 
 use super::{LAYERS, PROMPT};
-use first_wgpu::adapter::LoraAdapter;
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::router::file::RouterFile;
 use first_wgpu::trace::Run;
+use first_wgpu::weights::Format;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -111,6 +111,10 @@ pub(super) fn measuring() {
     assert_eq!(names, [Some("none"), Some("even:1")]);
     std::fs::write(shell.path("bench.json"), &printed).expect("written");
     shell.first("bench show bench.json --base even:1");
+    shell.refused(
+        "bench -m tiny.gguf -n 0 --trace empty.jsonl",
+        "leave out `-n 0`",
+    );
     shell
         .first("bench -m tiny.gguf -p 8 -n 2 -r 1 --mask none --mask even:1 --baseline bench.json");
     shell
@@ -129,7 +133,10 @@ pub(super) fn measuring() {
 
 /// The commands in the order of the README, each going on from the last, and a run with what they made.
 pub(super) fn training() {
-    let shell = Shell::new(&TinyOptions::default());
+    let shell = Shell::new(&TinyOptions {
+        format: Format::Q8_0,
+        ..TinyOptions::default()
+    });
     let path = |name: &str| shell.path(name);
     let first = |arguments: &str| drop(shell.first(arguments));
     let refused = |arguments: &str, needle: &str| shell.refused(arguments, needle);
@@ -158,7 +165,7 @@ pub(super) fn training() {
         "train lora {data} {run} --skip-layers 1 --out fixed"
     ));
     first(&format!(
-        "train labels {data} --settle alone --settle fixed --settle joint --rates 0.2 --out menu"
+        "train labels {data} --settle alone --settle fixed --settle joint --rates 0.2 --adapter alone --out menu"
     ));
     first(&format!(
         "train labels {data} --settle joint --prefill full --out read"
@@ -177,8 +184,21 @@ pub(super) fn training() {
         &format!("train lora {data} {run} --begin labels --out labels"),
         "another `--out`",
     );
+    for out in ["labels", "fixed"] {
+        refused(
+            &format!("calibrate -m tiny.gguf --data train.jsonl --out {out}"),
+            "holds",
+        );
+    }
+    let labels = format!("train labels {data} --against answers");
     refused(
-        &format!("train lora -m tiny.gguf --data others.jsonl {run} --begin routers --out lora"),
+        &format!("{labels} --out routers"),
+        "holds a run of `first train`",
+    );
+    refused(
+        &format!(
+            "train lora -m tiny.gguf --data others.jsonl --calibration train.jsonl {run} --begin routers --out lora"
+        ),
         "other texts",
     );
     refused(
@@ -191,16 +211,20 @@ pub(super) fn training() {
     );
     for (runs, needle) in [
         (
-            "--settle joint --settle answers --rates 0.1",
+            "--settle joint --settle answers --rates 0.1 --adapter alone",
             "runs of one kind",
         ),
         (
-            "--settle alone --settle fixed --rates 0.1,0.9",
+            "--settle alone --settle fixed --rates 0.1,0.9 --adapter alone",
             "lower `--rates`",
+        ),
+        (
+            "--settle alone --settle fixed --rates 0.1",
+            "routers serve with one; give it as `--adapter DIR`",
         ),
         ("--settle joint --rates 0.1", "several `--settle`"),
         (
-            "--settle fixed --settle fixed --rates 0.01",
+            "--settle fixed --settle fixed --rates 0.01 --adapter fixed",
             "raise `--rates`",
         ),
     ] {
@@ -217,7 +241,21 @@ pub(super) fn training() {
         "eval -m tiny.gguf --data train.jsonl --examples 1 --adapter none=alone --tuned --out tuned --kv f16",
         "this `--kv`",
     );
+    // Matrices that updates are merged into are larger, and skipped shares are of the model's as it is.
+    first(&format!(
+        "train lora {data} {run} --skip-layers none --targets q_proj,v_proj --out few"
+    ));
+    let skipped = ["run-time", "merged"].map(|mode| {
+        first(&format!(
+            "eval -m tiny.gguf --data train.jsonl --mask m=fixed:1.attn --adapter m=few --adapter-mode {mode} --tuned --out {mode}"
+        ));
+        let results = shell.json(&format!("{mode}/eval.json"));
+        results["summaries"][1]["skipped"].as_f64().expect("a share")
+    });
+    assert!(skipped[0] > 0.0);
+    assert_eq!(skipped[0], skipped[1]);
     for (policies, needle) in [
+        ("--scores", "`--scores` knows"),
         ("--router fixed --skip 10%", "moves thresholds"),
         ("--router even=answers --controls even", "called `even`"),
         (
@@ -314,7 +352,8 @@ pub(super) fn training() {
     let searched = ["searched/0.1", "searched/0.3"];
     let table = String::from_utf8(read("measured/eval.md")).expect("UTF-8");
     assert!(
-        table.contains("With `even`, `routed` every layer reads the prompt"),
+        table.contains("With that token counted they skip: `even` ")
+            && !table.contains("`none` 0.0 %"),
         "{table}"
     );
     let results = shell.json("tuned/eval.json");
@@ -342,5 +381,5 @@ pub(super) fn training() {
         chosen.contains(&Some("1")) || chosen.contains(&Some("")),
         "{chosen:?}"
     );
-    assert!(!LoraAdapter::is_in(&path("menu/0.2")));
+    assert_eq!(adapter("menu/0.2"), adapter("alone"));
 }

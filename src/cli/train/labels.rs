@@ -5,7 +5,7 @@ use super::super::options::{
 };
 use super::search::{enough, found};
 use super::settle::{self, Trained};
-use super::{THRESHOLDS, command_line, name, read, router_file, save, skipping, tasks};
+use super::{THRESHOLDS, command_line, name, no_run_in, read, router_file, save, skipping, tasks};
 use crate::adapter::LoraAdapter;
 use crate::calibrate::meter::{Against, Counter};
 use crate::calibrate::{Budget, Unit, spread};
@@ -64,8 +64,8 @@ pub(crate) struct Labels {
     /// the calibration examples, each with the adapter of its run.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["units", "protect", "skip", "tolerate", "against", "search", "candidates"])]
     settle: Vec<PathBuf>,
-    /// The low-rank updates that the routers will serve with; they go into the folder too. By default those of the run to
-    /// settle on.
+    /// The low-rank updates that the routers will serve with; they go into the folder too. By default those of the one
+    /// run to settle on.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// What may be skipped on its own.
@@ -156,6 +156,7 @@ impl Labels {
                 "{} holds an adapter that these routers would not belong to; give it as `--adapter`, or another `--out`",
                 out.display()
             );
+            no_run_in(out)?;
         }
         // All that is needed, before anything long begins.
         let of = |examples, count| tasks(&engine, examples, self.tokens, count);
@@ -259,7 +260,7 @@ impl Labels {
         if self.rates.is_empty() {
             anyhow::ensure!(
                 self.skip < units.len(),
-                "{} of {} cannot be skipped; ask for fewer",
+                "{} of {} cannot be skipped; lower `--skip`, or protect less",
                 self.skip,
                 units.len()
             );
@@ -336,14 +337,16 @@ impl Labels {
                 };
                 paths.iter().map(share).sum::<f64>() / paths.len() as f64
             };
+            // A rate is an f32: 20 % is a little more.
+            const SLACK: f64 = 1e-6;
             let (least, most) = (mean(false), mean(true));
             anyhow::ensure!(
-                least <= f64::from(*rate),
-                "these runs skip {:.1} % at least; raise `--rates`, or settle on a run that skips less too",
+                least <= f64::from(*rate) + SLACK,
+                "the masks worth taking skip {:.1} % at least, since what skips less loses more; raise `--rates`, or settle on a run that skips less",
                 100.0 * least
             );
             anyhow::ensure!(
-                most >= f64::from(*rate),
+                most >= f64::from(*rate) - SLACK,
                 "these runs skip {:.1} % at most; lower `--rates`, or settle on runs that skip more",
                 100.0 * most
             );
@@ -425,7 +428,13 @@ impl Labels {
                 (Some(adapter), LoraAdapter::digest(folder)?)
             }
             (None, [run]) => (run.adapter.clone(), run.digest.clone()),
-            (None, _) => (None, String::new()),
+            (None, runs) => {
+                anyhow::ensure!(
+                    runs.iter().all(|run| run.adapter.is_none()),
+                    "these runs have an adapter each, and routers serve with one; give it as `--adapter DIR`"
+                );
+                (None, String::new())
+            }
         })
     }
 

@@ -29,7 +29,7 @@ struct RunArguments {
     #[arg(long, value_name = "FILE")]
     calibration: Vec<PathBuf>,
     /// How many of them, of each task.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = some())]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = some(), requires = "calibration")]
     look_at: usize,
     /// Leave out lines that are no examples, saying which, instead of stopping.
     #[arg(long)]
@@ -326,7 +326,7 @@ impl RunArguments {
             let learns = options.routers_until > 0.0 || options.mask.is_some();
             anyhow::ensure!(
                 learns,
-                "nothing decides what is skipped; give routers with `--begin DIR`, or `--skip-layers`"
+                "nothing decides what is skipped; give routers with `--begin DIR`, or to `first train lora` a mask with `--skip-layers`"
             );
             return Ok((None, None));
         };
