@@ -271,7 +271,7 @@ pub struct Run {
     /// Submissions of the decoded tokens; with tracing, of the prefill too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub submissions: Vec<Submission>,
-    /// Timestamps that ran backwards and were dropped.
+    /// Dispatches without a time, or whose end lay before their start: they stay, with a duration of 0.
     #[serde(default)]
     pub dropped_timestamps: u32,
     /// Why the answer ended; `None` in traces that older builds wrote.

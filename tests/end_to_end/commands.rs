@@ -71,6 +71,27 @@ impl Shell {
     }
 }
 
+/// Every field of a traced run is in its description.
+fn documented(run: &serde_json::Value) {
+    let text = include_str!("../../docs/trace.md");
+    let parts = [
+        run,
+        &run["model"],
+        &run["adapter"],
+        &run["sampling"],
+        &run["dispatches"][0],
+        &run["submissions"][0],
+    ];
+    for part in parts {
+        for (field, _) in part.as_object().expect("fields") {
+            assert!(
+                text.contains(&format!("`{field}`")),
+                "docs/trace.md: {field}"
+            );
+        }
+    }
+}
+
 /// Runs, measures and compares: what each command writes is what the next one reads.
 pub(super) fn measuring() {
     let shell = Shell::new(&TinyOptions::llama3());
@@ -91,6 +112,9 @@ pub(super) fn measuring() {
         [1, 1]
     );
     assert_eq!(masked.decode_dispatches + 5, plain.decode_dispatches);
+    let traced = String::from_utf8(shell.read("trace.jsonl")).expect("UTF-8");
+    let traced = traced.lines().nth(1).expect("a run behind the header");
+    documented(&serde_json::from_str(traced).expect("JSON"));
     shell.first("trace export trace.jsonl --perfetto trace.json --csv trace.csv");
     let events = &shell.json("trace.json")["traceEvents"];
     let spans = events
