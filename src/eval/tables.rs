@@ -82,7 +82,7 @@ impl Report {
             let shares = Vec::from_iter(whole).join(", ");
             line(String::new());
             line(format!(
-                "With these every layer reads the prompt, so that an answer's first token comes from all layers. With that token counted they skip: {shares}. Other masks concern the prompt too."
+                "Where every layer reads the prompt, an answer's first token comes from all of them. With it counted these policies skip: {shares}. Masks of others concern the prompt too."
             ));
         }
         line(String::new());

@@ -376,7 +376,7 @@ pub(super) fn training() {
     let searched = ["searched/0.1", "searched/0.3"];
     let table = String::from_utf8(read("measured/eval.md")).expect("UTF-8");
     assert!(
-        table.contains("With that token counted they skip: `even` ")
+        table.contains("With it counted these policies skip: `even` ")
             && !table.contains("`none` 0.0 %"),
         "{table}"
     );
