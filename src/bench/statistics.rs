@@ -57,25 +57,34 @@ fn interval(values: &[f64]) -> Option<(f64, f64)> {
     Some((mean, half * correlation_time(values, mean).sqrt()))
 }
 
-/// Mean of independent values, and half the width of its 95 % confidence interval (Student's t).
-fn student(values: &[f64]) -> Option<(f64, f64)> {
-    /// Quantiles of Student's t at 97.5 % for 1 to 30 degrees of freedom.
+/// Quantile of Student's t at 97.5 %, for intervals of 95 %; between whole degrees of freedom, of which there is at least
+/// one, on the line from one to the next.
+pub fn student_quantile(freedom: f64) -> f64 {
+    /// For 1 to 30 degrees of freedom.
     const T: [f64; 30] = [
         12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
         2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
         2.052, 2.048, 2.045, 2.042,
     ];
+    // Beyond the table, the first term by which it nears the normal distribution's.
+    let at = |whole: f64| {
+        let known = T.get(whole as usize - 1).copied();
+        known.unwrap_or(1.960 + 2.4 / whole)
+    };
+    let freedom = if freedom > 1.0 { freedom.min(1e6) } else { 1.0 };
+    let (low, high) = (at(freedom.floor()), at(freedom.floor() + 1.0));
+    low + (high - low) * freedom.fract()
+}
+
+/// Mean of independent values, and half the width of its 95 % confidence interval (Student's t).
+fn student(values: &[f64]) -> Option<(f64, f64)> {
     if values.len() < 2 {
         return None;
     }
     let (mean, deviation) = mean_and_deviation(values)?;
-    let freedom = values.len() - 1;
-    // Beyond the table, the first term by which it nears the normal distribution's.
-    let t = T
-        .get(freedom - 1)
-        .copied()
-        .unwrap_or(1.960 + 2.4 / freedom as f64);
-    Some((mean, t * deviation / (values.len() as f64).sqrt()))
+    let count = values.len() as f64;
+    let t = student_quantile(count - 1.0);
+    Some((mean, t * deviation / count.sqrt()))
 }
 
 /// How many successive values say as much about the mean as one independent value does: 1 and twice the sum of their

@@ -1,9 +1,10 @@
 //! The few statistics that the panels show. Plain functions of slices.
 
+use first_wgpu::bench::statistics::student_quantile;
 use first_wgpu::mask::{LayerMask, Sublayer};
 use std::collections::BTreeMap;
 
-/// The standard normal's 97.5 % point: intervals here are 95 % intervals.
+/// The standard normal's 97.5 % point, for intervals of shares.
 pub const Z95: f64 = 1.959_964;
 
 /// Wilson's 95 % interval of a share, `(low, high)`; `(0, 1)` where nothing was counted. Unlike the
@@ -108,7 +109,7 @@ pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Difference of two means `b - a` with its 95 % interval (Welch, normal quantile).
+/// Difference of two means `b - a` with its 95 % interval (Welch).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
     /// The mean of `b` less the mean of `a`.
@@ -138,27 +139,26 @@ impl Difference {
     }
 }
 
-/// Compares the means of two samples.
+/// Compares the means of two samples, whose variances may differ: few values have wide intervals.
 pub fn difference(a: &[f64], b: &[f64]) -> Difference {
-    let variance = |values: &[f64]| {
-        let centre = mean(values);
-        values
-            .iter()
-            .map(|value| (value - centre).powi(2))
-            .sum::<f64>()
-            / (values.len() as f64 - 1.0)
-    };
-    let error = |values: &[f64]| {
-        if values.len() < 2 {
-            f64::NAN
-        } else {
-            variance(values) / values.len() as f64
-        }
-    };
+    let (x, y) = (squared_error(a), squared_error(b));
+    let part = |error: f64, values: &[f64]| error * error / (values.len() as f64 - 1.0);
+    // Of values that are all equal there is none, and no interval either.
+    let freedom = (x + y).powi(2) / (part(x, a) + part(y, b));
     Difference {
         mean: mean(b) - mean(a),
-        half: Z95 * (error(a) + error(b)).sqrt(),
+        half: student_quantile(freedom) * (x + y).sqrt(),
     }
+}
+
+/// The square of the standard error of a mean; NaN of fewer than two values.
+fn squared_error(values: &[f64]) -> f64 {
+    if values.len() < 2 {
+        return f64::NAN;
+    }
+    let (count, centre) = (values.len() as f64, mean(values));
+    let squares = values.iter().map(|value| (value - centre).powi(2));
+    squares.sum::<f64>() / (count - 1.0) / count
 }
 
 /// Counts of values in `bins` equal steps from the smallest to the largest.
@@ -229,6 +229,20 @@ mod tests {
         assert_eq!(histogram(&values, 2), [2, 2]);
         assert_eq!(histogram(&[5.0, 5.0], 3).iter().sum::<usize>(), 2);
         assert_eq!(common_prefix(&[1, 2, 3], &[1, 2, 4]), 2);
+    }
+
+    #[test]
+    fn few_values_have_wide_intervals() {
+        // Two values each, of equal variance: 2 degrees of freedom, 4.303 standard errors.
+        let two = difference(&[1.0, 3.0], &[2.0, 4.0]);
+        assert!((two.mean - 1.0).abs() < 1e-12);
+        assert!((two.half - 4.303 * 2f64.sqrt()).abs() < 1e-9, "{two:?}");
+        // One sample hardly varies: nearly the other's 3 - 1 degrees of freedom alone.
+        let uneven = difference(&[1.0, 1.001, 1.002], &[0.0, 5.0, 10.0]);
+        assert!((uneven.half - 4.303 * 5.0 / 3f64.sqrt()).abs() < 1e-2);
+        let many: Vec<f64> = (0..1000).map(|value| f64::from(value % 2)).collect();
+        let large = difference(&many, &many);
+        assert!((large.half / (2.0 * 0.25 / 1000f64).sqrt() - Z95).abs() < 3e-3);
     }
 
     #[test]

@@ -68,7 +68,12 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
         "Jaccard distance of the masks {:.2}, derived",
         a.mask.distance(&b.mask)
     );
-    let tpot_change = format!("mean {}, measured", change.text(2, " ms"));
+    let level = if change.half.is_finite() {
+        " (95 %)"
+    } else {
+        ""
+    };
+    let tpot_change = format!("mean {}{level}, measured", change.text(2, " ms"));
     let tpot_change = known(change.mean, tpot_change);
     let ttft = (b.ttft_nanos as f64 - a.ttft_nanos as f64) / 1e6;
     let saved = mib(b.kv_bytes_full.saturating_sub(b.kv_bytes));
