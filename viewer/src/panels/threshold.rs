@@ -7,7 +7,7 @@ use crate::figure::{Figure, Table, Value, area};
 use crate::job::Choice;
 use crate::plot::Plot;
 use crate::session::Session;
-use eframe::egui::{Slider, Ui, pos2};
+use eframe::egui::{Slider, SliderClamping, Ui, pos2};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::router::{CalibrationPoint, threshold_for};
 use first_wgpu::trace::Run;
@@ -24,19 +24,21 @@ impl Default for State {
     }
 }
 
+/// A slider that nobody moves leaves its value alone; by default it rounds it to the digits that it shows.
+const AS_IT_IS: SliderClamping = SliderClamping::Edits;
+
 pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
     let table = &to.session.calibration;
     let state = &mut to.state.threshold;
     let mut action = None;
     ui.horizontal_wrapped(|ui| {
         let threshold = Slider::new(&mut state.threshold, 0.0..=1.0).text("threshold");
-        ui.add(threshold.fixed_decimals(2));
+        ui.add(threshold.fixed_decimals(2).clamping(AS_IT_IS));
         if let Some((least, most)) = rates(table) {
             let mut percent = 100.0 * predicted(table, state.threshold).unwrap_or(least);
             let slider = Slider::new(&mut percent, 100.0 * least..=100.0 * most);
-            let changed = ui
-                .add(slider.text("% of weights to skip").fixed_decimals(1))
-                .changed();
+            let slider = slider.text("% of weights to skip").fixed_decimals(1);
+            let changed = ui.add(slider.clamping(AS_IT_IS)).changed();
             if changed && let Ok(threshold) = threshold_for(table, percent / 100.0) {
                 state.threshold = threshold;
             }
@@ -234,54 +236,4 @@ pub(super) fn table(view: &View<'_>) -> Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::State as Panels;
-    use super::*;
-    use crate::palette::Palette;
-    use eframe::egui::Rect;
-
-    #[test]
-    fn what_is_estimated_is_of_a_model_that_routers_scored() {
-        let mut session = Session::demo();
-        let said = |session: &Session, selected| {
-            let mut state = Panels::default();
-            state.look_at(selected, 0);
-            summary(&View {
-                session,
-                state: &state,
-                width: 900.0,
-                visible: Rect::EVERYTHING,
-                palette: Palette::LIGHT,
-            })
-        };
-        let before = said(&session, 0);
-        assert!(before.contains("estimated") && before.contains("Measured at it"));
-        // Another model, of which a token reads more outside of the layers.
-        let mut other = session.runs[0].clone();
-        other.scores.clear();
-        other.model.other_bytes *= 100;
-        session.runs.push(other.clone());
-        let last = session.runs.len() - 1;
-        assert_eq!(
-            [said(&session, 0), said(&session, last)],
-            [before.clone(), before]
-        );
-        session.runs = vec![other];
-        assert!(!said(&session, 0).contains("estimated"));
-    }
-
-    #[test]
-    fn predictions_lie_between_the_points_and_stop_at_the_ends() {
-        let point = |threshold, skip_rate| CalibrationPoint {
-            threshold,
-            skip_rate,
-        };
-        let table = [point(0.8, 0.4), point(0.4, 0.2)];
-        for (threshold, rate) in [(0.0, 0.2), (0.4, 0.2), (0.6, 0.3), (0.8, 0.4), (1.0, 0.4)] {
-            let found = predicted(&table, threshold).expect("calibrated");
-            assert!((found - rate).abs() < 1e-6, "{threshold}: {found}");
-        }
-        assert_eq!(predicted(&[], 0.5), None);
-        assert_eq!(rates(&table), Some((0.2, 0.4)));
-    }
-}
+mod tests;
