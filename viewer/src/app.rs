@@ -186,13 +186,11 @@ impl App {
         match action {
             Action::Open(run) => self.state.select(run),
             Action::Again(choice) => {
-                let mut prompt = self.form.prompt();
-                if let Some(run) = selected {
-                    prompt.text.clone_from(&run.prompt);
-                    prompt.tag.clone_from(&run.tag);
-                }
                 let options = self.form.options_with(choice);
-                self.send(Job::Prompts(vec![prompt], options));
+                self.send(match selected {
+                    Some(run) => Job::Again(Box::new(run.clone()), options),
+                    None => Job::Prompts(vec![self.form.prompt()], options),
+                });
             }
             Action::Load(path) => match prompts::load(&path) {
                 Ok(prompts) => {

@@ -2,6 +2,7 @@
 
 use crate::prompts::Prompt;
 use first_wgpu::mask::LayerMask;
+use first_wgpu::router::PrefillReading;
 use first_wgpu::trace::{Detail, Run, Sampling};
 
 /// What the mask of a run comes from.
@@ -13,8 +14,8 @@ pub enum Choice {
     Routed,
     /// The router, at one threshold for all layers.
     RoutedAt(f32),
-    /// This mask.
-    Mask(LayerMask),
+    /// This mask, and whether it concerns the prompt.
+    Mask(LayerMask, PrefillReading),
 }
 
 /// How prompts are run.
@@ -37,6 +38,9 @@ pub struct Options {
 pub enum Job {
     /// Run prompts, one after the other; each is a run of the session as soon as it has ended.
     Prompts(Vec<Prompt>, Options),
+    /// Run the prompt of a run again: with its tokens and its sampling, if the model that is loaded has read it; of
+    /// another model, its text as the options say.
+    Again(Box<Run>, Options),
     /// Measure quality and time of the controls at the rate at which the router skips these prompts.
     Controls(Vec<Prompt>, Options),
     /// Compare a run, the session's so-manieth, with the full model token by token.

@@ -63,7 +63,7 @@ pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
     ui.horizontal_wrapped(|ui| {
         if engine_button(ui, to.ready, "Run with this mask") {
             let mask = forced(&run.mask, &state.forces);
-            action = Some(Action::Again(Choice::Mask(mask)));
+            action = Some(Action::Again(Choice::Mask(mask, run.prefill)));
         }
         let undo = egui::Button::new("Undo");
         if ui.add_enabled(!state.undo.is_empty(), undo).clicked() {

@@ -87,7 +87,8 @@ impl Thread {
             for (place, (_, mask)) in policies.iter().enumerate() {
                 let done = repetition * policies.len() + place;
                 self.share("timing", done, (REPETITIONS + 1) * policies.len())?;
-                let choice = mask.clone().map_or(Choice::Routed, Choice::Mask);
+                let fixed = |mask| Choice::Mask(mask, prefill);
+                let choice = mask.clone().map_or(Choice::Routed, fixed);
                 let tpot = time(
                     loaded,
                     &prompt.text,

@@ -2,7 +2,6 @@
 
 use super::{Outcome, Progress, Setup, lock};
 use crate::job::{Choice, Job, Options};
-use crate::prompts::Prompt;
 use eframe::egui::Context;
 use first_wgpu::engine::{Engine, Event, LoadOptions, Policy, Request};
 use first_wgpu::mask::LayerMask;
@@ -57,16 +56,15 @@ impl Loaded {
         };
         Ok(match choice {
             Choice::Full => (Policy::Fixed(LayerMask::full(layers)), "none".to_owned()),
-            Choice::Mask(mask) if mask.layers() != layers => {
+            Choice::Mask(mask, _) if mask.layers() != layers => {
                 let found = mask.layers();
                 return Err(Error::input(
                     format!("the mask is of {found} layers, the model has {layers}"),
                     "begin from a run of this model",
                 ));
             }
-            // As the run was read that the mask is made from.
-            Choice::Mask(mask) => (
-                Policy::fixed(mask.clone(), self.prefill()),
+            Choice::Mask(mask, prefill) => (
+                Policy::fixed(mask.clone(), *prefill),
                 format!("fixed:{mask}"),
             ),
             Choice::Routed => (routed()?, "routed".to_owned()),
@@ -90,9 +88,32 @@ impl Loaded {
 
     /// What is asked of the engine for a prompt.
     pub(super) fn request(&self, prompt: &str, options: &Options) -> Result<Request> {
+        let ids = self.engine.prompt_ids(prompt, options.chat)?;
+        self.request_of(prompt, ids, options)
+    }
+
+    /// The same for the prompt of a run. Its tokens are of its model: to another, only its text says something.
+    fn again(&self, run: &Run, options: Options) -> Result<Request> {
+        if run.model == self.engine.summary && !run.prompt_ids.is_empty() {
+            let options = Options {
+                sampling: run.sampling.clone(),
+                ..options
+            };
+            return self.request_of(&run.prompt, run.prompt_ids.clone(), &options);
+        }
+        if run.prompt.is_empty() {
+            return Err(Error::input(
+                "this run has no prompt that the model could read",
+                "begin from another run",
+            ));
+        }
+        self.request(&run.prompt, &options)
+    }
+
+    fn request_of(&self, prompt: &str, ids: Vec<u32>, options: &Options) -> Result<Request> {
         let (policy, policy_name) = self.policy(&options.choice)?;
         Ok(Request {
-            ids: self.engine.prompt_ids(prompt, options.chat)?,
+            ids,
             prompt: prompt.to_owned(),
             policy,
             policy_name,
@@ -188,13 +209,24 @@ impl Thread {
                     if total > 1 {
                         self.share("running", index, total)?;
                     }
-                    let run = self.answer(loaded, prompt, &options)?;
+                    let request = loaded.request(&prompt.text, &options)?;
+                    let run = self.answer(loaded, &request, prompt.tag)?;
                     self.finish(Outcome::Run {
                         session,
                         run: Box::new(run),
                         of_set: total > 1,
                     });
                 }
+                Ok(())
+            }
+            Job::Again(run, options) => {
+                let request = loaded.again(&run, options)?;
+                let run = self.answer(loaded, &request, run.tag)?;
+                self.finish(Outcome::Run {
+                    session,
+                    run: Box::new(run),
+                    of_set: false,
+                });
                 Ok(())
             }
             Job::Controls(prompts, options) => {
@@ -260,15 +292,14 @@ impl Thread {
     }
 
     /// Answers a prompt; the window hears of each token. Stopping ends the answer where it is.
-    fn answer(&self, loaded: &mut Loaded, prompt: Prompt, options: &Options) -> Result<Run> {
-        let request = loaded.request(&prompt.text, options)?;
+    fn answer(&self, loaded: &mut Loaded, request: &Request, tag: Option<String>) -> Result<Run> {
         self.tell(|progress| {
             progress.answer.clear();
             progress.tokens = 0;
         });
         let clock = Instant::now();
         let mut first = None;
-        let mut run = loaded.engine.generate(&request, &mut |event| {
+        let mut run = loaded.engine.generate(request, &mut |event| {
             self.tell(|progress| match event {
                 Event::Prefill(done, layers) => {
                     progress.doing = format!("reading the prompt, layer {done} of {layers}");
@@ -287,7 +318,7 @@ impl Thread {
                 false => ControlFlow::Continue(()),
             }
         })?;
-        run.tag = prompt.tag;
+        run.tag = tag;
         Ok(run)
     }
 }

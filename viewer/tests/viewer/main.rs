@@ -2,6 +2,7 @@
 //! they should be.
 
 mod fixed;
+mod models;
 mod panels;
 mod sessions;
 mod window;
@@ -35,6 +36,7 @@ fn main() {
     let on_a_gpu: &[(&str, fn())] = tests![
         panels::every_panel_looks_as_it_did,
         window::a_layer_is_switched_off_and_the_answer_changes,
+        window::a_run_is_repeated_as_it_was_read,
         window::a_set_runs_is_cancelled_saved_and_comes_back,
         window::another_session_hears_nothing_of_what_runs,
         window::a_run_is_compared_with_the_full_model,

@@ -1,6 +1,7 @@
 //! The window with a model behind it.
 
 use crate::fixed::fixed;
+use crate::models::{options, router, tiny};
 use eframe::egui::{self, Key, accesskit::Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
@@ -8,10 +9,7 @@ use first_viewer::app::App;
 use first_viewer::panels::PANELS;
 use first_viewer::session::Session;
 use first_viewer::worker::Setup;
-use first_wgpu::model::tiny::{TinyOptions, write_tiny};
-use first_wgpu::router::file::{BaseModel, Decides, Kind, Norm, Pooling, RouterConfig, RouterFile};
-use first_wgpu::router::{CalibrationPoint, Granularity, PrefillReading, Router};
-use std::path::{Path, PathBuf};
+use first_wgpu::router::PrefillReading;
 use std::time::{Duration, Instant};
 
 type Window<'a> = Harness<'a, App>;
@@ -38,22 +36,6 @@ fn until(window: &mut Window<'_>, what: &str, holds: impl Fn(&Window<'_>) -> boo
         std::thread::yield_now();
     }
     window.step();
-}
-
-fn tiny(folder: &Path, options: &TinyOptions) -> Setup {
-    let model = folder.join("tiny.gguf");
-    write_tiny(&model, options).expect("written");
-    Setup {
-        model: Some(model),
-        ..Setup::default()
-    }
-}
-
-fn options() -> TinyOptions {
-    TinyOptions {
-        tied: false,
-        ..TinyOptions::default()
-    }
 }
 
 fn enabled(window: &Window<'_>, label: &str) -> bool {
@@ -119,6 +101,43 @@ pub(crate) fn a_layer_is_switched_off_and_the_answer_changes() {
     assert!(runs[0].mask.is_full());
     assert_eq!(runs[1].mask.to_string(), "1.attn");
     assert_ne!(runs[0].answer_ids, runs[1].answer_ids);
+}
+
+/// What the run says counts, not what the form says by now.
+pub(crate) fn a_run_is_repeated_as_it_was_read() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let setup = tiny(folder.path(), &options());
+    let mut first = window(Session::default(), Some(setup.clone()));
+    ready(&mut first);
+    click(&mut first, "Run");
+    runs(&mut first, 1);
+    let mut session = first.state().session().clone();
+    drop(first);
+    let run = &mut session.runs[0];
+    run.prompt_ids.truncate(5);
+    run.prompt_pieces.truncate(5);
+    (run.sampling.temperature, run.sampling.seed) = (0.5, 7);
+    run.prefill = PrefillReading::Full;
+    let given = run.clone();
+    let mut empty = given.clone();
+    empty.prompt.clear();
+    empty.prompt_ids.clear();
+    empty.prompt_pieces.clear();
+    session.runs.push(empty);
+    let mut window = window(session, Some(setup));
+    ready(&mut window);
+    click(&mut window, "Run with this mask");
+    until(&mut window, "the message", |window| {
+        window.query_by_label_contains("has no prompt").is_some()
+    });
+    window.state_mut().select(0, 0);
+    window.step();
+    click(&mut window, "Run with this mask");
+    runs(&mut window, 3);
+    let again = &window.state().session().runs[2];
+    assert_eq!(again.prompt_ids, given.prompt_ids);
+    assert_eq!(again.sampling, given.sampling);
+    assert_eq!(again.prefill, given.prefill);
 }
 
 pub(crate) fn a_set_runs_is_cancelled_saved_and_comes_back() {
@@ -228,50 +247,6 @@ pub(crate) fn a_lost_adapter_is_a_message_and_the_next_run_works() {
     let runs = &window.state().session().runs;
     assert_eq!(runs[0].answer_ids, runs[1].answer_ids);
     assert!(window.query_by_label_contains("the GPU was lost").is_none());
-}
-
-/// Routers of the tiny model that skip the attention of layer 2, and at a high threshold all they may.
-fn router(folder: &Path, model: &Path, options: &TinyOptions) -> PathBuf {
-    let count = 2 * options.layers;
-    let score = |index: usize| if index == 4 { -1.0 } else { 1.0 };
-    let router = Router {
-        granularity: Granularity::Sublayer,
-        weights: vec![0.0; count * options.hidden],
-        biases: (0..count).map(score).collect(),
-        thresholds: vec![0.5; count],
-        epsilon: Some(1e-5),
-        prefill: PrefillReading::Masked,
-        protected: (0..options.layers).map(|layer| [layer == 0; 2]).collect(),
-    };
-    let point = |threshold, skip_rate| CalibrationPoint {
-        threshold,
-        skip_rate,
-    };
-    let config = RouterConfig {
-        version: first_wgpu::router::file::VERSION,
-        base_model: BaseModel {
-            sha256: first_wgpu::pull::sha256(model).expect("readable"),
-            name: "tiny".to_owned(),
-            layers: options.layers,
-            hidden: options.hidden,
-        },
-        kind: Kind::Routed {
-            granularity: router.granularity,
-            pooling: Pooling::Mean,
-            norm: Norm::Rms,
-            epsilon: 1e-5,
-            thresholds: router.thresholds.clone(),
-            prefill: router.prefill,
-            protected: "0".to_owned(),
-            calibration: vec![point(0.5, 0.1), point(0.9, 0.75)],
-        },
-        provenance: Default::default(),
-    };
-    let decides = Decides::Routers(router);
-    let path = folder.join("router");
-    let file = RouterFile { config, decides };
-    file.save(&path).expect("written");
-    path
 }
 
 pub(crate) fn the_router_is_compared_with_controls_and_its_threshold_moved() {
