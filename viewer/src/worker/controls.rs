@@ -1,7 +1,8 @@
 //! Policies at the same rate, as `first eval` chooses them: as many attentions and MLPs as the router skips on average,
 //! others than it skips.
 
-use super::thread::{Loaded, Thread};
+use super::Outcome;
+use super::thread::{Loaded, Thread, numbered};
 use crate::job::{Choice, Options};
 use crate::prompts::Prompt;
 use crate::session::Control;
@@ -30,13 +31,18 @@ struct Example {
     routed: LayerMask,
 }
 
+/// A policy's name and its mask; the router's own masks without one.
+type Named = (&'static str, Option<LayerMask>);
+
 impl Thread {
+    /// Tells of what is skipped and lost as soon as it is known, and again with the times, as far as those go.
     pub(super) fn controls(
         &self,
         loaded: &mut Loaded,
+        session: u64,
         prompts: &[Prompt],
         options: &Options,
-    ) -> Result<Vec<Control>> {
+    ) -> Result<()> {
         let options = Options {
             max_tokens: options.max_tokens.clamp(2, TOKENS),
             sampling: Sampling::default(),
@@ -46,20 +52,27 @@ impl Thread {
         let mut examples = Vec::new();
         for (index, prompt) in prompts.iter().enumerate() {
             self.share("asking the router", index, prompts.len())?;
-            examples.push(example(loaded, prompt, &options)?);
+            let example = example(loaded, prompt, &options);
+            examples.push(example.map_err(|error| numbered(error, index, prompts.len()))?);
         }
-        let routed = examples.iter().map(|example| example.routed.clone());
-        let masks: Vec<LayerMask> = routed.collect();
-        let summary = loaded.engine.summary.clone();
-        let alike: Vec<_> = masks.iter().map(|mask| (mask.clone(), 1.0)).collect();
-        let budget = Budget::of(&summary, Granularity::Sublayer, &alike);
-        let policies = [
-            ("none", Some(LayerMask::full(summary.layers))),
-            ("routed", None),
-            ("fixed", Some(most_skipped(&masks, budget.counts))),
-            ("random", Some(budget.random(SEED)?)),
-            ("even", Some(budget.even()?)),
-        ];
+        let policies = policies(loaded, &examples)?;
+        let mut controls = self.losses(loaded, &examples, &policies)?;
+        self.finish(Outcome::Controls {
+            session,
+            controls: controls.clone(),
+        });
+        let timed = self.times(loaded, prompts, &policies, &options, &mut controls);
+        self.finish(Outcome::Controls { session, controls });
+        timed
+    }
+
+    /// What each policy skips, and what that costs.
+    fn losses(
+        &self,
+        loaded: &mut Loaded,
+        examples: &[Example],
+        policies: &[Named],
+    ) -> Result<Vec<Control>> {
         let prefill = loaded.prefill();
         let mut controls = Vec::new();
         for (place, (name, mask)) in policies.iter().enumerate() {
@@ -81,7 +94,19 @@ impl Thread {
             }
             controls.push(control);
         }
-        // In turns, so that a machine that drifts drifts for all of them; the first turn warms up.
+        Ok(controls)
+    }
+
+    /// What each policy saves: in turns, so that a machine that drifts drifts for all of them; the first turn warms up.
+    fn times(
+        &self,
+        loaded: &mut Loaded,
+        prompts: &[Prompt],
+        policies: &[Named],
+        options: &Options,
+        controls: &mut [Control],
+    ) -> Result<()> {
+        let prefill = loaded.prefill();
         for repetition in 0..=REPETITIONS {
             let prompt = &prompts[repetition % prompts.len()];
             for (place, (_, mask)) in policies.iter().enumerate() {
@@ -102,8 +127,24 @@ impl Thread {
                 }
             }
         }
-        Ok(controls)
+        Ok(())
     }
+}
+
+/// What is compared: the router, and others that skip as much; the first skips nothing.
+fn policies(loaded: &Loaded, examples: &[Example]) -> Result<[Named; 5]> {
+    let routed = examples.iter().map(|example| example.routed.clone());
+    let masks: Vec<LayerMask> = routed.collect();
+    let summary = &loaded.engine.summary;
+    let alike: Vec<_> = masks.iter().map(|mask| (mask.clone(), 1.0)).collect();
+    let budget = Budget::of(summary, Granularity::Sublayer, &alike);
+    Ok([
+        ("none", Some(LayerMask::full(summary.layers))),
+        ("routed", None),
+        ("fixed", Some(most_skipped(&masks, budget.counts))),
+        ("random", Some(budget.random(SEED)?)),
+        ("even", Some(budget.even()?)),
+    ])
 }
 
 /// A set's own answer, or where there is none the full model's, which the other policies should give too.

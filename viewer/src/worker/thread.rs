@@ -2,6 +2,7 @@
 
 use super::{Outcome, Progress, Setup, lock};
 use crate::job::{Choice, Job, Options};
+use crate::prompts::Prompt;
 use eframe::egui::Context;
 use first_wgpu::engine::{Engine, Event, LoadOptions, Policy, Request};
 use first_wgpu::mask::LayerMask;
@@ -197,28 +198,13 @@ impl Thread {
         });
     }
 
-    fn finish(&self, outcome: Outcome) {
+    pub(super) fn finish(&self, outcome: Outcome) {
         self.tell(|progress| progress.outcomes.push(outcome));
     }
 
     fn work(&self, loaded: &mut Loaded, session: u64, job: Job) -> Result<()> {
         match job {
-            Job::Prompts(prompts, options) => {
-                let total = prompts.len();
-                for (index, prompt) in prompts.into_iter().enumerate() {
-                    if total > 1 {
-                        self.share("running", index, total)?;
-                    }
-                    let request = loaded.request(&prompt.text, &options)?;
-                    let run = self.answer(loaded, &request, prompt.tag)?;
-                    self.finish(Outcome::Run {
-                        session,
-                        run: Box::new(run),
-                        of_set: total > 1,
-                    });
-                }
-                Ok(())
-            }
+            Job::Prompts(prompts, options) => self.set(loaded, session, prompts, &options),
             Job::Again(run, options) => {
                 let request = loaded.again(&run, options)?;
                 let run = self.answer(loaded, &request, run.tag)?;
@@ -229,11 +215,7 @@ impl Thread {
                 });
                 Ok(())
             }
-            Job::Controls(prompts, options) => {
-                let controls = self.controls(loaded, &prompts, &options)?;
-                self.finish(Outcome::Controls { session, controls });
-                Ok(())
-            }
+            Job::Controls(prompts, options) => self.controls(loaded, session, &prompts, &options),
             Job::LoseAdapter => {
                 loaded.engine.gpu.lose();
                 Ok(())
@@ -244,6 +226,38 @@ impl Thread {
                 Ok(())
             }
         }
+    }
+
+    /// Runs prompts one after the other. One that cannot be read says nothing of the others: they go on.
+    fn set(
+        &self,
+        loaded: &mut Loaded,
+        session: u64,
+        prompts: Vec<Prompt>,
+        options: &Options,
+    ) -> Result<()> {
+        loaded.policy(&options.choice)?;
+        let total = prompts.len();
+        let mut refused = Vec::new();
+        for (index, prompt) in prompts.into_iter().enumerate() {
+            if total > 1 {
+                self.share("running", index, total)?;
+            }
+            let request = loaded.request(&prompt.text, options);
+            match request.and_then(|request| self.answer(loaded, &request, prompt.tag)) {
+                Ok(run) => self.finish(Outcome::Run {
+                    session,
+                    run: Box::new(run),
+                    of_set: total > 1,
+                }),
+                Err(error @ Error::Input { .. }) if total > 1 => {
+                    refused.push(numbered(error, index, total));
+                    self.tell(|progress| progress.error = told(&refused));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn load(&self) -> Result<Loaded> {
@@ -321,6 +335,27 @@ impl Thread {
         run.tag = tag;
         Ok(run)
     }
+}
+
+/// What was wrong with a prompt, and which of the set it is.
+pub(super) fn numbered(error: Error, index: usize, total: usize) -> Error {
+    match error {
+        Error::Input { message, remedy } => Error::Input {
+            message: format!("prompt {} of {total}: {message}", index + 1),
+            remedy,
+        },
+        other => other,
+    }
+}
+
+/// The first of the prompts that were refused, and how many were besides.
+fn told(refused: &[Error]) -> Option<String> {
+    let (first, others) = refused.split_first()?;
+    Some(match others.len() {
+        0 => first.to_string(),
+        1 => format!("{first} (1 other prompt was refused too)"),
+        count => format!("{first} ({count} other prompts were refused too)"),
+    })
 }
 
 /// Does what may panic deep in a driver's bindings: the window would wait for ever.

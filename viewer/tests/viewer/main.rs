@@ -6,6 +6,7 @@ mod models;
 mod panels;
 mod sessions;
 mod window;
+mod worker;
 
 use first_wgpu::gpu::Gpu;
 use libtest_mimic::{Arguments, Trial};
@@ -42,6 +43,8 @@ fn main() {
         window::a_run_is_compared_with_the_full_model,
         window::the_router_is_compared_with_controls_and_its_threshold_moved,
         window::a_lost_adapter_is_a_message_and_the_next_run_works,
+        worker::a_bad_prompt_does_not_end_a_set,
+        worker::losses_are_kept_when_the_timing_is_stopped,
     ];
     // Without an adapter these are listed as ignored, never as passed.
     let ignored = Gpu::list().is_empty();

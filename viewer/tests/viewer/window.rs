@@ -178,6 +178,7 @@ pub(crate) fn a_set_runs_is_cancelled_saved_and_comes_back() {
     click(&mut window, "Save");
     let saved = Session::load(&path).expect("loads");
     assert!(&saved == window.state().session());
+    window.get_by_label_contains("saved to");
     click(&mut window, "Demo");
     assert!(&saved != window.state().session());
     click(&mut window, "Open");
@@ -233,7 +234,7 @@ pub(crate) fn a_lost_adapter_is_a_message_and_the_next_run_works() {
     ready(&mut window);
     click(&mut window, "Run");
     runs(&mut window, 1);
-    window.state().lose_adapter();
+    window.state_mut().lose_adapter();
     window.step();
     until(&mut window, "losing it", |window| enabled(window, "Run"));
     click(&mut window, "Run");
@@ -272,7 +273,7 @@ pub(crate) fn the_router_is_compared_with_controls_and_its_threshold_moved() {
     click(&mut window, "Controls");
     click(&mut window, "Compare on the 3 prompts of the set");
     until(&mut window, "the comparison", |window| {
-        window.state().session().controls.len() == 5
+        window.state().session().controls.len() == 5 && enabled(window, "Run")
     });
     let controls = &window.state().session().controls;
     assert_eq!(controls[0].masks, ["", "", ""]);
