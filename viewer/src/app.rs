@@ -2,6 +2,7 @@
 
 mod files;
 mod frames;
+mod leave;
 mod news;
 
 use crate::figure::Figure;
@@ -18,6 +19,7 @@ use files::Files;
 use first_wgpu::router::CalibrationPoint;
 use first_wgpu::trace::Run;
 use frames::Frames;
+use leave::{Leave, Saved};
 use std::time::{Duration, Instant};
 
 /// Everything the window remembers.
@@ -40,6 +42,9 @@ pub struct App {
     /// What the thresholds of the router skip, once one is loaded.
     calibration: Option<Vec<CalibrationPoint>>,
     frames: Option<Frames>,
+    saved: Saved,
+    /// What was asked for while something is not saved.
+    leaving: Option<Leave>,
 }
 
 /// What a figure depends on: it is drawn anew only when this changes.
@@ -100,6 +105,8 @@ impl App {
             follower: None,
             calibration: None,
             frames: None,
+            saved: Saved::default(),
+            leaving: None,
         };
         app.look_at(session);
         app
@@ -141,6 +148,7 @@ impl App {
             self.stop();
         }
         self.session = session;
+        self.mark_saved();
         if self.session.calibration.is_empty() {
             self.session.calibration = self.calibration.clone().unwrap_or_default();
         }
@@ -369,6 +377,7 @@ impl App {
         self.take_news();
         self.follow(ui.ctx());
         self.measure(ui.ctx());
+        self.hear_close(ui.ctx());
         let frame = egui::Frame::central_panel(ui.style()).inner_margin(14.0);
         let frame = frame.fill(egui::Color32::TRANSPARENT);
         egui::Panel::left("controls")
@@ -380,6 +389,7 @@ impl App {
             ui.separator();
             self.panel(ui);
         });
+        self.ask(ui.ctx());
     }
 }
 

@@ -1,12 +1,17 @@
 //! Panels as files.
 
 use crate::panels::{Panel, View};
+use crate::session::is_session;
 use first_wgpu::file::write_whole;
 use first_wgpu::{Error, Result};
 use std::path::Path;
 
-/// Writes a panel; the name's ending says as what.
+/// Writes a panel, over anything but a session; the name's ending says as what.
 pub fn export(panel: &Panel, view: &View<'_>, path: &Path) -> Result<()> {
+    if is_session(path) {
+        let found = "there is a session";
+        return Err(Error::file(path, found, "give another name to export to"));
+    }
     let ending = path.extension().and_then(|ending| ending.to_str());
     let bytes = match ending {
         Some("png") => (panel.figure)(view).png(&view.palette)?,

@@ -193,7 +193,7 @@ impl Session {
 }
 
 /// Whether a file is a session, of any version: traces and logs have names that end as sessions' do.
-fn is_session(path: &Path) -> bool {
+pub(crate) fn is_session(path: &Path) -> bool {
     // A device may have no end.
     let file = path.is_file().then(|| File::open(path));
     let Some(Ok(file)) = file else { return false };

@@ -1,11 +1,12 @@
 //! Loading, saving and exporting.
 
 use super::App;
+use super::leave::Leave;
 use crate::export::export;
 use crate::palette::Palette;
 use crate::panels::{PANELS, View};
 use crate::session::Session;
-use eframe::egui::{Rect, TextEdit, Ui};
+use eframe::egui::{Context, Rect, TextEdit, Ui};
 use first_wgpu::Result;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,13 @@ impl Default for Files {
     }
 }
 
+impl Files {
+    /// Where *Save* writes to.
+    pub(super) fn session_path(&self) -> PathBuf {
+        PathBuf::from(&self.session)
+    }
+}
+
 fn field(ui: &mut Ui, name: &str, path: &mut String) {
     let label = ui.label(name);
     let field = TextEdit::singleline(path).desired_width(f32::INFINITY);
@@ -34,12 +42,12 @@ impl App {
     pub(super) fn files(&mut self, ui: &mut Ui) {
         field(ui, "Session file", &mut self.files.session);
         ui.horizontal(|ui| {
-            let path = PathBuf::from(&self.files.session);
+            let path = self.files.session_path();
             if ui.button("Save").clicked() {
-                self.tell("saved to", &path, self.session.save(&path));
+                self.save(&path);
             }
             if ui.button("Open").clicked() {
-                self.open(&path);
+                self.open(ui.ctx(), &path);
             }
             if ui
                 .button("Demo")
@@ -47,7 +55,8 @@ impl App {
                 .clicked()
             {
                 self.message = None;
-                self.look_at(Session::demo());
+                let demo = Box::new(Session::demo());
+                self.leave(ui.ctx(), Leave::Look(demo, false));
             }
         });
         field(ui, "Export this panel to", &mut self.files.export);
@@ -67,6 +76,17 @@ impl App {
         }
     }
 
+    /// Saves the session, and says whether it is saved.
+    pub(super) fn save(&mut self, path: &Path) -> bool {
+        let result = self.session.save(path);
+        let saved = result.is_ok();
+        if saved {
+            self.mark_saved();
+        }
+        self.tell("saved to", path, result);
+        saved
+    }
+
     fn tell(&mut self, done: &str, path: &Path, result: Result<()>) {
         self.message = Some(match result {
             Ok(()) => format!("{done} {}", path.display()),
@@ -75,11 +95,11 @@ impl App {
     }
 
     /// What is on screen stays if the file is bad.
-    fn open(&mut self, path: &Path) {
+    fn open(&mut self, context: &Context, path: &Path) {
         match Session::load(path) {
             Ok(session) => {
                 self.message = None;
-                self.look_at(session);
+                self.leave(context, Leave::Look(Box::new(session), true));
             }
             Err(error) => self.message = Some(error.to_string()),
         }

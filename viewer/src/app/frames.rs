@@ -47,7 +47,7 @@ impl App {
         }
         if frames.millis.len() >= ENOUGH || (frames.asked && !self.progress.ready) {
             frames.print(context);
-            context.send_viewport_cmd(egui::ViewportCommand::Close);
+            self.close(context);
             return;
         }
         if !frames.asked && self.progress.ready {

@@ -29,8 +29,14 @@ impl App {
                     self.state.select(self.session.runs.len() - 1);
                 }
             }
-            Outcome::Agreement { agreement, .. } => self.session.agreements.push(agreement),
-            Outcome::Controls { controls, .. } => self.session.controls = controls,
+            Outcome::Agreement { agreement, .. } => {
+                self.session.agreements.push(agreement);
+                self.saved.behind = true;
+            }
+            Outcome::Controls { controls, .. } => {
+                self.session.controls = controls;
+                self.saved.behind = true;
+            }
         }
     }
 

@@ -1,6 +1,10 @@
 //! Files that are not what they should be.
 
 use crate::fixed::fixed;
+use eframe::egui::Rect;
+use first_viewer::export::export;
+use first_viewer::palette::Palette;
+use first_viewer::panels::{PANELS, State, View};
 use first_viewer::session::Session;
 
 pub(crate) fn sessions_come_back_as_they_were() {
@@ -79,6 +83,27 @@ pub(crate) fn sessions_replace_nothing_else() {
         .save(&path)
         .expect("saved over a session of any version");
     assert!(Session::load(&path).expect("loads") == session);
+}
+
+pub(crate) fn a_panel_replaces_no_session() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("session.json");
+    let session = fixed();
+    session.save(&path).expect("saved");
+    let view = View {
+        session: &session,
+        state: &State::default(),
+        width: 880.0,
+        visible: Rect::EVERYTHING,
+        palette: Palette::LIGHT,
+    };
+    let error = export(&PANELS[0], &view, &path).expect_err("refused");
+    assert!(error.to_string().contains("another name"), "{error}");
+    assert!(Session::load(&path).expect("loads") == session);
+    let other = folder.path().join("panel.json");
+    for _ in 0..2 {
+        export(&PANELS[0], &view, &other).expect("written, and over a panel too");
+    }
 }
 
 pub(crate) fn the_demo_opens() {

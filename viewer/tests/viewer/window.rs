@@ -2,7 +2,7 @@
 
 use crate::fixed::fixed;
 use crate::models::{options, router, tiny};
-use eframe::egui::{self, Key, accesskit::Role, vec2};
+use eframe::egui::{self, Key, ViewportCommand, ViewportEvent, ViewportId, accesskit::Role, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use first_viewer::app::App;
@@ -199,6 +199,7 @@ pub(crate) fn another_session_hears_nothing_of_what_runs() {
         window.state().session().runs.len() > 5
     });
     click(&mut window, "Demo");
+    click(&mut window, "Discard");
     until(&mut window, "stopping", |window| enabled(window, "Run"));
     assert!(window.state().session() == &Session::demo());
     let count = window.state().session().runs.len();
@@ -331,6 +332,48 @@ pub(crate) fn what_cannot_be_loaded_is_a_message() {
         ..Setup::default()
     };
     complains(torn, &["torn.gguf"]);
+}
+
+/// What was run is lost by no click and no closed window, unless the user says so.
+pub(crate) fn what_is_not_saved_is_asked_about() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("session.json");
+    let mut window = window(Session::default(), Some(tiny(folder.path(), &options())));
+    ready(&mut window);
+    click(&mut window, "Run");
+    runs(&mut window, 1);
+    fill(&mut window, "Session file", &path.display().to_string());
+    click(&mut window, "Demo");
+    window.get_by_label("1 run is not saved.");
+    click(&mut window, "Cancel");
+    assert_eq!(window.state().session().runs.len(), 1);
+    assert!(window.query_by_label("1 run is not saved.").is_none());
+    // To open a session is no reason to save over it.
+    Session::demo().save(&path).expect("saved");
+    click(&mut window, "Open");
+    window.get_by_label_contains("under another name");
+    let save = format!("Save to {}", path.display());
+    assert!(window.query_by_label(&save).is_none());
+    click(&mut window, "Cancel");
+    close(&mut window);
+    assert!(commands(&window).contains(&ViewportCommand::CancelClose));
+    window.step();
+    click(&mut window, &save);
+    assert!(&Session::load(&path).expect("loads") == window.state().session());
+    close(&mut window);
+    assert!(!commands(&window).contains(&ViewportCommand::CancelClose));
+}
+
+/// Asks the window to close, as its frame's button does.
+fn close(window: &mut Window<'_>) {
+    let root = window.input_mut().viewports.entry(ViewportId::ROOT);
+    root.or_default().events.push(ViewportEvent::Close);
+    window.step();
+}
+
+/// What the window asked of its frame in the last step.
+fn commands<'a>(window: &'a Window<'_>) -> &'a [ViewportCommand] {
+    &window.output().viewport_output[&ViewportId::ROOT].commands
 }
 
 pub(crate) fn a_bad_session_leaves_the_good_one() {
