@@ -147,7 +147,7 @@ impl Plot {
 }
 
 /// Where an axis has ticks, and what they are labelled.
-fn ticks((low, high): (f64, f64), parts: f64) -> impl Iterator<Item = (f64, String)> {
+pub(crate) fn ticks((low, high): (f64, f64), parts: f64) -> impl Iterator<Item = (f64, String)> {
     let step = step(high - low, parts);
     let first = (low / step).ceil();
     let count = ((high / step).floor() - first).max(0.0) as usize;

@@ -54,7 +54,7 @@ impl State {
     pub fn look_at(&mut self, run: usize, other: usize) {
         (self.selected, self.other) = (run, other);
         self.strip = strip::State::default();
-        self.timings = timings::State::default();
+        self.timings.reset();
     }
 }
 

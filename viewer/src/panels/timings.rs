@@ -6,16 +6,20 @@ mod spans;
 use super::{Action, Controls, LEFT, NO_RUN, View};
 use crate::figure::{Figure, Heard, Table, area};
 use crate::palette::Palette;
+use crate::plot::ticks;
 use crate::session::Session;
 use eframe::egui::{Ui, pos2};
-use first_wgpu::trace::Run;
+use first_wgpu::trace::{Detail, Run};
 use kernels::kernels;
-use spans::{Span, TRACKS, spans};
+use spans::{Span, TRACKS, end, spans};
 
-/// The part of the run's time that is looked at, in nanoseconds; all of it without one.
+/// What is looked at of a run's times.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
+    /// The part on the time axis, in nanoseconds; all of it without one.
     zoom: Option<(f64, f64)>,
+    /// Whether kernels are of the prefill, or of the decoded tokens.
+    prefill: bool,
 }
 
 /// From track to track.
@@ -24,15 +28,24 @@ const TRACK: f32 = 26.0;
 const TOP: f32 = 26.0;
 /// Right of the tracks.
 const RIGHT: f32 = 16.0;
+/// The width of a digit of a tick's label, and a little more.
+const DIGIT: f32 = 7.0;
 /// The shortest time that can be zoomed to, in nanoseconds.
 const SHORTEST: f64 = 1_000.0;
 
+/// What kernels are counted of.
+const PARTS: [(bool, &str); 2] = [(false, "decoded tokens"), (true, "prefill")];
+
 fn whole(run: &Run) -> (f64, f64) {
-    let end = spans(run).iter().map(|span| span.end).max();
-    (0.0, end.unwrap_or(1).max(1) as f64)
+    (0.0, end(run).max(1) as f64)
 }
 
 impl State {
+    /// Looks at another run.
+    pub(super) fn reset(&mut self) {
+        self.zoom = None;
+    }
+
     fn range(&self, run: &Run) -> (f64, f64) {
         self.zoom.unwrap_or_else(|| whole(run))
     }
@@ -64,6 +77,9 @@ pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
             if ui.button(name).clicked() {
                 state.change(run, factor, 0.5, pan);
             }
+        }
+        for (prefill, name) in PARTS {
+            ui.selectable_value(&mut state.prefill, prefill, name);
         }
         let name = |index: usize| format!("{} {}", index + 1, to.session.runs[index].policy);
         eframe::egui::ComboBox::from_label("compare with run")
@@ -108,36 +124,40 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         return Figure::note(palette, NO_RUN);
     };
     let mut figure = Figure::default();
-    let kernels = kernels(run);
-    timeline(
-        &mut figure,
-        view,
-        run,
-        &kernels
-            .iter()
-            .map(|kernel| kernel.name.as_str())
-            .collect::<Vec<_>>(),
-    );
+    let prefill = view.state.timings.prefill;
+    let kernels = kernels(run, prefill);
+    let names: Vec<&str> = kernels.iter().map(|kernel| kernel.name.as_str()).collect();
+    timeline(&mut figure, view, run, &names);
     let top = TOP + TRACK * TRACKS.len() as f32 + 30.0;
-    if kernels.is_empty() {
-        let text = "Nothing of the GPU was timed: the run was not traced, or the adapter has no timestamps. \
-                    Tick “time every dispatch” and run again.";
-        figure.text(pos2(LEFT, top), palette.muted, text);
-        return figure;
-    }
-    kernels::draw(&mut figure, view, run, &kernels, top);
+    let part = PARTS[usize::from(prefill)].1;
+    let missing = match (run.dispatches.is_empty(), run.detail) {
+        (true, Detail::None) => {
+            "No dispatch was timed: tick “time every dispatch” and run again.".to_owned()
+        }
+        (true, _) => {
+            "This GPU has no timestamps: what there is to see is by the host's clock.".to_owned()
+        }
+        (false, _) if kernels.is_empty() => format!("No dispatch of the {part} was timed."),
+        (false, _) => {
+            let title = format!("Kernels of the {part}");
+            figure.text(pos2(8.0, top), palette.text, title);
+            kernels::draw(&mut figure, view, run, &kernels, top + 24.0);
+            return figure;
+        }
+    };
+    figure.text(pos2(LEFT, top), palette.muted, missing);
     figure
 }
 
 /// The colour of a span: kernels have theirs, in the order of what they cost.
-fn color(palette: &Palette, span: &Span, kernels: &[&str]) -> eframe::egui::Color32 {
-    match span.kernel.as_deref() {
+fn color(palette: &Palette, span: &Span<'_>, kernels: &[&str]) -> eframe::egui::Color32 {
+    match span.kernel() {
         Some(kernel) => {
             let place = kernels.iter().position(|name| *name == kernel);
             palette.series(place.unwrap_or(3).min(3))
         }
-        None if span.label.ends_with("mlp") => palette.second,
-        None if span.track < 2 => palette.muted,
+        None if span.is_mlp() => palette.second,
+        None if span.is_host() => palette.muted,
         None => palette.accent,
     }
 }
@@ -152,13 +172,14 @@ fn timeline(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[&str]) {
         let y = TOP + TRACK * track as f32 + 11.0;
         figure.text_right(pos2(LEFT - 10.0, y), palette.muted, *name);
     }
-    for part in 0..=4 {
-        let share = f64::from(part) / 4.0;
-        let nanos = start + share * (end - start);
-        let at = pos2(place(nanos).min(view.width - 44.0), 10.0);
-        figure.text_middle(at, palette.muted, format!("{:.2} ms", nanos / 1e6));
+    for (millis, label) in ticks((start / 1e6, end / 1e6), 5.0) {
+        let label = label + " ms";
+        // The last may be at the right end.
+        let most = view.width - DIGIT * label.len() as f32 / 2.0;
+        let at = pos2(place(1e6 * millis).min(most), 10.0);
+        figure.text_middle(at, palette.muted, label);
     }
-    let mut together: Vec<Gathered> = Vec::new();
+    let mut together: Vec<Gathered<'_>> = Vec::new();
     for (index, span) in spans(run).into_iter().enumerate() {
         if (span.end as f64) < start || (span.start as f64) > end {
             continue;
@@ -185,17 +206,21 @@ fn timeline(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[&str]) {
         let rect = area(gathered.left, y, (width - gap).max(1.0), TRACK - 4.0);
         let tip = gathered.tip();
         figure.cell(rect, gathered.fill, tip, Some(gathered.index));
-        let text = &gathered.span.label;
-        if gathered.count == 1 && width > 8.0 * text.len() as f32 + 6.0 {
+        // Narrower ones have room for no name.
+        if gathered.count > 1 || width < 30.0 {
+            continue;
+        }
+        let text = gathered.span.label();
+        if width > 8.0 * text.len() as f32 + 6.0 {
             let ink = crate::palette::ink_on(gathered.fill);
-            figure.text_middle(rect.center(), ink, text.clone());
+            figure.text_middle(rect.center(), ink, text);
         }
     }
 }
 
 /// Neighbouring spans of a track that are drawn as one.
-struct Gathered {
-    span: Span,
+struct Gathered<'a> {
+    span: Span<'a>,
     index: usize,
     count: usize,
     nanos: u64,
@@ -204,12 +229,12 @@ struct Gathered {
     fill: eframe::egui::Color32,
 }
 
-impl Gathered {
-    fn takes(&self, span: &Span, right: f32) -> bool {
+impl Gathered<'_> {
+    fn takes(&self, span: &Span<'_>, right: f32) -> bool {
         span.track == self.span.track && right - self.left < 1.0
     }
 
-    fn add(&mut self, span: &Span, right: f32) {
+    fn add(&mut self, span: &Span<'_>, right: f32) {
         self.count += 1;
         self.nanos += span.end - span.start;
         self.right = right;
@@ -220,7 +245,8 @@ impl Gathered {
         match self.count {
             1 => format!(
                 "{}\n{millis:.3} ms, measured\n{}",
-                self.span.label, self.span.about
+                self.span.label(),
+                self.span.about()
             ),
             count => format!("{count} of them, {millis:.3} ms together, measured"),
         }
@@ -230,3 +256,6 @@ impl Gathered {
 pub(super) fn table(view: &View<'_>) -> Table {
     view.run().map_or_else(Table::default, kernels::table)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
-//! What each kernel cost over the decoded tokens of a run.
+//! What each kernel cost over the decoded tokens of a run, or over its prefill.
 
 use super::super::{LEFT, View, millis};
 use crate::figure::{Figure, Table, Value, area};
 use crate::stats::{difference, histogram, mean, quantile, sorted};
 use eframe::egui::pos2;
-use first_wgpu::trace::Run;
+use first_wgpu::trace::{Dispatch, Run};
 use std::collections::BTreeMap;
 
 /// The dispatches of a kernel.
@@ -49,10 +49,11 @@ impl Kernel {
     }
 }
 
-/// The kernels of the decoded tokens; the one with the largest sum first.
-pub(super) fn kernels(run: &Run) -> Vec<Kernel> {
+/// The kernels of the prefill or of the decoded tokens; the one with the largest sum first.
+pub(super) fn kernels(run: &Run, prefill: bool) -> Vec<Kernel> {
     let mut kernels: BTreeMap<&str, (Vec<f64>, u64)> = BTreeMap::new();
-    for dispatch in run.dispatches.iter().filter(|dispatch| dispatch.token > 0) {
+    let own = |dispatch: &&Dispatch| (dispatch.token == 0) == prefill;
+    for dispatch in run.dispatches.iter().filter(own) {
         let kernel = kernels.entry(&dispatch.kernel).or_default();
         kernel.0.push(millis(dispatch.duration_nanos));
         kernel.1 += dispatch.weight_bytes;
@@ -71,7 +72,8 @@ pub(super) fn kernels(run: &Run) -> Vec<Kernel> {
 pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[Kernel], top: f32) {
     let palette = &view.palette;
     let other = view.other().filter(|other| !std::ptr::eq(*other, run));
-    let others = other.map(super::kernels::kernels).unwrap_or_default();
+    let of_part = |run| self::kernels(run, view.state.timings.prefill);
+    let others = other.map(of_part).unwrap_or_default();
     for (name, how, x) in COLUMNS {
         figure.text_right(pos2(LEFT + x, top), palette.text, name);
         figure.text_right(pos2(LEFT + x, top + 14.0), palette.muted, how);
@@ -143,13 +145,15 @@ fn bars(figure: &mut Figure, kernel: &Kernel, color: eframe::egui::Color32, x: f
 
 pub(super) fn table(run: &Run) -> Table {
     let mut table = Table::new(&[
-        "kernel", "count", "sum_ms", "mean_us", "p50_us", "p95_us", "p99_us", "gb_per_s",
+        "part", "kernel", "count", "sum_ms", "mean_us", "p50_us", "p95_us", "p99_us", "gb_per_s",
     ]);
-    for kernel in kernels(run) {
-        let [_, times @ ..] = kernel.numbers();
-        let mut row = vec![kernel.name.into(), kernel.times.len().into()];
-        row.extend(times.map(|number| Value::rounded(number, 6)));
-        table.rows.push(row);
+    for (prefill, part) in super::PARTS {
+        for kernel in kernels(run, prefill) {
+            let [_, times @ ..] = kernel.numbers();
+            let mut row = vec![part.into(), kernel.name.into(), kernel.times.len().into()];
+            row.extend(times.map(|number| Value::rounded(number, 6)));
+            table.rows.push(row);
+        }
     }
     table
 }

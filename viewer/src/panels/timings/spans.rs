@@ -1,6 +1,6 @@
 //! What ran from when to when: the host's submissions, and the GPU's tokens, layers, blocks and dispatches.
 
-use first_wgpu::trace::{Dispatch, Run};
+use first_wgpu::trace::{Dispatch, Run, Submission};
 
 /// The tracks, from top to bottom: the host's, then the GPU's from coarse to fine.
 pub(super) const TRACKS: [&str; 6] = [
@@ -12,78 +12,169 @@ pub(super) const TRACKS: [&str; 6] = [
     "dispatch",
 ];
 
+/// Places in [`TRACKS`].
+const ENCODE: usize = 0;
+const SUBMIT: usize = 1;
+const TOKEN: usize = 2;
+const LAYER: usize = 3;
+const BLOCK: usize = 4;
+const DISPATCH: usize = 5;
+
 /// Something that took time.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Span {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Span<'a> {
     /// Which of [`TRACKS`].
     pub(super) track: usize,
     /// In nanoseconds since the start of the run.
     pub(super) start: u64,
     pub(super) end: u64,
-    pub(super) label: String,
-    /// More of it.
-    pub(super) about: String,
-    /// Of a single dispatch, its kernel.
-    pub(super) kernel: Option<String>,
+    what: What<'a>,
+}
+
+/// What it was. A trace has hundreds of thousands; words are found for those that are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum What<'a> {
+    /// By the host's clock.
+    Submission(&'a Submission),
+    /// A token's dispatches, or those of its that are of a layer, of a block, or alone.
+    Dispatches(&'a [Dispatch]),
 }
 
 /// All spans of a run, track by track, each in order of time.
-pub(super) fn spans(run: &Run) -> Vec<Span> {
-    let mut spans = Vec::new();
-    for (track, name) in ["encode", "submit"].into_iter().enumerate() {
-        for submission in &run.submissions {
-            let encoded = submission.start_nanos + submission.encode_nanos;
-            let (start, end) = match track {
-                0 => (submission.start_nanos, encoded),
-                _ => (encoded, encoded + submission.submit_nanos),
-            };
-            spans.push(Span {
-                track,
-                start,
-                end,
-                label: format!("{name} {}", token(submission.token)),
-                about: format!("{} dispatches, by the host's clock", submission.dispatches),
-                kernel: None,
-            });
+pub(super) fn spans(run: &Run) -> Vec<Span<'_>> {
+    let waited = run.dispatches.is_empty();
+    let host = [ENCODE, SUBMIT, TOKEN].into_iter().flat_map(|track| {
+        let submissions = run.submissions.iter();
+        let part = move |submission| host(submission, track);
+        let known = move |span: &Span<'_>| track != TOKEN || (waited && span.end > span.start);
+        submissions.map(part).filter(known)
+    });
+    let gpu = [TOKEN, LAYER, BLOCK, DISPATCH]
+        .into_iter()
+        .flat_map(|track| {
+            let groups = run.dispatches.chunk_by(move |a, b| together(track, a, b));
+            groups.map(move |group| gpu(group, track))
+        });
+    host.chain(gpu).collect()
+}
+
+/// What the host did for a submission, or on the track of tokens, how long it waited for the GPU.
+fn host(submission: &Submission, track: usize) -> Span<'_> {
+    let encoded = submission.start_nanos + submission.encode_nanos;
+    let (start, end) = match track {
+        ENCODE => (submission.start_nanos, encoded),
+        SUBMIT => (encoded, encoded + submission.submit_nanos),
+        _ => (encoded, encoded + submission.wall_nanos),
+    };
+    Span {
+        track,
+        start,
+        end,
+        what: What::Submission(submission),
+    }
+}
+
+fn gpu(group: &[Dispatch], track: usize) -> Span<'_> {
+    let start = group[0].start_nanos;
+    Span {
+        track,
+        start,
+        end: group.iter().map(ended).max().unwrap_or(start),
+        what: What::Dispatches(group),
+    }
+}
+
+fn ended(dispatch: &Dispatch) -> u64 {
+    dispatch.start_nanos + dispatch.duration_nanos
+}
+
+/// Whether neighbours are of one span.
+fn together(track: usize, a: &Dispatch, b: &Dispatch) -> bool {
+    a.token == b.token
+        && match track {
+            TOKEN => true,
+            LAYER => a.layer == b.layer && (a.layer.is_some() || a.label == b.label),
+            BLOCK => block(&a.label) == block(&b.label),
+            _ => false,
+        }
+}
+
+/// When the last of a run's spans ends.
+pub(super) fn end(run: &Run) -> u64 {
+    let waited = run.dispatches.is_empty();
+    let host = run.submissions.iter().map(|submission| {
+        let wall = if waited { submission.wall_nanos } else { 0 };
+        submission.start_nanos + submission.encode_nanos + submission.submit_nanos.max(wall)
+    });
+    let gpu = run.dispatches.iter().map(ended);
+    host.chain(gpu).max().unwrap_or(0)
+}
+
+impl<'a> Span<'a> {
+    /// Its name.
+    pub(super) fn label(&self) -> String {
+        match (self.what, self.track) {
+            (What::Submission(submission), ENCODE) => {
+                format!("encode {}", token(submission.token))
+            }
+            (What::Submission(submission), SUBMIT) => {
+                format!("submit {}", token(submission.token))
+            }
+            (What::Submission(submission), _) => token(submission.token),
+            (What::Dispatches(group), TOKEN) => token(group[0].token),
+            (What::Dispatches(group), LAYER) => match group[0].layer {
+                Some(layer) => format!("L{layer:02}"),
+                None => group[0].label.clone(),
+            },
+            (What::Dispatches(group), BLOCK) => block(&group[0].label).to_owned(),
+            (What::Dispatches(group), _) => group[0].label.clone(),
         }
     }
-    let names: [&dyn Fn(&Dispatch) -> String; 3] = [
-        &|at| token(at.token),
-        &|at| {
-            at.layer
-                .map_or(at.label.clone(), |layer| format!("L{layer:02}"))
-        },
-        &|at| block(&at.label),
-    ];
-    for (index, name) in names.into_iter().enumerate() {
-        let same = |a: &Dispatch, b: &Dispatch| a.token == b.token && name(a) == name(b);
-        for group in run.dispatches.chunk_by(same) {
-            let ends = group.iter().map(|at| at.start_nanos + at.duration_nanos);
-            spans.push(Span {
-                track: 2 + index,
-                start: group[0].start_nanos,
-                end: ends.max().unwrap_or(group[0].start_nanos),
-                label: name(&group[0]),
-                about: format!("{} dispatches of {}", group.len(), token(group[0].token)),
-                kernel: None,
-            });
+
+    /// More of it.
+    pub(super) fn about(&self) -> String {
+        match (self.what, self.track) {
+            (What::Submission(submission), _) => {
+                format!("{} dispatches, by the host's clock", submission.dispatches)
+            }
+            (What::Dispatches(group), DISPATCH) => {
+                let at = &group[0];
+                format!(
+                    "{} of {}\n{:.2} MB of weights at {:.1} GB/s, derived",
+                    at.kernel,
+                    token(at.token),
+                    at.weight_bytes as f64 / 1e6,
+                    at.weight_bytes as f64 / at.duration_nanos.max(1) as f64
+                )
+            }
+            (What::Dispatches(group), _) => {
+                format!("{} dispatches of {}", group.len(), token(group[0].token))
+            }
         }
     }
-    spans.extend(run.dispatches.iter().map(|at| Span {
-        track: 5,
-        start: at.start_nanos,
-        end: at.start_nanos + at.duration_nanos,
-        label: at.label.clone(),
-        about: format!(
-            "{} of {}\n{:.2} MB of weights at {:.1} GB/s, derived",
-            at.kernel,
-            token(at.token),
-            at.weight_bytes as f64 / 1e6,
-            at.weight_bytes as f64 / at.duration_nanos.max(1) as f64
-        ),
-        kernel: Some(at.kernel.clone()),
-    }));
-    spans
+
+    /// Of a single dispatch, its kernel.
+    pub(super) fn kernel(&self) -> Option<&'a str> {
+        match self.what {
+            What::Dispatches(group) if self.track == DISPATCH => Some(&group[0].kernel),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the host's, or by its clock.
+    pub(super) fn is_host(&self) -> bool {
+        matches!(self.what, What::Submission(_))
+    }
+
+    /// Whether it is the block of an MLP.
+    pub(super) fn is_mlp(&self) -> bool {
+        match self.what {
+            What::Dispatches(group) if self.track == BLOCK => {
+                block(&group[0].label).ends_with("mlp")
+            }
+            _ => false,
+        }
+    }
 }
 
 fn token(index: u32) -> String {
@@ -94,9 +185,6 @@ fn token(index: u32) -> String {
 }
 
 /// `L07.attn` of `L07.attn.qkv`; what is outside of layers is its own block.
-fn block(label: &str) -> String {
-    label
-        .rsplit_once('.')
-        .map_or(label, |(block, _)| block)
-        .to_owned()
+fn block(label: &str) -> &str {
+    label.rsplit_once('.').map_or(label, |(block, _)| block)
 }
