@@ -11,10 +11,12 @@ use first_wgpu::trace::Run;
 /// Rows of the table of times; the exported table has all.
 const MOST_ROWS: usize = 30;
 
-/// The median time per token of full runs of the same model on the same GPU, in milliseconds.
+/// The median time per token of full runs of the same prompt by the same model on the same GPU, in milliseconds. What a
+/// token costs depends on how many are before it.
 fn base(session: &Session, of: &Run) -> Option<f64> {
     let full = |run: &&Run| {
-        let same = run.model == of.model && run.adapter == of.adapter;
+        let same_place = run.model == of.model && run.adapter == of.adapter;
+        let same = same_place && run.prompt_ids == of.prompt_ids;
         same && run.mask.is_full() && run.dispatches.is_empty()
     };
     let times = session.runs.iter().filter(full);
@@ -33,8 +35,8 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], to
         .map(|routed| (routed, base(view.session, routed.run)))
         .collect();
     if runs.iter().all(|(_, base)| base.is_none()) {
-        let text = "Run a prompt with the router and one without, both untraced and on the same GPU, to see what \
-                    skipping saves.";
+        let text = "Run a prompt with the router and without, both untraced and on the same GPU, to see what skipping \
+                    saves.";
         return figure.text(pos2(8.0, top), palette.muted, text);
     }
     for (name, x) in [
@@ -77,7 +79,7 @@ mod tests {
     use first_wgpu::mask::LayerMask;
 
     #[test]
-    fn a_run_is_compared_with_the_same_model_on_the_same_gpu() {
+    fn a_run_is_compared_with_the_same_prompt_and_model_on_the_same_gpu() {
         let mut session = Session::demo();
         let routed = session.runs[0].clone();
         session.runs = vec![routed.clone()];
@@ -92,6 +94,7 @@ mod tests {
         full(1_000_000, |run| run.model.name = "another".to_owned());
         full(2_000_000, |run| run.adapter.name = "another".to_owned());
         full(3_000_000, |run| run.token_nanos.clear());
+        full(5_000_000, |run| run.prompt_ids.push(0));
         full(4_000_000, |_| ());
         assert_eq!(base(&session, &routed), Some(4.0));
         session.runs.pop();
