@@ -1,59 +1,43 @@
 //! Prompts x layers: the mask of every run.
 
+mod rows;
+
 use super::{
-    Action, Controls, LEFT, NO_RUN, State as Panels, View, engine_button, numbers, path_field,
-    shade, short, sublayers,
+    Action, Controls, LEFT, NO_RUN, State as Panels, View, choice, engine_button, numbers,
+    path_field, shade, short, sublayers,
 };
 use crate::figure::{Figure, Heard, Table, area};
 use crate::palette::{heat, ink_on};
 use crate::session::Session;
 use crate::stats::{TagDistances, tag_distances, wilson};
-use eframe::egui::{self, Rangef, Ui, pos2};
+use eframe::egui::{Rangef, Ui, pos2};
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::trace::Run;
+use rows::{ORDERS, Order, Row, counted, grouped, policies, policy, rows, tag};
 use std::path::PathBuf;
 
-/// How rows are sorted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Order {
-    #[default]
-    Tag,
-    Run,
-    Mask,
-    Rate,
-}
-
-const ORDERS: [(Order, &str); 4] = [
-    (Order::Tag, "grouped by tag"),
-    (Order::Run, "as they ran"),
-    (Order::Mask, "by what is skipped"),
-    (Order::Rate, "by how much is skipped"),
-];
-
-/// The order of the rows, and the file of the prompt set.
+/// What the rows are, and the file of the prompt set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     order: Order,
+    /// Runs of this one; without it, of that of the selected run.
+    policy: Option<String>,
     path: String,
-}
-
-/// A row of the map.
-enum Row<'a> {
-    /// A tag and its number of runs.
-    Tag(&'a str, usize),
-    /// A run and its place in the session.
-    Run(usize, &'a Run),
 }
 
 /// Left of the cells.
 const NAMES: f32 = LEFT + 70.0;
 /// From row to row.
 const ROW: f32 = 18.0;
+/// Above the numbers of layers.
+const HEAD: f32 = 20.0;
 /// The height of the bars of frequencies.
 const BARS: f32 = 54.0;
 
 pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
     let mut action = None;
+    let shown = policy(to.state, to.session).unwrap_or_default().to_owned();
+    let policies = policies(to.state, to.session);
     let state = &mut to.state.masks;
     ui.horizontal_wrapped(|ui| {
         path_field(ui, "Prompt set", &mut state.path);
@@ -65,50 +49,24 @@ pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
             action = Some(Action::RunSet);
         }
         let now = ORDERS.iter().find(|(order, _)| *order == state.order);
-        egui::ComboBox::from_label("order")
-            .selected_text(now.map_or("", |(_, name)| *name))
-            .show_ui(ui, |ui| {
-                for (order, name) in ORDERS {
-                    ui.selectable_value(&mut state.order, order, name);
-                }
-            });
+        choice(ui, "order", now.map_or("", |(_, name)| *name), |ui| {
+            for (order, name) in ORDERS {
+                ui.selectable_value(&mut state.order, order, name);
+            }
+        });
+        choice(ui, "policy", &short(&shown, 24), |ui| {
+            ui.selectable_value(&mut state.policy, None, "that of the selected run");
+            for policy in policies {
+                let value = Some(policy.to_owned());
+                ui.selectable_value(&mut state.policy, value, short(policy, 40));
+            }
+        });
     });
     action
 }
 
 pub(super) fn heard(_: &Session, _: &mut Panels, heard: Heard) -> Option<Action> {
     heard.clicked.map(Action::Open)
-}
-
-fn tag(run: &Run) -> &str {
-    run.tag.as_deref().unwrap_or("untagged")
-}
-
-/// Runs of one model shape, in the order that is asked for.
-fn rows<'a>(view: &View<'a>, layers: usize) -> Vec<(usize, &'a Run)> {
-    let same = |(_, run): &(usize, &Run)| run.mask.layers() == layers;
-    let mut rows: Vec<_> = view.session.runs.iter().enumerate().filter(same).collect();
-    match view.state.masks.order {
-        Order::Run => {}
-        Order::Tag => rows.sort_by_key(|(_, run)| tag(run)),
-        Order::Mask => rows.sort_by_cached_key(|(_, run)| run.mask.to_string()),
-        Order::Rate => rows.sort_by_cached_key(|(_, run)| run.model.weight_bytes(&run.mask)),
-    }
-    rows
-}
-
-/// Rows with a heading above each tag, where they are grouped.
-fn grouped<'a>(view: &View<'_>, rows: &[(usize, &'a Run)]) -> Vec<Row<'a>> {
-    let mut out = Vec::new();
-    let group =
-        view.state.masks.order == Order::Tag && rows.iter().any(|(_, run)| run.tag.is_some());
-    for chunk in rows.chunk_by(|a, b| tag(a.1) == tag(b.1)) {
-        if group {
-            out.push(Row::Tag(tag(chunk[0].1), chunk.len()));
-        }
-        out.extend(chunk.iter().map(|(index, run)| Row::Run(*index, run)));
-    }
-    out
 }
 
 /// Where the cells of a figure are.
@@ -132,15 +90,25 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         return Figure::note(&view.palette, NO_RUN);
     };
     let layers = run.mask.layers();
-    let rows = rows(view, layers);
+    let policy = policy(view.state, view.session).unwrap_or_default();
+    let rows = rows(view, policy, layers);
+    let counted = counted(&rows);
     let step = ((view.width - NAMES - 18.0) / layers as f32).max(6.0);
     let grid = Grid { step };
     let mut figure = Figure::default();
-    numbers(&mut figure, &view.palette, layers, NAMES + 10.0, step, 8.0);
-    frequencies(&mut figure, view, &grid, &rows);
-    let mut top = 24.0 + BARS + 16.0;
-    let masks: Vec<(&str, &LayerMask)> =
-        rows.iter().map(|(_, run)| (tag(run), &run.mask)).collect();
+    let text = format!(
+        "Policy {}: {} runs of {} prompts; bars and distances are of the last run of each prompt",
+        short(policy, 60),
+        rows.len(),
+        counted.len()
+    );
+    figure.text(pos2(8.0, 8.0), view.palette.text, text);
+    let left = NAMES + 10.0;
+    numbers(&mut figure, &view.palette, layers, left, step, HEAD + 8.0);
+    frequencies(&mut figure, view, &grid, &counted);
+    let mut top = HEAD + 24.0 + BARS + 16.0;
+    let masks = counted.iter().map(|run| (tag(run), &run.mask));
+    let masks: Vec<(&str, &LayerMask)> = masks.collect();
     let tags = tag_count(&masks);
     if tags > 1 {
         let height = 34.0 + 20.0 * tags as f32;
@@ -172,10 +140,11 @@ fn tag_count(masks: &[(&str, &LayerMask)]) -> usize {
 }
 
 /// How often each sublayer is skipped: a bar, and a line for its interval.
-fn frequencies(figure: &mut Figure, view: &View<'_>, grid: &Grid, rows: &[(usize, &Run)]) {
+fn frequencies(figure: &mut Figure, view: &View<'_>, grid: &Grid, runs: &[&Run]) {
     let palette = &view.palette;
-    let (low, high) = (20.0 + BARS, 20.0);
-    let right = grid.left(rows[0].1.mask.layers(), Sublayer::Attn) - 2.0;
+    let Some(first) = runs.first() else { return };
+    let (low, high) = (HEAD + 20.0 + BARS, HEAD + 20.0);
+    let right = grid.left(first.mask.layers(), Sublayer::Attn) - 2.0;
     for (share, y) in [("100 %", high), ("0", low)] {
         figure.text_right(pos2(NAMES, y), palette.muted, share);
         figure.line(
@@ -185,19 +154,19 @@ fn frequencies(figure: &mut Figure, view: &View<'_>, grid: &Grid, rows: &[(usize
         );
     }
     figure.text_right(
-        pos2(NAMES - 40.0, 20.0 + BARS / 2.0),
+        pos2(NAMES - 40.0, high + BARS / 2.0),
         palette.muted,
         "how often skipped",
     );
-    for (layer, sublayer) in sublayers(&rows[0].1.mask) {
-        let skips = |(_, run): &&(usize, &Run)| !run.mask.runs(layer, sublayer);
-        let count = rows.iter().filter(skips).count();
-        let share = count as f64 / rows.len() as f64;
-        let interval = wilson(count, rows.len());
+    for (layer, sublayer) in sublayers(&first.mask) {
+        let skips = |run: &&&Run| !run.mask.runs(layer, sublayer);
+        let count = runs.iter().filter(skips).count();
+        let share = count as f64 / runs.len() as f64;
+        let interval = wilson(count, runs.len());
         let tip = format!(
-            "L{layer:02} {}: skipped by {count} of {} runs, {:.0} % (95 % interval {:.0} to {:.0} %)",
+            "L{layer:02} {}: skipped for {count} of {} prompts, {:.0} % (95 % interval {:.0} to {:.0} %)",
             sublayer.name(),
-            rows.len(),
+            runs.len(),
             100.0 * share,
             100.0 * interval.0,
             100.0 * interval.1
@@ -267,7 +236,8 @@ pub(super) fn table(view: &View<'_>) -> Table {
         "run", "tag", "prompt", "policy", "layer", "sublayer", "runs",
     ]);
     let Some(run) = view.run() else { return table };
-    for (index, run) in rows(view, run.mask.layers()) {
+    let policy = policy(view.state, view.session).unwrap_or_default();
+    for (index, run) in rows(view, policy, run.mask.layers()) {
         for (layer, sublayer) in sublayers(&run.mask) {
             table.rows.push(vec![
                 (index + 1).into(),

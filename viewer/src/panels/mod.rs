@@ -10,6 +10,7 @@ mod threshold;
 mod timings;
 mod tokens;
 mod training;
+mod widgets;
 
 use crate::figure::{Figure, Heard, Table};
 use crate::job::Choice;
@@ -20,6 +21,7 @@ use eframe::egui::{Rect, Ui, pos2};
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::trace::{Run, Score};
 use std::path::PathBuf;
+use widgets::{choice, engine_button, path_field};
 
 pub use strip::{Force, forced};
 
@@ -281,17 +283,4 @@ fn known(number: f64, text: String) -> String {
 
 fn millis(nanos: u64) -> f64 {
     nanos as f64 / 1e6
-}
-
-/// A button that is enabled while the engine takes jobs.
-fn engine_button(ui: &mut Ui, ready: bool, text: &str) -> bool {
-    let button = ui.add_enabled(ready, eframe::egui::Button::new(text));
-    button.on_disabled_hover_text("no model is ready").clicked()
-}
-
-/// A field for a file's path, named.
-fn path_field(ui: &mut Ui, name: &str, path: &mut String) {
-    let label = ui.label(name);
-    let field = eframe::egui::TextEdit::singleline(path).desired_width(220.0);
-    ui.add(field).labelled_by(label.id);
 }

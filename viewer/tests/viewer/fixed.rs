@@ -62,7 +62,15 @@ pub(crate) fn run(prompt: &str, mask: &str, tag: &str, seed: usize) -> Run {
         },
         adapter: Default::default(),
         prompt: prompt.to_owned(),
-        prompt_ids: (0..tokens as u32).collect(),
+        prompt_ids: (0..tokens as u32)
+            .map(|place| {
+                if place == 1 {
+                    prompt.len() as u32
+                } else {
+                    place
+                }
+            })
+            .collect(),
         prompt_pieces: (0..tokens).map(|token| format!("piece{token}")).collect(),
         answer_ids: vec![1, 2, 3 + seed as u32, 4],
         answer: format!("An answer to this, number {seed}."),

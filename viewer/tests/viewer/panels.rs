@@ -176,6 +176,7 @@ pub(crate) fn two_thousand_runs_of_eighty_layers() {
         let mut one = run("How many?", "", ["a", "b", "c"][index % 3], 1);
         let skipped = format!("{},{}.attn", 2 + index % 70, 3 + index / 7 % 70);
         one.mask = LayerMask::parse(&skipped, 80).expect("a mask");
+        one.prompt_ids[1] = index as u32;
         (one.model.layers, one.model.attn_bytes) = (80, vec![1; 80]);
         one.model.mlp_bytes = vec![3; 80];
         one.scores.clear();
