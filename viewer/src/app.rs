@@ -166,6 +166,10 @@ impl App {
             return;
         };
         context.request_repaint_after(FOLLOW);
+        // Frames may come much more often.
+        if follower.rests(FOLLOW) {
+            return;
+        }
         let log = self.session.training.get_or_insert_with(Log::default);
         match follower.follow(log) {
             Ok(true) => self.revision += 1,

@@ -13,6 +13,7 @@ pub mod palette;
 pub mod panels;
 pub mod plot;
 pub mod prompts;
+mod read;
 pub mod session;
 pub mod stats;
 pub mod training;

@@ -1,8 +1,15 @@
 //! Prompt sets: JSON lines, CSV or text. `docs/prompt-set.md` describes them.
 
+use crate::read::read_text;
 use first_wgpu::{Error, Result};
 use serde::Deserialize;
 use std::path::Path;
+
+/// A set is read at once; one that is longer than this is none.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// What to do about a file that is no set.
+const REMEDY: &str = "see docs/prompt-set.md for the formats";
 
 /// A prompt of a set.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,7 +77,7 @@ pub fn examples() -> Vec<Prompt> {
 
 /// Reads a set; the name's ending says how: `.jsonl`, `.csv`, anything else is text.
 pub fn load(path: &Path) -> Result<Vec<Prompt>> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::read(path, error))?;
+    let text = read_text(path, MOST_BYTES, REMEDY)?;
     // Spreadsheets and Windows' editors begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let ending = path.extension().and_then(|ending| ending.to_str());
@@ -83,8 +90,7 @@ pub fn load(path: &Path) -> Result<Vec<Prompt>> {
         true => Err("holds no prompts".to_owned()),
         false => Ok(prompts),
     });
-    let remedy = "see docs/prompt-set.md for the formats";
-    prompts.map_err(|what| Error::file(path, what, remedy))
+    prompts.map_err(|what| Error::file(path, what, REMEDY))
 }
 
 fn json_lines(text: &str) -> Result<Vec<Prompt>, String> {
@@ -236,5 +242,12 @@ mod tests {
             assert!(error.contains(needle) && error.contains("docs/"), "{error}");
         }
         assert!(load(Path::new("nowhere.csv")).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_set() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let error = load(folder.path()).expect_err("refused");
+        assert!(error.to_string().contains("expected a file"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
 //! A session: all that is looked at. `docs/session.md` describes the file.
 
+use crate::read::read_text;
 use crate::training::Log;
 use first_wgpu::file::write_whole;
 use first_wgpu::router::CalibrationPoint;
@@ -14,6 +15,13 @@ use std::path::Path;
 pub const VERSION: u32 = 1;
 
 const FORMAT: &str = "first-session";
+
+/// Runs with every dispatch timed are long; anything longer than this is something else.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// What to do about a file that is none.
+const REMEDY: &str =
+    "give a session saved by this version of the viewer, a trace, or a training log";
 
 /// A few runs of the default model, to look at without a model and without a GPU.
 const DEMO: &str = include_str!("../demo.json");
@@ -85,7 +93,7 @@ impl Session {
 
     /// Reads a session, a trace of `first run --trace`, or a training log.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| Error::read(path, error))?;
+        let text = read_text(path, MOST_BYTES, REMEDY)?;
         // Traces and logs are lines of JSON, the first of them a header.
         let first = text.lines().next().unwrap_or_default();
         if serde_json::from_str::<Header>(first).is_ok_and(|header| header.format != FORMAT) {
@@ -102,13 +110,7 @@ impl Session {
                 ..Self::default()
             });
         }
-        let bad = |message: String| {
-            Error::file(
-                path,
-                message,
-                "give a session saved by this version of the viewer, a trace, or a training log",
-            )
-        };
+        let bad = |message: String| Error::file(path, message, REMEDY);
         let header: Header =
             serde_json::from_str(&text).map_err(|error| bad(format!("no session: {error}")))?;
         if header.format != FORMAT || header.version != VERSION {

@@ -5,6 +5,7 @@ use first_wgpu::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Logs grow for days; anything longer than this is something else.
 const MOST_BYTES: u64 = 256 << 20;
@@ -75,6 +76,8 @@ pub struct Follower {
     rest: Vec<u8>,
     lines: usize,
     header: Option<Header>,
+    /// When it was last looked at.
+    looked: Option<Instant>,
 }
 
 impl Follower {
@@ -86,7 +89,13 @@ impl Follower {
             rest: Vec::new(),
             lines: 0,
             header: None,
+            looked: None,
         }
+    }
+
+    /// Whether it was looked at so short a time ago.
+    pub fn rests(&self, pause: Duration) -> bool {
+        self.looked.is_some_and(|when| when.elapsed() < pause)
     }
 
     /// Takes what was added to the file into the log; says whether there was anything. A file that became
@@ -94,16 +103,24 @@ impl Follower {
     pub fn follow(&mut self, log: &mut Log) -> Result<bool> {
         let path = self.path.clone();
         let fail = |error| Error::read(&path, error);
-        let mut file = std::fs::File::open(&path).map_err(fail)?;
-        let length = file.metadata().map_err(fail)?.len();
+        self.looked = Some(Instant::now());
+        let found = std::fs::metadata(&path).map_err(fail)?;
+        // To open a pipe may take for ever, and a device has no end.
+        if !found.is_file() {
+            return Err(self.bad("expected a file".to_owned()));
+        }
+        let length = found.len();
         if length > MOST_BYTES {
             return Err(self.bad("is too long for a training log".to_owned()));
         }
         if length < self.read {
             *self = Self::new(&path);
+            self.looked = Some(Instant::now());
         }
+        let mut file = std::fs::File::open(&path).map_err(fail)?;
         file.seek(SeekFrom::Start(self.read)).map_err(fail)?;
-        let count = file.read_to_end(&mut self.rest).map_err(fail)?;
+        let mut added = file.take(length - self.read);
+        let count = added.read_to_end(&mut self.rest).map_err(fail)?;
         self.read += count as u64;
         let text = std::mem::take(&mut self.rest);
         let end = text.iter().rposition(|byte| *byte == b'\n');
@@ -190,6 +207,24 @@ mod tests {
         std::fs::write(&path, "{\"first_wgpu_training\": 1, \"layers\": 3}\n").expect("written");
         assert!(follower.follow(&mut log).expect("begun anew"));
         assert_eq!((log.header.layers, log.steps.len()), (3, 0));
+    }
+
+    #[test]
+    fn a_log_is_looked_at_now_and_then() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let mut follower = Follower::new(file.path());
+        let long = Duration::from_secs(3600);
+        assert!(!follower.rests(long), "at first at once");
+        follower.follow(&mut Log::default()).expect("it is empty");
+        assert!(follower.rests(long) && !follower.rests(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_log() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut follower = Follower::new(folder.path());
+        let error = follower.follow(&mut Log::default()).expect_err("refused");
+        assert!(error.to_string().contains("expected a file"), "{error}");
     }
 
     #[test]

@@ -29,6 +29,7 @@ fn main() {
         sessions::sessions_come_back_as_they_were,
         sessions::bad_sessions_are_refused,
         sessions::sessions_replace_nothing_else,
+        sessions::what_is_no_file_is_no_session,
         sessions::a_panel_replaces_no_session,
         sessions::the_demo_opens,
         window::what_cannot_be_loaded_is_a_message,

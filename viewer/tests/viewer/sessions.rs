@@ -85,6 +85,13 @@ pub(crate) fn sessions_replace_nothing_else() {
     assert!(Session::load(&path).expect("loads") == session);
 }
 
+/// A device may have no end, and a pipe no beginning.
+pub(crate) fn what_is_no_file_is_no_session() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let error = Session::load(folder.path()).expect_err("refused");
+    assert!(error.to_string().contains("expected a file"), "{error}");
+}
+
 pub(crate) fn a_panel_replaces_no_session() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("session.json");
