@@ -126,7 +126,7 @@ fn wait(worker: &Worker, session: &mut Session) -> anyhow::Result<()> {
                 Outcome::Run { run, .. } => session.runs.push(*run),
                 Outcome::Agreement { agreement, .. } => session.agreements.push(agreement),
                 Outcome::Controls { controls, .. } => session.controls = controls,
-                Outcome::Router(calibration) => session.calibration = calibration,
+                Outcome::Router { calibration, .. } => session.calibration = calibration,
             }
         }
         if let Some(error) = progress.error {

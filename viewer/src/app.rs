@@ -16,10 +16,10 @@ use crate::training::{Follower, Log};
 use crate::worker::{Progress, Setup, Worker};
 use eframe::egui::{self, Rect, RichText, ScrollArea, Ui};
 use files::Files;
-use first_wgpu::router::CalibrationPoint;
 use first_wgpu::trace::Run;
 use frames::Frames;
 use leave::{Leave, Saved};
+use news::LoadedRouter;
 use std::time::{Duration, Instant};
 
 /// Everything the window remembers.
@@ -39,8 +39,8 @@ pub struct App {
     message: Option<String>,
     drawn: Option<Drawn>,
     follower: Option<Follower>,
-    /// What the thresholds of the router skip, once one is loaded.
-    calibration: Option<Vec<CalibrationPoint>>,
+    /// The router, once one is loaded.
+    router: Option<LoadedRouter>,
     frames: Option<Frames>,
     saved: Saved,
     /// What was asked for while something is not saved.
@@ -103,7 +103,7 @@ impl App {
             message: None,
             drawn: None,
             follower: None,
-            calibration: None,
+            router: None,
             frames: None,
             saved: Saved::default(),
             leaving: None,
@@ -149,8 +149,8 @@ impl App {
         }
         self.session = session;
         self.mark_saved();
-        if self.session.calibration.is_empty() {
-            self.session.calibration = self.calibration.clone().unwrap_or_default();
+        if let Some(router) = self.router.clone() {
+            router.lend(&mut self.session);
         }
         self.follower = None;
         self.drawn = None;

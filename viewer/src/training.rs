@@ -50,12 +50,16 @@ pub struct Step {
     pub skip_hard: Option<f64>,
     /// Temperature of the gates.
     pub tau: Option<f64>,
+    /// Norm of the gradients before it was limited.
+    pub gradient_norm: Option<f64>,
     /// Mean score of each router: attention and MLP of each layer in turn.
     pub scores: Vec<f32>,
     /// Loss on held-out answers.
     pub heldout_loss: Option<f64>,
     /// Share of weights skipped on held-out prompts.
     pub heldout_skip: Option<f64>,
+    /// How many different masks held-out prompts had.
+    pub heldout_masks: Option<u64>,
 }
 
 /// A log as far as it goes.
@@ -207,6 +211,21 @@ mod tests {
         std::fs::write(&path, "{\"first_wgpu_training\": 1, \"layers\": 3}\n").expect("written");
         assert!(follower.follow(&mut log).expect("begun anew"));
         assert_eq!((log.header.layers, log.steps.len()), (3, 0));
+    }
+
+    /// A log is saved as a part of a session: what `first train` writes comes back.
+    #[test]
+    fn what_is_said_of_a_step_is_kept() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let lines = [
+            "{\"first_wgpu_training\": 1}",
+            "{\"step\": 1, \"loss\": 2.5, \"gradient_norm\": 0.75, \"scores\": []}",
+            "{\"step\": 1, \"heldout_loss\": 3.0, \"heldout_masks\": 7}",
+        ];
+        std::fs::write(file.path(), lines.join("\n") + "\n").expect("written");
+        let saved = serde_json::to_value(load(file.path()).expect("a log")).expect("plain data");
+        assert_eq!(saved["steps"][0]["gradient_norm"], 0.75);
+        assert_eq!(saved["steps"][1]["heldout_masks"], 7);
     }
 
     #[test]

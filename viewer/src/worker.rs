@@ -8,7 +8,7 @@ use crate::job::Job;
 use crate::session::{Agreement, Control};
 use eframe::egui::Context;
 use first_wgpu::router::CalibrationPoint;
-use first_wgpu::trace::Run;
+use first_wgpu::trace::{ModelSummary, Run};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -56,8 +56,13 @@ pub enum Outcome {
         /// What was measured.
         controls: Vec<Control>,
     },
-    /// A router was loaded, with what its thresholds skip; empty where its file does not say.
-    Router(Vec<CalibrationPoint>),
+    /// A router was loaded.
+    Router {
+        /// The model that it is of.
+        model: ModelSummary,
+        /// What its thresholds skip; empty where its file does not say.
+        calibration: Vec<CalibrationPoint>,
+    },
 }
 
 /// What the worker is doing, for the window to show.

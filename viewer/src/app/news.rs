@@ -1,8 +1,27 @@
 //! What the worker has finished.
 
 use super::App;
+use crate::session::Session;
 use crate::worker::Outcome;
 use first_wgpu::router::CalibrationPoint;
+use first_wgpu::trace::ModelSummary;
+
+/// What is known of the router that is loaded.
+#[derive(Clone)]
+pub(super) struct LoadedRouter {
+    model: ModelSummary,
+    calibration: Vec<CalibrationPoint>,
+}
+
+impl LoadedRouter {
+    /// Gives its calibration to a session that has none, and no runs of another model.
+    pub(super) fn lend(self, session: &mut Session) {
+        let own = session.runs.iter().all(|run| run.model == self.model);
+        if own && session.calibration.is_empty() {
+            session.calibration = self.calibration;
+        }
+    }
+}
 
 impl App {
     pub(super) fn take_news(&mut self) {
@@ -16,7 +35,9 @@ impl App {
     fn take(&mut self, outcome: Outcome) {
         self.revision += 1;
         match outcome {
-            Outcome::Router(calibration) => self.take_router(calibration),
+            Outcome::Router { model, calibration } => {
+                self.take_router(LoadedRouter { model, calibration });
+            }
             // Of a session that was looked at before; its places are of other runs.
             Outcome::Run { session, .. }
             | Outcome::Agreement { session, .. }
@@ -42,15 +63,15 @@ impl App {
 
     /// A router is loaded at the start, and again after a GPU was lost. What a session says of its own router
     /// stays, and so does what the user has ticked since the start.
-    fn take_router(&mut self, calibration: Vec<CalibrationPoint>) {
-        let before = self.calibration.replace(calibration.clone());
-        if before.is_none() {
-            self.form.route();
-        }
+    fn take_router(&mut self, router: LoadedRouter) {
+        let before = self.router.replace(router.clone());
         let own = &mut self.session.calibration;
-        if own.is_empty() || before.is_some_and(|before| before == *own) {
-            *own = calibration;
+        match before {
+            None => self.form.route(),
+            Some(before) if before.calibration == *own => own.clear(),
+            Some(_) => {}
         }
+        router.lend(&mut self.session);
     }
 }
 
@@ -60,7 +81,7 @@ mod tests {
     use crate::form::Form;
     use crate::job::Choice;
     use crate::panels::Force;
-    use crate::session::{Agreement, Control, Session};
+    use crate::session::{Agreement, Control};
     use eframe::egui;
 
     fn app(session: Session) -> App {
@@ -118,34 +139,58 @@ mod tests {
         assert!(app.state.strip.forces.is_empty());
     }
 
+    fn skips(skip_rate: f32) -> Vec<CalibrationPoint> {
+        vec![CalibrationPoint {
+            threshold: 0.5,
+            skip_rate,
+        }]
+    }
+
+    /// A router of the demo's model that skips so much.
+    fn router(skip_rate: f32) -> Outcome {
+        Outcome::Router {
+            model: Session::demo().runs[0].model.clone(),
+            calibration: skips(skip_rate),
+        }
+    }
+
     #[test]
     fn a_session_keeps_its_calibration() {
-        let router = |skip_rate| {
-            vec![CalibrationPoint {
-                threshold: 0.5,
-                skip_rate,
-            }]
-        };
         let given = Session {
-            calibration: router(0.1),
+            calibration: skips(0.1),
             ..Session::default()
         };
         let mut app = app(given);
-        app.take(Outcome::Router(router(0.2)));
-        assert_eq!(app.session.calibration, router(0.1));
+        app.take(router(0.2));
+        assert_eq!(app.session.calibration, skips(0.1));
         app.look_at(Session::default());
-        assert_eq!(app.session.calibration, router(0.2));
-        app.take(Outcome::Router(router(0.3)));
-        assert_eq!(app.session.calibration, router(0.3));
+        assert_eq!(app.session.calibration, skips(0.2));
+        app.take(router(0.3));
+        assert_eq!(app.session.calibration, skips(0.3));
+    }
+
+    #[test]
+    fn a_router_says_nothing_of_another_model() {
+        let mut own = Session::demo();
+        own.calibration.clear();
+        let mut other = own.clone();
+        other.runs[0].model.name = "another".to_owned();
+        let mut app = app(other.clone());
+        app.take(router(0.2));
+        assert!(app.session.calibration.is_empty());
+        app.look_at(own);
+        assert_eq!(app.session.calibration, skips(0.2));
+        app.look_at(other);
+        assert!(app.session.calibration.is_empty());
     }
 
     #[test]
     fn a_router_that_is_loaded_again_ticks_nothing() {
         let mut app = app(Session::default());
-        app.take(Outcome::Router(Vec::new()));
+        app.take(router(0.2));
         assert_eq!(app.form.options().choice, Choice::Routed);
         app.form = Form::default();
-        app.take(Outcome::Router(Vec::new()));
+        app.take(router(0.2));
         assert_eq!(app.form.options().choice, Choice::Full);
     }
 }

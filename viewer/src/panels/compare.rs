@@ -57,11 +57,14 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
         true => "the answers are equal".to_owned(),
         false => format!("first different token: {}", same + 1),
     };
-    let agreement = |index: usize, _: &Run| {
+    let agreement = |index: usize, run: &Run| {
         let found = view.session.agreement(index);
         found.map_or("not measured".to_owned(), |found| {
-            let (kl, agreed) = (kl(found), agreed(found));
-            known(kl, format!("{kl:.4} nats, {:.0} %", 100.0 * agreed))
+            let (kl, agreed) = (kl(found), 100.0 * agreed(found));
+            known(
+                kl,
+                format!("{kl:.4} nats, {agreed:.0} %{}", part(found, run)),
+            )
         })
     };
     let masks = format!(
@@ -110,9 +113,18 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
         row(
             "KL, agreement",
             &agreement,
-            "with the full model, means over the answer, measured".to_owned(),
+            "with the full model, means over tokens, measured".to_owned(),
         ),
     ]
+}
+
+/// How many of the answer's tokens were compared, where that is not all.
+fn part(agreement: &Agreement, run: &Run) -> String {
+    let (some, all) = (agreement.kl.len(), run.answer_ids.len());
+    match some < all {
+        true => format!(" (first {some} of {all})"),
+        false => String::new(),
+    }
 }
 
 /// Mean divergence from the full model, in nats.
@@ -151,7 +163,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     }
     y = answers::draw(&mut figure, view, [&a.answer, &b.answer], y);
     if let Some(agreement) = view.session.agreement(view.state.selected) {
-        divergences(&mut figure, view, agreement, y);
+        divergences(&mut figure, view, b, agreement, y);
     }
     figure
 }
@@ -181,13 +193,14 @@ fn masks(figure: &mut Figure, view: &View<'_>, [a, b]: [&Run; 2], top: f32) {
 }
 
 /// How far this run is from the full model at each token of its answer.
-fn divergences(figure: &mut Figure, view: &View<'_>, agreement: &Agreement, top: f32) {
+fn divergences(figure: &mut Figure, view: &View<'_>, run: &Run, agreement: &Agreement, top: f32) {
     let palette = &view.palette;
     let points = agreement.kl.iter().enumerate();
     let points = points.map(|(index, kl)| (index as f64 + 1.0, f64::from(*kl)));
+    let tokens = format!("token of the answer{}", part(agreement, run));
     let titles = [
         "KL divergence of this run from the full model, in nats; orange where another token is likeliest",
-        "token of the answer",
+        &tokens,
     ];
     let rect = area(LEFT - 56.0, top, view.width - LEFT + 48.0, 170.0);
     let from_zero = points.clone().chain([(1.0, 0.0)]);
@@ -234,4 +247,25 @@ pub(super) fn table(view: &View<'_>) -> Table {
         }));
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Session;
+
+    #[test]
+    fn a_part_of_an_answer_is_called_one() {
+        let mut run = Session::demo().runs[0].clone();
+        run.answer_ids = vec![1; 300];
+        let said = |count| {
+            let agreement = Agreement {
+                kl: vec![0.0; count],
+                ..Agreement::default()
+            };
+            part(&agreement, &run)
+        };
+        assert_eq!(said(128), " (first 128 of 300)");
+        assert_eq!(said(300), "");
+    }
 }

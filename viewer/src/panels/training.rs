@@ -102,7 +102,8 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     ];
     let rect = area(0.0, 280.0, width, 220.0);
     let rates = plot(&mut figure, view, rect, "Weights skipped, %", &curves);
-    if let Some(target) = log.header.target {
+    // Without routers that learn there is none.
+    if let Some(target) = log.header.target.filter(|target| *target > 0.0) {
         rates.level(&mut figure, palette.muted, 100.0 * target, "target");
     }
     scores(&mut figure, view, log, 520.0);
@@ -124,8 +125,12 @@ fn summary(log: &Log) -> String {
     if seconds > 0.0 {
         parts.push(format!("{:.0} min", seconds / 60.0));
     }
-    if let Some(tau) = log.steps.iter().rev().find_map(|step| step.tau) {
-        parts.push(format!("gates at temperature {tau:.3}"));
+    // The last step; what is said of held-out answers says nothing of gates.
+    let last = log.steps.iter().rev().find(|step| step.loss.is_some());
+    match last.map(|step| (step.tau, step.scores.is_empty())) {
+        Some((Some(tau), _)) => parts.push(format!("gates at temperature {tau:.3}")),
+        Some((None, false)) => parts.push("routers frozen".to_owned()),
+        Some((None, true)) | None => {}
     }
     parts.retain(|part| !part.is_empty());
     parts.join(" · ")
@@ -187,8 +192,10 @@ pub(super) fn table(view: &View<'_>) -> Table {
         "skip_soft",
         "skip_hard",
         "tau",
+        "gradient_norm",
         "heldout_loss",
         "heldout_skip",
+        "heldout_masks",
     ]);
     let Some(log) = &view.session.training else {
         return table;
@@ -202,9 +209,77 @@ pub(super) fn table(view: &View<'_>) -> Table {
             step.skip_soft.into(),
             step.skip_hard.into(),
             step.tau.into(),
+            step.gradient_norm.into(),
             step.heldout_loss.into(),
             step.heldout_skip.into(),
+            step.heldout_masks.into(),
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State as Panels;
+    use super::*;
+    use crate::palette::Palette;
+    use crate::session::Session;
+
+    fn step(tau: Option<f64>) -> Step {
+        Step {
+            step: 1,
+            loss: Some(2.0),
+            skip_hard: Some(0.1),
+            tau,
+            scores: vec![0.5; 2],
+            ..Step::default()
+        }
+    }
+
+    #[test]
+    fn frozen_routers_have_no_temperature() {
+        let evaluated = Step {
+            heldout_loss: Some(2.0),
+            ..Step::default()
+        };
+        let said = |last: Step| {
+            summary(&Log {
+                steps: vec![step(Some(0.5)), last, evaluated.clone()],
+                ..Log::default()
+            })
+        };
+        assert!(said(step(Some(0.25))).contains("gates at temperature 0.250"));
+        let frozen = said(step(None));
+        assert!(!frozen.contains("temperature") && frozen.contains("routers frozen"));
+        let fixed = said(Step {
+            scores: Vec::new(),
+            ..step(None)
+        });
+        assert!(!fixed.contains("temperature") && !fixed.contains("frozen"));
+    }
+
+    #[test]
+    fn a_target_of_nothing_is_no_target() {
+        for (target, drawn) in [(0.1, true), (0.0, false)] {
+            let mut log = Log {
+                steps: vec![step(None), step(None)],
+                ..Log::default()
+            };
+            log.steps[1].skip_hard = Some(0.0);
+            log.header.target = Some(target);
+            let session = Session {
+                training: Some(log),
+                ..Session::default()
+            };
+            let figure = figure(&View {
+                session: &session,
+                state: &Panels::default(),
+                width: 880.0,
+                visible: Rect::EVERYTHING,
+                palette: Palette::LIGHT,
+            });
+            let found = figure.labels.iter().any(|label| label.text == "target");
+            assert_eq!(found, drawn, "{target}");
+        }
+    }
 }

@@ -296,10 +296,10 @@ impl Thread {
         let everything = Policy::Fixed(LayerMask::full(engine.model.config.layers));
         engine.warm_up(routed.as_ref().unwrap_or(&everything), &Sampling::default())?;
         if let Some(file) = router {
-            let calibration = file.calibration().to_vec();
-            self.tell(|progress| {
-                progress.has_router = true;
-                progress.outcomes.push(Outcome::Router(calibration));
+            self.tell(|progress| progress.has_router = true);
+            self.finish(Outcome::Router {
+                model: engine.summary.clone(),
+                calibration: file.calibration().to_vec(),
             });
         }
         Ok(Loaded { engine, routed })
