@@ -4,6 +4,7 @@ mod files;
 mod frames;
 mod leave;
 mod news;
+mod texts;
 
 use crate::figure::Figure;
 use crate::form::{Asked, Form};
@@ -16,11 +17,12 @@ use crate::training::{Follower, Log};
 use crate::worker::{Progress, Setup, Worker};
 use eframe::egui::{self, Rect, RichText, ScrollArea, Ui};
 use files::Files;
-use first_wgpu::trace::Run;
+use first_wgpu::Error;
 use frames::Frames;
 use leave::{Leave, Saved};
 use news::LoadedRouter;
 use std::time::{Duration, Instant};
+use texts::{doing, live, times};
 
 /// Everything the window remembers.
 pub struct App {
@@ -36,7 +38,7 @@ pub struct App {
     state: State,
     panel: usize,
     files: Files,
-    message: Option<String>,
+    message: Option<Message>,
     drawn: Option<Drawn>,
     follower: Option<Follower>,
     /// The router, once one is loaded.
@@ -45,6 +47,21 @@ pub struct App {
     saved: Saved,
     /// What was asked for while something is not saved.
     leaving: Option<Leave>,
+}
+
+/// What the user is told of an action.
+struct Message {
+    text: String,
+    /// Whether something went wrong.
+    bad: bool,
+}
+
+impl Message {
+    /// What went wrong.
+    fn bad(error: &Error) -> Self {
+        let text = error.to_string();
+        Self { text, bad: true }
+    }
 }
 
 /// What a figure depends on: it is drawn anew only when this changes.
@@ -133,7 +150,7 @@ impl App {
 
     /// Loses the adapter, as a driver that resets does; for tests.
     #[doc(hidden)]
-    pub fn lose_adapter(&self) {
+    pub fn lose_adapter(&mut self) {
         self.send(Job::LoseAdapter);
     }
 
@@ -175,13 +192,14 @@ impl App {
             Ok(true) => self.revision += 1,
             Ok(false) => {}
             Err(error) => {
-                self.message = Some(error.to_string());
+                self.message = Some(Message::bad(&error));
                 self.follower = None;
             }
         }
     }
 
-    fn send(&self, job: Job) {
+    fn send(&mut self, job: Job) {
+        self.message = None;
         if let Some(worker) = &self.worker {
             worker.send(self.generation, job);
         }
@@ -199,17 +217,18 @@ impl App {
             Action::Open(run) => self.state.select(run),
             Action::Again(choice) => {
                 let options = self.form.options_with(choice);
-                self.send(match selected {
+                let job = match selected {
                     Some(run) => Job::Again(Box::new(run.clone()), options),
                     None => Job::Prompts(vec![self.form.prompt()], options),
-                });
+                };
+                self.send(job);
             }
             Action::Load(path) => match prompts::load(&path) {
                 Ok(prompts) => {
                     self.message = None;
                     self.prompts = prompts;
                 }
-                Err(error) => self.message = Some(error.to_string()),
+                Err(error) => self.message = Some(Message::bad(&error)),
             },
             Action::RunSet => {
                 self.send(Job::Prompts(self.prompts.clone(), self.form.options()));
@@ -219,7 +238,8 @@ impl App {
             }
             Action::Agreement => {
                 if let Some(run) = selected {
-                    self.send(Job::Agreement(self.state.selected, Box::new(run.clone())));
+                    let job = Job::Agreement(self.state.selected, Box::new(run.clone()));
+                    self.send(job);
                 }
             }
             Action::Follow(path) => {
@@ -274,8 +294,16 @@ impl App {
     /// so that nothing below it jumps.
     fn now(&mut self, ui: &mut Ui) {
         let palette = Palette::from_ui(ui);
-        for message in [&self.progress.error, &self.message].into_iter().flatten() {
-            ui.colored_label(palette.warning, message);
+        if let Some(error) = &self.progress.error {
+            ui.colored_label(palette.warning, error);
+        }
+        if let Some(message) = &self.message {
+            let color = if message.bad {
+                palette.warning
+            } else {
+                palette.muted
+            };
+            ui.colored_label(color, &message.text);
         }
         let progress = &self.progress;
         let run = self.session.runs.get(self.state.selected);
@@ -395,43 +423,6 @@ impl App {
         });
         self.ask(ui.ctx());
     }
-}
-
-/// What the worker does, and how far it is.
-fn doing(progress: &Progress) -> String {
-    match progress.share {
-        (_, 0) => progress.doing.clone(),
-        (done, all) => format!("{done} of {all}: {}", progress.doing),
-    }
-}
-
-/// The times of the answer so far.
-fn live(progress: &Progress) -> String {
-    let mut text = String::new();
-    if progress.tokens > 0 {
-        text += &format!("TTFT {:.0} ms", 1e3 * progress.ttft);
-    }
-    if progress.tokens > 1 && progress.seconds > 0.0 {
-        let later = (progress.tokens - 1) as f32;
-        let (tpot, rate) = (1e3 * progress.seconds / later, later / progress.seconds);
-        let tokens = progress.tokens;
-        text += &format!(" · TPOT {tpot:.1} ms ({rate:.1} tokens/s) · {tokens} tokens");
-    }
-    text
-}
-
-/// The times of an answer, and what gave it.
-fn times(run: &Run) -> String {
-    let mut text = format!("TTFT {:.0} ms", run.ttft_nanos as f64 / 1e6);
-    if let Some(tpot) = run.tpot_nanos() {
-        let (tpot, rate) = (tpot as f64 / 1e6, 1e9 / tpot as f64);
-        text += &format!(" · TPOT {tpot:.1} ms ({rate:.1} tokens/s)");
-    }
-    let tokens = run.answer_ids.len();
-    text + &format!(
-        " · {tokens} tokens · {} · {}",
-        run.model.name, run.adapter.name
-    )
 }
 
 impl eframe::App for App {

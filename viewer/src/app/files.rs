@@ -1,7 +1,7 @@
 //! Loading, saving and exporting.
 
-use super::App;
 use super::leave::Leave;
+use super::{App, Message};
 use crate::export::export;
 use crate::palette::Palette;
 use crate::panels::{PANELS, View};
@@ -89,8 +89,11 @@ impl App {
 
     fn tell(&mut self, done: &str, path: &Path, result: Result<()>) {
         self.message = Some(match result {
-            Ok(()) => format!("{done} {}", path.display()),
-            Err(error) => error.to_string(),
+            Ok(()) => Message {
+                text: format!("{done} {}", path.display()),
+                bad: false,
+            },
+            Err(error) => Message::bad(&error),
         });
     }
 
@@ -101,7 +104,7 @@ impl App {
                 self.message = None;
                 self.leave(context, Leave::Look(Box::new(session), true));
             }
-            Err(error) => self.message = Some(error.to_string()),
+            Err(error) => self.message = Some(Message::bad(&error)),
         }
     }
 }

@@ -3,13 +3,14 @@
 mod answers;
 
 use super::{
-    Action, Controls, LEFT, NO_RUN, View, engine_button, known, millis, shade, short, sublayers,
+    Action, Controls, LEFT, NO_RUN, View, engine_button, known, legend, millis, other_run, shade,
+    short, sublayers,
 };
 use crate::figure::{Figure, Table, Value, area};
 use crate::plot::Plot;
 use crate::session::Agreement;
 use crate::stats::{common_prefix, difference, mean};
-use eframe::egui::{self, Ui, pos2};
+use eframe::egui::{Ui, pos2};
 use first_wgpu::trace::Run;
 
 /// Right of the names of rows: the other run, this run, what the difference is.
@@ -20,14 +21,7 @@ pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
     let run = runs.get(to.state.selected)?;
     let mut action = None;
     ui.horizontal_wrapped(|ui| {
-        let name = |index: usize| format!("{} {}", index + 1, short(&runs[index].policy, 24));
-        egui::ComboBox::from_label("compare with run")
-            .selected_text(name(to.state.other.min(runs.len() - 1)))
-            .show_ui(ui, |ui| {
-                for index in 0..runs.len() {
-                    ui.selectable_value(&mut to.state.other, index, name(index));
-                }
-            });
+        other_run(ui, runs, &mut to.state.other);
         let ready = to.ready && !run.answer_ids.is_empty();
         if engine_button(ui, ready, "Measure against the full model") {
             action = Some(Action::Agreement);
@@ -159,7 +153,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     }
     if a.mask.layers() == b.mask.layers() {
         masks(&mut figure, view, [a, b], y);
-        y += 92.0;
+        y += 112.0;
     }
     y = answers::draw(&mut figure, view, [&a.answer, &b.answer], y);
     if let Some(agreement) = view.session.agreement(view.state.selected) {
@@ -190,6 +184,8 @@ fn masks(figure: &mut Figure, view: &View<'_>, [a, b]: [&Run; 2], top: f32) {
             figure.cell(rect, fill, tip, None);
         }
     }
+    let alone = Some((palette.warning, "runs in this one alone"));
+    legend::sublayers(figure, palette, pos2(LEFT, top + 84.0), alone);
 }
 
 /// How far this run is from the full model at each token of its answer.

@@ -89,6 +89,18 @@ impl Row<'_> {
     }
 }
 
+/// Of how much the numbers are.
+fn extent(rows: &[Row<'_>]) -> String {
+    let prompts = rows.iter().map(|row| row.control.losses.len()).max();
+    let times = rows.iter().map(|row| row.control.tpot_nanos.len()).min();
+    let times = match times.unwrap_or(0) {
+        0 => "no time is known".to_owned(),
+        1 => "1 repetition was timed".to_owned(),
+        count => format!("{count} repetitions were timed"),
+    };
+    format!("Losses of {} prompts; {times}", prompts.unwrap_or(0))
+}
+
 pub(super) fn figure(view: &View<'_>) -> Figure {
     let palette = &view.palette;
     let rows = rows(&view.session.controls);
@@ -111,7 +123,9 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
             figure.text(pos2(LEFT + x, y), palette.text, cell);
         }
     }
-    let top = 64.0 + 22.0 * rows.len() as f32;
+    let below = 48.0 + 22.0 * rows.len() as f32;
+    figure.text(pos2(LEFT, below), palette.muted, extent(&rows));
+    let top = below + 36.0;
     let titles = [
         "Loss against time per output token: to the lower left is better; lines are 95 % intervals of the change of loss",
         "TPOT, ms",
@@ -189,4 +203,25 @@ pub(super) fn table(view: &View<'_>) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_much_was_measured_is_said() {
+        let control = |times| Control {
+            losses: vec![2.0; 3],
+            tpot_nanos: vec![1e6; times],
+            ..Control::default()
+        };
+        let said = |times: [usize; 2]| extent(&rows(&times.map(control)));
+        assert_eq!(
+            said([5, 5]),
+            "Losses of 3 prompts; 5 repetitions were timed"
+        );
+        assert!(said([2, 1]).ends_with("1 repetition was timed"));
+        assert!(said([0, 0]).ends_with("no time is known"));
+    }
 }

@@ -3,7 +3,7 @@
 mod rows;
 
 use super::{
-    Action, Controls, LEFT, NO_RUN, State as Panels, View, choice, engine_button, numbers,
+    Action, Controls, LEFT, NO_RUN, State as Panels, View, choice, engine_button, legend, numbers,
     path_field, shade, short, sublayers,
 };
 use crate::figure::{Figure, Heard, Table, area};
@@ -30,7 +30,7 @@ const NAMES: f32 = LEFT + 70.0;
 /// From row to row.
 const ROW: f32 = 18.0;
 /// Above the numbers of layers.
-const HEAD: f32 = 20.0;
+const HEAD: f32 = 40.0;
 /// The height of the bars of frequencies.
 const BARS: f32 = 54.0;
 
@@ -104,6 +104,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     );
     figure.text(pos2(8.0, 8.0), view.palette.text, text);
     let left = NAMES + 10.0;
+    legend::sublayers(&mut figure, &view.palette, pos2(left, 28.0), None);
     numbers(&mut figure, &view.palette, layers, left, step, HEAD + 8.0);
     frequencies(&mut figure, view, &grid, &counted);
     let mut top = HEAD + 24.0 + BARS + 16.0;

@@ -3,6 +3,7 @@
 
 mod compare;
 mod controls;
+mod legend;
 mod masks;
 mod runs;
 mod strip;
@@ -21,8 +22,9 @@ use eframe::egui::{Rect, Ui, pos2};
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::trace::{Run, Score};
 use std::path::PathBuf;
-use widgets::{choice, engine_button, path_field};
+use widgets::{choice, engine_button, other_run, path_field};
 
+pub(crate) use runs::{ended, prefill_rate, traced};
 pub use strip::{Force, forced};
 
 /// What the panels remember between frames.

@@ -4,7 +4,7 @@ use super::{Action, State, View, millis, short};
 use crate::figure::{Figure, Heard, Table, area};
 use crate::session::Session;
 use eframe::egui::{Color32, Rangef, pos2};
-use first_wgpu::trace::Run;
+use first_wgpu::trace::{Detail, FinishReason, Run};
 
 /// From row to row.
 const ROW: f32 = 20.0;
@@ -12,34 +12,65 @@ const ROW: f32 = 20.0;
 const TOP: f32 = 44.0;
 
 /// A column: its name, how its numbers come about, its left edge.
-const COLUMNS: [(&str, &str, f32); 9] = [
+const COLUMNS: [(&str, &str, f32); 13] = [
     ("run", "", 8.0),
-    ("tag", "", 44.0),
-    ("policy", "", 130.0),
-    ("skipped", "counted", 250.0),
-    ("TTFT", "measured", 318.0),
-    ("TPOT", "measured", 390.0),
-    ("tokens", "counted", 466.0),
-    ("prompt", "", 522.0),
-    ("answer", "", 730.0),
+    ("tag", "", 38.0),
+    ("policy", "", 108.0),
+    ("skipped", "counted", 206.0),
+    ("prompt", "counted", 262.0),
+    ("prefill", "derived", 328.0),
+    ("TTFT", "measured", 406.0),
+    ("TPOT", "measured", 464.0),
+    ("answer", "counted", 524.0),
+    ("ended by", "", 588.0),
+    ("traced", "", 644.0),
+    ("prompt", "", 686.0),
+    ("answer", "", 790.0),
 ];
+
+/// Tokens a second of a prompt, as far as no turn before had read it; from its first token to the answer's.
+pub(crate) fn prefill_rate(run: &Run) -> Option<f64> {
+    let read = run.prompt_ids.len().saturating_sub(run.cached_tokens);
+    (run.ttft_nanos > 0).then(|| read as f64 / (run.ttft_nanos as f64 / 1e9))
+}
+
+/// Why an answer ended, as traces spell it.
+pub(crate) fn ended(run: &Run) -> Option<&'static str> {
+    run.finish_reason.map(|reason| match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::Context => "context",
+        FinishReason::Cancelled => "cancelled",
+    })
+}
+
+/// Whether the GPU's work was timed, which slows a run down.
+pub(crate) fn traced(run: &Run) -> bool {
+    run.detail != Detail::None || !run.dispatches.is_empty()
+}
 
 pub(super) fn heard(_: &Session, _: &mut State, heard: Heard) -> Option<Action> {
     heard.clicked.map(Action::Open)
 }
 
-fn cells(index: usize, run: &Run, width: f32) -> [String; 9] {
-    let tpot = run.tpot_nanos();
-    let room = ((width - COLUMNS[8].2) / 6.2).max(12.0) as usize;
+fn cells(index: usize, run: &Run, width: f32) -> [String; 13] {
+    let or_dash = |text: Option<String>| text.unwrap_or("-".to_owned());
+    let tpot = run.tpot_nanos().map(millis);
+    let rate = prefill_rate(run).map(|rate| format!("{rate:.0} tokens/s"));
+    let room = ((width - COLUMNS[12].2) / 6.2).max(12.0) as usize;
     [
         (index + 1).to_string(),
-        short(run.tag.as_deref().unwrap_or("-"), 12),
-        short(&run.policy, 18),
+        short(run.tag.as_deref().unwrap_or("-"), 10),
+        short(&run.policy, 15),
         format!("{:.1} %", 100.0 * run.model.skip_rate(&run.mask)),
+        format!("{} tokens", run.prompt_ids.len()),
+        or_dash(rate),
         format!("{:.0} ms", millis(run.ttft_nanos)),
-        tpot.map_or("-".to_owned(), |nanos| format!("{:.1} ms", millis(nanos))),
-        run.answer_ids.len().to_string(),
-        short(&run.prompt, 30),
+        or_dash(tpot.map(|millis| format!("{millis:.1} ms"))),
+        format!("{} tokens", run.answer_ids.len()),
+        ended(run).unwrap_or("-").to_owned(),
+        if traced(run) { "yes" } else { "no" }.to_owned(),
+        short(&run.prompt, 15),
         short(&run.answer, room),
     ]
 }
@@ -85,9 +116,13 @@ pub(super) fn table(view: &View<'_>) -> Table {
         "policy",
         "skips",
         "weights_skipped",
+        "prompt_tokens",
+        "prefill_tokens_per_s",
         "ttft_ms",
         "tpot_ms",
         "tokens",
+        "finish_reason",
+        "traced",
         "kv_bytes",
         "prompt",
         "answer",
@@ -100,13 +135,41 @@ pub(super) fn table(view: &View<'_>) -> Table {
             run.policy.as_str().into(),
             run.mask.to_string().into(),
             run.model.skip_rate(&run.mask).into(),
+            run.prompt_ids.len().into(),
+            prefill_rate(run).into(),
             millis(run.ttft_nanos).into(),
             tpot.map(millis).into(),
             run.answer_ids.len().into(),
+            ended(run).into(),
+            traced(run).to_string().into(),
             run.kv_bytes.into(),
             run.prompt.as_str().into(),
             run.answer.as_str().into(),
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_run_is_shown() {
+        let mut run = Session::demo().runs[0].clone();
+        run.prompt_ids = vec![1; 100];
+        run.cached_tokens = 60;
+        run.ttft_nanos = 500_000_000;
+        run.finish_reason = Some(FinishReason::Length);
+        (run.detail, run.dispatches) = (Detail::None, Vec::new());
+        let cells = cells(0, &run, 880.0);
+        let known = ["100 tokens", "80 tokens/s", "500 ms", "length", "no"];
+        for text in known {
+            assert!(cells.iter().any(|cell| cell == text), "{text}: {cells:?}");
+        }
+        run.detail = Detail::Layer;
+        assert!(traced(&run));
+        (run.ttft_nanos, run.finish_reason) = (0, None);
+        assert_eq!((prefill_rate(&run), ended(&run)), (None, None));
+    }
 }

@@ -1,8 +1,8 @@
 //! The layers of one run as cells of two halves.
 
 use super::{
-    Action, Controls, LEFT, NO_RUN, View, engine_button, index, millis, numbers, score, shade,
-    sublayers,
+    Action, Controls, LEFT, NO_RUN, View, engine_button, index, legend, millis, numbers, score,
+    shade, sublayers,
 };
 use crate::figure::{Figure, Heard, Table, Value, area};
 use crate::job::Choice;
@@ -175,7 +175,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     if !run.scores.is_empty() {
         figure.text_right(pos2(LEFT - 10.0, 109.0), palette.muted, "attention score");
         figure.text_right(pos2(LEFT - 10.0, 131.0), palette.muted, "MLP score");
-        legend(&mut figure, view, 158.0);
+        legend::scores(&mut figure, palette, pos2(LEFT, 158.0));
     }
     let skipped = 100.0 * run.model.skip_rate(&mask);
     let text = format!(
@@ -186,17 +186,6 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     );
     figure.text(pos2(LEFT, 188.0), palette.text, text);
     figure
-}
-
-/// What the colours of scores mean.
-fn legend(figure: &mut Figure, view: &View<'_>, y: f32) {
-    let muted = view.palette.muted;
-    figure.text(pos2(LEFT, y), muted, "score 0");
-    for step in 0..20 {
-        let rect = area(LEFT + 48.0 + 6.0 * step as f32, y - 6.0, 6.0, 12.0);
-        figure.cell(rect, heat(step as f32 / 19.0), String::new(), None);
-    }
-    figure.text(pos2(LEFT + 176.0, y), muted, "1");
 }
 
 pub(super) fn table(view: &View<'_>) -> Table {

@@ -3,7 +3,7 @@
 mod kernels;
 mod spans;
 
-use super::{Action, Controls, LEFT, NO_RUN, View};
+use super::{Action, Controls, LEFT, NO_RUN, View, other_run};
 use crate::figure::{Figure, Heard, Table, area};
 use crate::palette::Palette;
 use crate::plot::ticks;
@@ -81,14 +81,7 @@ pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
         for (prefill, name) in PARTS {
             ui.selectable_value(&mut state.prefill, prefill, name);
         }
-        let name = |index: usize| format!("{} {}", index + 1, to.session.runs[index].policy);
-        eframe::egui::ComboBox::from_label("compare with run")
-            .selected_text(name(to.state.other.min(to.session.runs.len() - 1)))
-            .show_ui(ui, |ui| {
-                for index in 0..to.session.runs.len() {
-                    ui.selectable_value(&mut to.state.other, index, name(index));
-                }
-            });
+        other_run(ui, &to.session.runs, &mut to.state.other);
     });
     None
 }

@@ -1,6 +1,6 @@
 //! Tokens x layers: the routers' scores before pooling.
 
-use super::{LEFT, NO_RUN, View, short};
+use super::{LEFT, NO_RUN, View, legend, short};
 use crate::figure::{Figure, Table, area};
 use crate::palette::heat;
 use eframe::egui::{Rangef, pos2};
@@ -10,13 +10,28 @@ use first_wgpu::trace::Score;
 /// The height of a router's row.
 const ROW: f32 = 15.0;
 /// Above the first.
-const TOP: f32 = 18.0;
+const TOP: f32 = 40.0;
 
 fn name(score: &Score) -> String {
     let part = score
         .sublayer
         .map(|sublayer| Sublayer::from(sublayer).name());
     format!("L{:02} {}", score.layer, part.unwrap_or("layer"))
+}
+
+/// A token with its blanks: spaces as dots, others as code writes them.
+fn visible(piece: &str) -> String {
+    let mut text = String::new();
+    for character in piece.chars() {
+        match character {
+            ' ' => text.push('·'),
+            blank if blank.is_whitespace() || blank.is_control() => {
+                text.extend(blank.escape_default());
+            }
+            other => text.push(other),
+        }
+    }
+    text
 }
 
 pub(super) fn figure(view: &View<'_>) -> Figure {
@@ -33,8 +48,9 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     let left = LEFT + 90.0;
     let tokens = run.prompt_pieces.len().max(1);
     let step = ((view.width - left - 8.0) / tokens as f32).max(5.0);
-    figure.text(pos2(LEFT, 8.0), palette.muted, "mean");
-    figure.text(pos2(left, 8.0), palette.muted, "tokens of the prompt");
+    legend::scores(&mut figure, palette, pos2(LEFT, 8.0));
+    figure.text(pos2(LEFT, 30.0), palette.muted, "mean");
+    figure.text(pos2(left, 30.0), palette.muted, "tokens of the prompt");
     let seen = view.visible;
     for (row, score) in run.scores.iter().enumerate() {
         let y = TOP + ROW * row as f32;
@@ -52,7 +68,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
             if column + 1 < tokens && !seen.x_range().intersects(Rangef::new(x, x + step)) {
                 continue;
             }
-            let piece = short(piece, 24);
+            let piece = short(&visible(piece), 24);
             let tip = format!("{}, token {column} “{piece}”: {value:.3}", name(score));
             figure.cell(area(x, y, step - 1.0, 14.0), heat(*value), tip, None);
         }
@@ -78,4 +94,35 @@ pub(super) fn table(view: &View<'_>) -> Table {
         }
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+    use crate::palette::Palette;
+    use crate::session::Session;
+    use eframe::egui::Rect;
+
+    #[test]
+    fn blanks_of_tokens_are_seen() {
+        let mut session = Session::demo();
+        let scored = |run: &first_wgpu::trace::Run| !run.scores.is_empty();
+        let selected = session.runs.iter().position(scored).expect("there is one");
+        session.runs[selected].prompt_pieces[0] = " a\n".to_owned();
+        session.runs[selected].prompt_pieces[1] = "é\t ".to_owned();
+        let mut state = State::default();
+        state.look_at(selected, 0);
+        let figure = figure(&View {
+            session: &session,
+            state: &state,
+            width: 880.0,
+            visible: Rect::EVERYTHING,
+            palette: Palette::LIGHT,
+        });
+        for needle in ["“·a\\n”", "“é\\t·”"] {
+            let said = figure.cells.iter().any(|cell| cell.tip.contains(needle));
+            assert!(said, "{needle}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! What panels' controls are made of.
 
+use super::short;
 use eframe::egui::{Button, ComboBox, TextEdit, Ui};
+use first_wgpu::trace::Run;
 
 /// A button that is enabled while the engine takes jobs.
 pub(super) fn engine_button(ui: &mut Ui, ready: bool, text: &str) -> bool {
@@ -20,4 +22,19 @@ pub(super) fn choice(ui: &mut Ui, name: &str, chosen: &str, list: impl FnOnce(&m
     let label = ui.label(name);
     let choice = ComboBox::from_id_salt(name).selected_text(chosen);
     choice.show_ui(ui, list).response.labelled_by(label.id);
+}
+
+/// The choice of the run that the selected one is compared with.
+pub(super) fn other_run(ui: &mut Ui, runs: &[Run], other: &mut usize) {
+    let name = |index: usize| {
+        let run = runs.get(index);
+        run.map_or(String::new(), |run| {
+            format!("{} {}", index + 1, short(&run.policy, 24))
+        })
+    };
+    choice(ui, "compare with run", &name(*other), |ui| {
+        for index in 0..runs.len() {
+            ui.selectable_value(other, index, name(index));
+        }
+    });
 }

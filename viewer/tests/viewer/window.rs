@@ -362,6 +362,10 @@ pub(crate) fn what_is_not_saved_is_asked_about() {
     assert!(&Session::load(&path).expect("loads") == window.state().session());
     close(&mut window);
     assert!(!commands(&window).contains(&ViewportCommand::CancelClose));
+    window.get_by_label_contains("saved to");
+    click(&mut window, "Run");
+    runs(&mut window, 2);
+    assert!(window.query_by_label_contains("saved to").is_none());
 }
 
 /// Asks the window to close, as its frame's button does.
