@@ -65,7 +65,7 @@ pub(super) struct Bench {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Time each kernel alone, against what the adapter's memory and arithmetic can do.
+    /// Time each kernel alone, against what the GPU's memory and arithmetic can do.
     Kernels(kernels::Kernels),
     /// Decode against the context before it, prefill against the length of the prompt.
     Scaling(Box<scaling::Lengths>),

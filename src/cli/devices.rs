@@ -49,7 +49,7 @@ impl Devices {
         }
         gpu.class.tuning.store(folder, &gpu.adapter)?;
         say!();
-        say!("kept for this adapter and driver: {}", gpu.class.tuning);
+        say!("kept for this GPU and driver: {}", gpu.class.tuning);
         Ok(())
     }
 }

@@ -61,7 +61,7 @@ enum Command {
     Train(train::Train),
     /// Compare the engine with exact outputs of a reference implementation.
     Check(check::Check),
-    /// List the adapters that models can run on, and tune the kernels for one.
+    /// List the GPUs that models can run on, and tune the kernels for one.
     Devices(devices::Devices),
     /// Show what a model file holds.
     Info(info::Info),

@@ -78,7 +78,7 @@ impl Buffer {
         if size > most {
             return Err(Error::gpu(
                 format!(
-                    "`{label}` needs {} MiB in one binding, this adapter allows {} MiB",
+                    "`{label}` needs {} MiB in one binding, this GPU allows {} MiB",
                     size >> 20,
                     most >> 20
                 ),

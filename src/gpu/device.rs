@@ -198,7 +198,7 @@ impl Gpu {
         let adapters = adapters();
         if adapters.is_empty() {
             return Err(Error::gpu(
-                "no Vulkan, Metal or DirectX 12 adapter was found",
+                "no GPU was found that runs Vulkan, Metal or DirectX 12",
                 "install your GPU's driver, or Mesa's software one (Debian, Ubuntu: `apt install libvulkan1 mesa-vulkan-drivers`)",
             ));
         }
@@ -212,7 +212,7 @@ impl Gpu {
         let Some(index) = chosen else {
             return Err(Error::input(
                 format!(
-                    "no adapter matches `{}` among {}",
+                    "no GPU matches `{}` among {}",
                     selector.unwrap_or_default(),
                     adapters.len()
                 ),
@@ -407,7 +407,7 @@ impl Gpu {
         let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
         Error::gpu(
             format!("{}: {message}", self.adapter.name),
-            "try again; if it stays, use a smaller model or another adapter (`--device`)",
+            "try again; if it stays, use a smaller model or another GPU (`--device`)",
         )
     }
 

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-/// Time each kernel alone, against what the adapter's memory and arithmetic can do.
+/// Time each kernel alone, against what the GPU's memory and arithmetic can do.
 #[derive(Debug, clap::Args)]
 pub(super) struct Kernels {
     /// `smollm2-135m`, `llama-3.2-1b`, `llama-3.2-3b`, `llama-3.1-8b` or `all`; several are timed in a row.
@@ -102,7 +102,7 @@ fn print(report: &KernelReport) {
         report.dispatch_nanos / 1e3
     );
     if !report.timestamps {
-        say!("this adapter has no timestamps: times are the host's, waiting included");
+        say!("this GPU has no timestamps: times are the host's, waiting included");
     }
     say!();
     say!("| shape | kernel | part | format | time, µs | GB/s | GFLOP/s | share of the roof |");
