@@ -283,6 +283,18 @@ fn wrong_usage_exits_with_2() {
             "--base-model",
             "z",
         ],
+        // Nothing is searched or looked at without examples for it.
+        &["eval", "--data", "x", "--search", "4"],
+        &[
+            "train",
+            "lora",
+            "--data",
+            "x",
+            "--out",
+            "y",
+            "--look-at",
+            "4",
+        ],
         &["fly"],
     ] {
         let output = first(arguments, b"");
