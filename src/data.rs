@@ -3,10 +3,10 @@
 
 use crate::engine::Engine;
 use crate::error::{Error, Result, quote};
+use crate::file::read_line;
 use crate::model::chat_template::Message;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashSet};
-use std::io::{BufRead, Read};
 use std::path::Path;
 
 /// The longest line of a file: far more than any model reads.
@@ -92,20 +92,8 @@ pub fn read_with(path: &Path, bad: &mut dyn FnMut(Error) -> Result<()>) -> Resul
     let mut examples = Vec::new();
     let mut file = std::io::BufReader::new(file);
     for index in 0.. {
-        // Not `lines`, for which one stray byte is the end of the file; and a device has no end.
-        let mut line = Vec::new();
-        let mut bounded = (&mut file).take(MOST_BYTES);
-        let read = bounded.read_until(b'\n', &mut line);
-        if read.map_err(|error| Error::read(path, error))? == 0 {
-            break;
-        }
-        if line.len() as u64 == MOST_BYTES {
-            return Err(Error::file(
-                path,
-                format!("line {} is longer than {} MiB", index + 1, MOST_BYTES >> 20),
-                "give JSON lines, one example each",
-            ));
-        }
+        let line = read_line(&mut file, MOST_BYTES).map_err(|error| Error::read(path, error))?;
+        let Some(line) = line else { break };
         if line.trim_ascii().is_empty() {
             continue;
         }
@@ -262,7 +250,7 @@ mod tests {
     #[cfg(unix)]
     fn what_has_no_end_is_no_data() {
         let error = read(Path::new("/dev/zero")).expect_err("one endless line");
-        assert!(error.to_string().contains("line 1"), "{error}");
+        assert!(error.to_string().contains("longer than 64 MiB"), "{error}");
     }
 
     #[test]

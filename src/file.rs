@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -108,6 +108,22 @@ pub fn csv_field(text: &str) -> String {
     }
 }
 
+/// Reads a line, without its end, of at most `most` bytes; `None` behind the last. Not as `lines`, for which one stray byte is
+/// the end of the file, and which reads a device that has none until memory is gone.
+pub fn read_line(reader: &mut impl BufRead, most: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    if reader.take(most + 1).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if line.len() as u64 > most {
+        let what = format!("a line is longer than {} MiB", most >> 20);
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, what));
+    }
+    Ok(Some(line))
+}
+
 /// Removes a file if it is there.
 pub fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
@@ -119,7 +135,7 @@ pub fn remove(path: &Path) -> Result<()> {
 }
 
 /// Opens a file that someone else may have made: a device has no end, and a pipe may never begin.
-pub(crate) fn open(path: &Path) -> Result<File> {
+fn open(path: &Path) -> Result<File> {
     let fail = |error| Error::read(path, error);
     if !std::fs::metadata(path).map_err(fail)?.is_file() {
         return Err(Error::file(path, "expected a file", "give another path"));

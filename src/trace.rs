@@ -6,11 +6,10 @@
 pub mod export;
 
 use crate::error::{Error, Result};
-use crate::file::write_whole;
+use crate::file::{read_line, write_whole};
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::PrefillReading;
 use serde::{Deserialize, Serialize};
-use std::io::BufRead;
 use std::path::Path;
 
 /// The version of the trace format that this build writes and reads.
@@ -322,10 +321,14 @@ fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("traces are plain data, which always has a JSON form")
 }
 
+/// The longest run of a trace.
+const MOST_BYTES: u64 = 1 << 30;
+
 /// Reads a trace file.
 pub fn read(path: &Path) -> Result<Vec<Run>> {
-    let file = crate::file::open(path)?;
-    let mut lines = std::io::BufReader::new(file).lines();
+    let file = std::fs::File::open(path).map_err(|error| Error::read(path, error))?;
+    let mut file = std::io::BufReader::new(file);
+    let mut line = || read_line(&mut file, MOST_BYTES);
     let bad = |line: usize, what: String| {
         Error::file(
             path,
@@ -333,12 +336,8 @@ pub fn read(path: &Path) -> Result<Vec<Run>> {
             "give a file written by `--trace` of this version",
         )
     };
-    let first = lines
-        .next()
-        .transpose()
-        .map_err(|error| bad(1, error.to_string()))?
-        .unwrap_or_default();
-    let header: Header = serde_json::from_str(&first)
+    let first = line().map_err(|error| bad(1, error.to_string()))?;
+    let header: Header = serde_json::from_slice(&first.unwrap_or_default())
         .map_err(|error| bad(1, format!("expected a trace header: {error}")))?;
     if header.format != "first-trace" || header.version != VERSION {
         let found = format!(
@@ -347,9 +346,10 @@ pub fn read(path: &Path) -> Result<Vec<Run>> {
         );
         return Err(bad(1, found));
     }
-    let parse = |(index, line): (usize, std::io::Result<String>)| {
-        let line = line.map_err(|error| bad(index + 2, error.to_string()))?;
-        serde_json::from_str(&line).map_err(|error| bad(index + 2, error.to_string()))
-    };
-    lines.enumerate().map(parse).collect()
+    let mut runs = Vec::new();
+    while let Some(run) = line().map_err(|error| bad(runs.len() + 2, error.to_string()))? {
+        let run = serde_json::from_slice(&run);
+        runs.push(run.map_err(|error| bad(runs.len() + 2, error.to_string()))?);
+    }
+    Ok(runs)
 }

@@ -136,7 +136,7 @@ fn damaged_files_are_refused() {
     refused(edit("\"sublayer\"", "\"layer\"").path(), "thresholds");
     refused(edit("\"sublayer\"", "\"token\"").path(), "token");
     // A word that is misspelt would be as if it were not there.
-    for word in ["prefill", "protected", "provenance"] {
+    for word in ["prefill", "protected", "provenance", "skip_rate", "name"] {
         let end = &word[1..];
         refused(edit(word, end).path(), end);
     }

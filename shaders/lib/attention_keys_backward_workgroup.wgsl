@@ -22,25 +22,32 @@ fn keys_backward(first_position: u32, kv_head: u32, lane: u32) {
         staged[i] = kv_read(key_index(position, kv_first + i % FOURS)) * scale;
         values[i] = kv_read(value_index(position, kv_first + i % FOURS));
     }
-    var keys: array<vec4<f32>, 4>;  // sums of the keys' gradients
+    workgroupBarrier();
+    var keys: array<vec4<f32>, 4>; // sums of the keys' gradients
     var sums: array<vec4<f32>, 4>; // and of the values'
     for (var head = kv_head * shared_by; head < (kv_head + 1u) * shared_by; head++) {
         for (var first = first_position; first < params.tokens; first += TAKEN) {
-            workgroupBarrier();
-            for (var half = 0u; half < 2u; half++) {
-                let token = first + column + half * WIDTH;
-                let row = min(token, params.tokens - 1u) * HEADS + head;
-                var score = vec4<f32>(-rows[row].x);
-                var slope = vec4<f32>(-rows[row].y);
-                for (var i = 0u; i < FOURS; i++) {
-                    let j = own + i;
-                    score += queries[row * FOURS + i] * four_staged(j);
-                    slope += dy[row * FOURS + i] * mat4x4<f32>(values[j], values[j + FOURS], values[j + 2u * FOURS], values[j + 3u * FOURS]);
-                }
-                let p = select(vec4<f32>(0.0), exp(score), vec4<u32>(token) >= positions);
-                weights[weight_index(group, column + half * WIDTH)] = p * slope * scale;
-                chances[weight_index(group, column + half * WIDTH)] = p;
+            let token = vec2<u32>(first + column, first + column + WIDTH);
+            let row = min(token, vec2<u32>(params.tokens - 1u)) * HEADS + head;
+            let a = rows[row.x];
+            let b = rows[row.y];
+            var score = mat2x4<f32>(vec4<f32>(-a.x), vec4<f32>(-b.x));
+            var slope = mat2x4<f32>(vec4<f32>(-a.y), vec4<f32>(-b.y));
+            for (var i = 0u; i < FOURS; i++) {
+                let j = own + i;
+                let at = row * FOURS + i;
+                let k = four_staged(j);
+                let v = mat4x4<f32>(values[j], values[j + FOURS], values[j + 2u * FOURS], values[j + 3u * FOURS]);
+                score += mat2x4<f32>(queries[at.x] * k, queries[at.y] * k);
+                slope += mat2x4<f32>(dy[at.x] * v, dy[at.y] * v);
             }
+            let p = select(vec4<f32>(0.0), exp(score[0]), vec4<u32>(token.x) >= positions);
+            let q = select(vec4<f32>(0.0), exp(score[1]), vec4<u32>(token.y) >= positions);
+            workgroupBarrier();
+            chances[weight_index(group, column)] = p;
+            chances[weight_index(group, column + WIDTH)] = q;
+            weights[weight_index(group, column)] = p * slope[0] * scale;
+            weights[weight_index(group, column + WIDTH)] = q * slope[1] * scale;
             workgroupBarrier();
             for (var j = 0u; j < min(TAKEN, params.tokens - first); j++) {
                 let weight = weights[weight_index(group, j)];

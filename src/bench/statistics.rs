@@ -57,8 +57,8 @@ fn interval(values: &[f64]) -> Option<(f64, f64)> {
     Some((mean, half * correlation_time(values, mean).sqrt()))
 }
 
-/// Quantile of Student's t at 97.5 %, for intervals of 95 %; between whole degrees of freedom, of which there is at least
-/// one, on the line from one to the next.
+/// Quantile of Student's t at 97.5 %, for intervals of 95 %; between whole degrees of freedom on the line from one to the
+/// next, below one that of one.
 pub fn student_quantile(freedom: f64) -> f64 {
     /// For 1 to 30 degrees of freedom.
     const T: [f64; 30] = [

@@ -172,12 +172,13 @@ fn command_line(arguments: impl Iterator<Item = OsString>) -> String {
         name.map_or(value.to_owned(), |name| name.to_string_lossy().into_owned())
     };
     let shown = |argument: OsString| match argument.to_string_lossy().split_once('=') {
-        Some((option, value)) if option.starts_with('-') => format!("{option}={}", told(value)),
+        Some((option, value)) if option.starts_with("--") => format!("{option}={}", told(value)),
         _ => {
             let argument = argument.to_string_lossy();
-            // `-mFILE`.
+            // `-mFILE` or `-m=FILE`.
             let short = argument.starts_with('-') && !argument.starts_with("--");
             match argument.char_indices().nth(2).filter(|_| short) {
+                Some((at, '=')) => format!("{}{}", &argument[..=at], told(&argument[at + 1..])),
                 Some((at, _)) => format!("{}{}", &argument[..at], told(&argument[at..])),
                 None => told(&argument),
             }
@@ -203,11 +204,12 @@ mod tests {
             "a/b".to_owned(),
             format!("-m{}", file.display()),
             format!("-m={}", file.display()),
+            "-m/a/b=c.gguf".to_owned(),
             "-n16".to_owned(),
             "-".to_owned(),
         ];
         let shown = command_line(arguments.map(OsString::from).into_iter());
-        let shorts = "-mCargo.toml -m=Cargo.toml -n16 -";
+        let shorts = "-mCargo.toml -m=Cargo.toml -mb=c.gguf -n16 -";
         assert_eq!(
             shown,
             format!("train --data=Cargo.toml --out yet x a/b {shorts}")

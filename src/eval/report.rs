@@ -41,8 +41,8 @@ pub struct Summary {
     pub prefill: PrefillReading,
     /// Mean share of the layers' weight bytes skipped, over tasks and their answers.
     pub skipped: f64,
-    /// The same share of what answers are made by: none of it is skipped for the first token of an answer where every layer
-    /// reads the prompt, which is what that token comes from.
+    /// The same mean with an answer's first token counted as what skips nothing, where every layer reads the prompt and that
+    /// token comes from all of them.
     pub skipped_with_first: f64,
     /// The same of all answers' tokens, each of which counts.
     pub skipped_by_token: f64,

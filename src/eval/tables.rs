@@ -80,9 +80,14 @@ impl Report {
         let whole: BTreeSet<String> = whole.map(share).collect();
         if !whole.is_empty() {
             let shares = Vec::from_iter(whole).join(", ");
+            let masked = |row: &Summary| row.prefill.is_masked() && row.skipped > 0.0;
+            let others = match self.summaries.iter().any(masked) {
+                true => " Masks of others concern the prompt too.",
+                false => "",
+            };
             line(String::new());
             line(format!(
-                "Where every layer reads the prompt, an answer's first token comes from all of them. With it counted these policies skip: {shares}. Masks of others concern the prompt too."
+                "Where every layer reads the prompt, an answer's first token comes from all of them. With it counted these policies skip: {shares}.{others}"
             ));
         }
         line(String::new());

@@ -155,11 +155,16 @@ pub fn all_variants() -> Vec<Variant> {
             }
         }
         for kv in [KvFormat::F32, KvFormat::F16] {
-            variants.push(attention::variant(&class, kv, 9, 3, 64));
+            // Heads of up to 64 dimensions and longer ones have tiles of their own on GPUs.
+            for (heads, kv_heads, head_dim) in [(9, 3, 64), (8, 1, 128)] {
+                variants.extend([
+                    attention::variant(&class, kv, heads, kv_heads, head_dim),
+                    attention_backward::variant(&class, kv, heads, kv_heads, head_dim),
+                    attention_keys_backward::variant(&class, kv, heads, kv_heads, head_dim),
+                ]);
+            }
             let attention = attention_decode::variant(&class, kv, 9, 3, 64);
             variants.extend(update::example_vectors(&class, &attention));
-            variants.push(attention_backward::variant(&class, kv, 9, 3, 64));
-            variants.push(attention_keys_backward::variant(&class, kv, 9, 3, 64));
         }
         for share in [None, Some(0.5)] {
             variants.push(cross_entropy::variant(&class, share));

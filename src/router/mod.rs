@@ -179,6 +179,7 @@ impl Decision {
 
 /// A point of a router's calibration: what a threshold skips on prompts that it was not trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CalibrationPoint {
     /// The threshold, for all routers.
     pub threshold: f32,

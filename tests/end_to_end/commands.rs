@@ -136,6 +136,27 @@ pub(super) fn measuring() {
     std::fs::write(shell.path("bench.json"), &printed).expect("written");
     shell.first("bench show bench.json --base even:1");
     shell.refused(
+        "bench -m tiny.gguf --mask none --mask routed --router mask",
+        "holds one mask for all prompts",
+    );
+    let (_, said) = shell.output("eval -m tiny.gguf --data train.jsonl --tokens 56 --out cut");
+    assert!(said.contains("2 of 2 examples are longer"), "{said}");
+    let table = String::from_utf8(shell.read("cut/eval.csv")).expect("UTF-8");
+    assert!(table.contains("\nnone,,mean over tasks,2,"), "{table}");
+    let printed = shell.first(
+        "calibrate -m tiny.gguf --data train.jsonl --out parts --skip 1 --examples 2 --sublayers",
+    );
+    let printed = String::from_utf8(printed).expect("UTF-8");
+    let influence = |name: &str| {
+        let line = printed
+            .lines()
+            .find(|line| line.trim_start().starts_with(name));
+        line.and_then(|line| line.split_whitespace().last())
+            .map(str::to_owned)
+    };
+    assert!(influence("0.attn").is_some(), "{printed}");
+    assert_ne!(influence("0.attn"), influence("0.mlp"), "{printed}");
+    shell.refused(
         "bench -m tiny.gguf -n 0 --trace empty.jsonl",
         "leave out `-n 0`",
     );

@@ -20,6 +20,7 @@ pub(crate) fn heads() -> impl Strategy<Value = Heads> {
         shape(1, 1, 4),
         shape(4, 2, 16),
         shape(9, 3, 64),
+        shape(2, 2, 68),
         shape(2, 2, 100),
         shape(8, 1, 128)
     ]

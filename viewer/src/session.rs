@@ -187,10 +187,16 @@ impl Session {
             version: VERSION,
             session: self,
         };
-        write_whole(path, |out| {
-            serde_json::to_writer(&mut *out, &written)?;
-            writeln!(out)
-        })
+        let mut text = serde_json::to_vec(&written).expect("sessions are plain data");
+        text.push(b'\n');
+        if text.len() as u64 > MOST_BYTES {
+            let found = format!(
+                "the session has {} MiB, more than is read",
+                text.len() >> 20
+            );
+            return Err(Error::file(path, found, "leave out what was traced"));
+        }
+        write_whole(path, |out| out.write_all(&text))
     }
 }
 

@@ -143,7 +143,7 @@ impl Difference {
 pub fn difference(a: &[f64], b: &[f64]) -> Difference {
     let (x, y) = (squared_error(a), squared_error(b));
     let part = |error: f64, values: &[f64]| error * error / (values.len() as f64 - 1.0);
-    // Of values that are all equal there is none, and no interval either.
+    // Of values that are all equal there is none, and the interval has no width.
     let freedom = (x + y).powi(2) / (part(x, a) + part(y, b));
     Difference {
         mean: mean(b) - mean(a),

@@ -342,7 +342,7 @@ impl Labels {
             let (least, most) = (mean(false), mean(true));
             anyhow::ensure!(
                 least <= f64::from(*rate) + SLACK,
-                "the masks worth taking skip {:.1} % at least, since what skips less loses more; raise `--rates`, or settle on a run that skips less",
+                "the masks worth taking skip {:.1} % at least, since what skips less loses more; raise `--rates`, or add a run that skips less and loses less",
                 100.0 * least
             );
             anyhow::ensure!(

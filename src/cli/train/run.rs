@@ -326,7 +326,7 @@ impl RunArguments {
             let learns = options.routers_until > 0.0 || options.mask.is_some();
             anyhow::ensure!(
                 learns,
-                "nothing decides what is skipped; give routers with `--begin DIR`, or to `first train lora` a mask with `--skip-layers`"
+                "nothing decides what is skipped; give routers with `--begin DIR`, or, for `first train lora`, a mask with `--skip-layers`"
             );
             return Ok((None, None));
         };

@@ -91,7 +91,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     };
     let layers = run.mask.layers();
     let policy = policy(view.state, view.session).unwrap_or_default();
-    let rows = rows(view, policy, layers);
+    let rows = rows(view, policy, &run.model);
     let counted = counted(&rows);
     let step = ((view.width - NAMES - 18.0) / layers as f32).max(6.0);
     let grid = Grid { step };
@@ -236,9 +236,7 @@ pub(super) fn table(view: &View<'_>) -> Table {
     let mut table = Table::new(&[
         "run", "tag", "prompt", "policy", "layer", "sublayer", "runs",
     ]);
-    let Some(run) = view.run() else { return table };
-    let policy = policy(view.state, view.session).unwrap_or_default();
-    for (index, run) in rows(view, policy, run.mask.layers()) {
+    for (index, run) in view.session.runs.iter().enumerate() {
         for (layer, sublayer) in sublayers(&run.mask) {
             table.rows.push(vec![
                 (index + 1).into(),

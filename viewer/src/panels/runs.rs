@@ -24,8 +24,8 @@ const COLUMNS: [(&str, &str, f32); 13] = [
     ("answer", "counted", 524.0),
     ("ended by", "", 588.0),
     ("traced", "", 644.0),
-    ("prompt", "", 686.0),
-    ("answer", "", 790.0),
+    ("prompt text", "", 686.0),
+    ("answer text", "", 790.0),
 ];
 
 /// Tokens a second of a prompt, as far as no turn before had read it; from its first token to the answer's.

@@ -2,7 +2,7 @@
 
 use super::super::{State as Panels, View};
 use crate::session::Session;
-use first_wgpu::trace::Run;
+use first_wgpu::trace::{ModelSummary, Run};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How rows are sorted.
@@ -46,13 +46,10 @@ pub(super) fn policy<'a>(state: &'a Panels, session: &'a Session) -> Option<&'a 
     Some(chosen.filter(known).unwrap_or(own))
 }
 
-/// The policies of the runs that have as many layers as the selected one, in the order in which they came.
+/// The policies of the runs of the selected one's model, in the order in which they came.
 pub(super) fn policies<'a>(state: &Panels, session: &'a Session) -> Vec<&'a str> {
-    let layers = session
-        .runs
-        .get(state.selected)
-        .map(|run| run.mask.layers());
-    let same = |run: &&Run| Some(run.mask.layers()) == layers;
+    let model = session.runs.get(state.selected).map(|run| &run.model);
+    let same = |run: &&Run| Some(&run.model) == model;
     let mut seen = BTreeSet::new();
     let policies = session
         .runs
@@ -62,9 +59,13 @@ pub(super) fn policies<'a>(state: &Panels, session: &'a Session) -> Vec<&'a str>
     policies.filter(|policy| seen.insert(*policy)).collect()
 }
 
-/// Runs of a policy and of one model shape, in the order that is asked for.
-pub(super) fn rows<'a>(view: &View<'a>, policy: &str, layers: usize) -> Vec<(usize, &'a Run)> {
-    let own = |(_, run): &(usize, &Run)| run.mask.layers() == layers && run.policy == policy;
+/// Runs of a policy and of one model, in the order that is asked for.
+pub(super) fn rows<'a>(
+    view: &View<'a>,
+    policy: &str,
+    model: &ModelSummary,
+) -> Vec<(usize, &'a Run)> {
+    let own = |(_, run): &(usize, &Run)| run.model == *model && run.policy == policy;
     let mut rows: Vec<_> = view.session.runs.iter().enumerate().filter(own).collect();
     match view.state.masks.order {
         Order::Run => {}
@@ -107,11 +108,12 @@ mod tests {
     use crate::palette::Palette;
     use eframe::egui::Rect;
 
-    /// Runs of two policies; the first two are of one prompt.
+    /// Runs of two policies; the first two are of one prompt, the last is of another model.
     fn session() -> Session {
         let mut session = Session::demo();
-        session.runs.truncate(4);
-        for (run, policy) in session.runs.iter_mut().zip(["a", "a", "b", "a"]) {
+        session.runs.truncate(5);
+        session.runs[4].model.name = "another".to_owned();
+        for (run, policy) in session.runs.iter_mut().zip(["a", "a", "b", "a", "a"]) {
             run.policy = policy.to_owned();
         }
         session.runs[1].prompt_ids = session.runs[0].prompt_ids.clone();
@@ -140,7 +142,7 @@ mod tests {
                 visible: Rect::EVERYTHING,
                 palette: Palette::LIGHT,
             };
-            let rows = rows(&view, found, session.runs[0].mask.layers());
+            let rows = rows(&view, found, &session.runs[0].model);
             let places: Vec<usize> = rows.iter().map(|(index, _)| *index).collect();
             assert_eq!(places, shown);
             let counted = counted(&rows);
