@@ -187,6 +187,30 @@ mod tests {
     use std::os::unix::fs::{FileTypeExt, symlink};
 
     #[test]
+    fn what_would_end_a_field_is_quoted() {
+        let fields = ["plain", "a,b", "a\"b", "a\nb", "a\rb"].map(csv_field);
+        let quoted = ["plain", "\"a,b\"", "\"a\"\"b\"", "\"a\nb\"", "\"a\rb\""];
+        assert_eq!(fields, quoted);
+    }
+
+    #[test]
+    fn lines_have_an_end_and_a_bound() {
+        let mut text = &b"one\n\xff\nlast"[..];
+        for line in [&b"one"[..], b"\xff", b"last"] {
+            let found = read_line(&mut text, 4).expect("short enough");
+            assert_eq!(found.as_deref(), Some(line));
+        }
+        assert_eq!(read_line(&mut text, 4).expect("the end"), None);
+        for (text, fits) in [
+            (&b"four\n"[..], true),
+            (b"fives\n", false),
+            (b"fives", false),
+        ] {
+            assert_eq!(read_line(&mut &*text, 4).is_ok(), fits);
+        }
+    }
+
+    #[test]
     fn links_stay_and_devices_are_written_to() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = |name: &str| folder.path().join(name);

@@ -98,6 +98,16 @@ fn standard_output_is_a_file_to_export_to() {
     assert!(found.starts_with("before\nrun,"), "{found}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_trace_may_come_from_a_pipe() {
+    let header = br#"{"format":"first-trace","version":1}"#;
+    let arguments = ["trace", "export", "/dev/stdin", "--csv", "/dev/stdout"];
+    let output = first(&arguments, header);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.stdout.starts_with(b"run,policy,"), "{said}");
+}
+
 #[test]
 fn saved_benches_print_what_the_readme_quotes() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
