@@ -69,17 +69,21 @@ impl Report {
             ));
         }
         let whole = self.summaries.iter().filter(|row| !row.prefill.is_masked());
-        let share = |row: &Summary| {
-            let Summary {
-                policy,
-                skipped_with_first,
-                ..
-            } = row;
-            format!("`{policy}` {:.1} %", 100.0 * skipped_with_first)
+        let whole: Vec<&Summary> = whole.collect();
+        let share = |row: &&Summary| {
+            // With another adapter routers may choose otherwise.
+            let rows = whole.iter().filter(|other| other.policy == row.policy);
+            let with = row.adapter.as_ref().filter(|_| rows.count() > 1);
+            let with = with.map_or(String::new(), |adapter| format!(" with {adapter}"));
+            format!(
+                "`{}`{with} {:.1} %",
+                row.policy,
+                100.0 * row.skipped_with_first
+            )
         };
-        let whole: BTreeSet<String> = whole.map(share).collect();
-        if !whole.is_empty() {
-            let shares = Vec::from_iter(whole).join(", ");
+        let shares: BTreeSet<String> = whole.iter().map(share).collect();
+        if !shares.is_empty() {
+            let shares = Vec::from_iter(shares).join(", ");
             let masked = |row: &Summary| row.prefill.is_masked() && row.skipped > 0.0;
             let others = match self.summaries.iter().any(masked) {
                 true => " Masks of others concern the prompt too.",

@@ -398,6 +398,7 @@ pub(super) fn training() {
     let table = String::from_utf8(read("measured/eval.md")).expect("UTF-8");
     assert!(
         table.contains("With it counted these policies skip: `even` ")
+            && table.contains(", `routed` with answers ")
             && !table.contains("`none` 0.0 %"),
         "{table}"
     );
