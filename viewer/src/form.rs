@@ -124,9 +124,11 @@ impl Form {
                 .add_enabled(ready, run)
                 .on_hover_text("Ctrl+Enter")
                 .on_disabled_hover_text("no model is ready");
+            // Not while a question stands in front.
+            let heard = ready && ui.memory(|memory| memory.allows_interaction(ui.layer_id()));
             let keys =
                 |input: &mut egui::InputState| input.consume_key(Modifiers::COMMAND, Key::Enter);
-            if run.clicked() || (ready && ui.input_mut(keys)) {
+            if run.clicked() || (heard && ui.input_mut(keys)) {
                 asked = Some(Asked::Run(self.prompt(), self.options()));
             }
             let stop = ui.add_enabled(progress.busy, egui::Button::new("Stop"));

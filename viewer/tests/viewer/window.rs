@@ -345,6 +345,10 @@ pub(crate) fn what_is_not_saved_is_asked_about() {
     fill(&mut window, "Session file", &path.display().to_string());
     click(&mut window, "Demo");
     window.get_by_label("1 run is not saved.");
+    window.key_press_modifiers(egui::Modifiers::COMMAND, Key::Enter);
+    window.step();
+    window.step();
+    assert!(!enabled(&window, "Stop"), "a run began behind the question");
     click(&mut window, "Cancel");
     assert_eq!(window.state().session().runs.len(), 1);
     assert!(window.query_by_label("1 run is not saved.").is_none());
