@@ -18,6 +18,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> p: array<f32>;
 @group(0) @binding(20) var<storage, read_write> gates: array<f32>;
 #import reduce
+override STRIDE: u32; // numbers from one gate to the next
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -29,8 +30,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     if (lane < 2u) {
         let s = clamp(select(sums.x, sums.y, lane == 1u) / f32(params.tokens), 1e-6, 1.0 - 1e-6);
         let soft = 1.0 / (1.0 + exp(-log(s / (1.0 - s)) / params.temperature));
-        gates[lane * 64u] = select(soft, select(0.0, 1.0, s >= 0.5), params.hard == 1u);
-        gates[lane * 64u + 1u] = s;
-        gates[lane * 64u + 2u] = 0.0;
+        gates[lane * STRIDE] = select(soft, select(0.0, 1.0, s >= 0.5), params.hard == 1u);
+        gates[lane * STRIDE + 1u] = s;
+        gates[lane * STRIDE + 2u] = 0.0;
     }
 }

@@ -14,7 +14,7 @@ use crate::engine::{Engine, Event, Policy, Request};
 use crate::error::Result;
 use crate::mask::{LayerMask, Sublayer};
 use crate::random::Random;
-use crate::trace::{AdapterSummary, Detail, ModelSummary, Run, Sampling};
+use crate::trace::{AdapterSummary, Detail, ModelSummary, Run};
 use serde::{Deserialize, Serialize};
 use statistics::{change, quantile};
 use std::ops::ControlFlow;
@@ -232,15 +232,9 @@ fn describe(measured: &mut Measured, run: &Run) {
 
 fn request(ids: &[u32], candidate: &Candidate, max_tokens: usize, detail: Detail) -> Request {
     Request {
-        prompt: String::new(),
-        ids: ids.to_vec(),
-        policy: candidate.policy.clone(),
         policy_name: candidate.name.clone(),
-        max_tokens,
-        sampling: Sampling::default(),
         detail,
-        stop_at_end: false,
-        keep_prompt: false,
+        ..Request::new(ids.to_vec(), candidate.policy.clone(), max_tokens)
     }
 }
 

@@ -293,7 +293,7 @@ impl Engine {
         if self.check_prompt(&ids).is_err() {
             return Ok(());
         }
-        let mut request = Request::unasked(ids, policy.clone(), 2);
+        let mut request = Request::new(ids, policy.clone(), 2);
         request.sampling = sampling.clone();
         self.reset();
         self.generate(&request, &mut |_| ControlFlow::Continue(()))?;
@@ -320,7 +320,7 @@ impl Engine {
         if conversation.ids.len() == conversation.prompt {
             return Ok(());
         }
-        let mut request = Request::unasked(conversation.ids.clone(), policy.clone(), 0);
+        let mut request = Request::new(conversation.ids.clone(), policy.clone(), 0);
         request.keep_prompt = true;
         let mut run = self.new_run(&request);
         let listener = &mut |_: Event<'_>| ControlFlow::Continue(());

@@ -131,6 +131,10 @@ fn one_line(message: impl Into<String>) -> String {
     message.chars().map(escaped).collect()
 }
 
+/// The remedy of a model file that contradicts itself.
+pub(crate) const BADLY_CONVERTED: &str =
+    "the file is damaged or badly converted, download it again";
+
 /// A name from a file for a message: escaped, and not longer than a line.
 pub(crate) fn quote(name: &str) -> String {
     const LONGEST: usize = 80;

@@ -10,24 +10,32 @@
 //! A model is a *plan*: a list of dispatches in order. A [`mask::LayerMask`] removes dispatches from the
 //! plan before anything is encoded. Everything else reads plans, masks and the [`trace`] of what ran.
 //!
-//! | module | what lives there | knows |
+//! | module | what lives there | stands on |
 //! |---|---|---|
-//! | [`mod@file`] | files written whole or not at all | `error` |
-//! | [`journal`] | results that are there already | `error` |
 //! | [`error`] | one error type: expected, found, where, remedy | nothing |
+//! | [`mod@file`] | files written whole or not at all | nothing |
 //! | [`mask`] | which sublayers run | nothing |
-//! | [`trace`] | what ran and what it cost; the trace file | `mask` |
-//! | [`gpu`] | adapters, composed shaders, pipelines, plans, timestamps | no models |
-//! | [`weights`] | GGUF, one file per weight format, packing for the GPU | `gpu` |
-//! | [`kernels`] | the host side of each shader | `gpu`, `weights` |
-//! | [`mod@reference`] | each kernel as plain loops on the CPU | nothing |
-//! | [`model`] | configuration, tokenizer, chat template, the plan, the KV cache | `kernels` |
-//! | [`adapter`] | LoRA adapters in PEFT's files | `mask`, `model` |
 //! | [`router`] | router files, decisions, controls | `mask` |
-//! | [`engine`] | a prompt through a model under a policy | all of these |
-//! | [`mod@train`] | routers and low-rank updates, from target masks or through the model | `engine` |
-//! | [`check`], [`calibrate`], [`eval`], [`mod@bench`], [`data`], [`pull`], [`shipped`] | what the commands do | `engine` |
+//! | [`trace`] | what ran and what it cost; the trace file | `mask`, `router` |
+//! | [`gpu`] | composed shaders, pipelines, plans, timestamps | `trace` |
+//! | [`weights`] | GGUF, one file per weight format, packing for the GPU | `gpu` |
+//! | [`kernels`] | the host side of each shader | `gpu`, `trace`, `weights` |
+//! | [`mod@reference`] | each kernel as plain loops on the CPU | `trace` |
+//! | [`adapter`] | LoRA adapters in PEFT's files, and their layout on the GPU | `gpu`, `mask`, `model`, `weights` |
+//! | [`model`] | configuration, tokenizer, chat template, the plan, the KV cache | `adapter`, `gpu`, `kernels`, `mask`, `trace`, `weights` |
+//! | [`engine`] | a prompt through a model under a policy | `adapter`, `gpu`, `kernels`, `mask`, `model`, `reference`, `router`, `trace`, `weights` |
+//! | [`data`] | examples as tokens | `engine`, `model` |
+//! | [`journal`] | results that are there already | `kernels`, `router` |
+//! | [`calibrate`] | what each layer is worth | `data`, `engine`, `journal`, `mask`, `router`, `trace` |
+//! | [`mod@train`] | routers and low-rank updates, from target masks or through the model | `adapter`, `calibrate`, `data`, `engine`, `gpu`, `journal`, `kernels`, `mask`, `model`, `router`, `trace` |
+//! | [`mod@bench`] | what a token and a kernel cost | `engine`, `gpu`, `kernels`, `mask`, `model`, `trace`, `weights` |
+//! | [`eval`] | what skipping costs an answer | `bench`, `calibrate`, `data`, `engine`, `journal`, `mask`, `router`, `trace` |
+//! | [`check`] | another implementation's exact outputs | `engine`, `mask`, `reference`, `router` |
+//! | [`pull`] | the default model | nothing |
+//! | [`shipped`] | its routers and adapter | `pull` |
 //! | [`cli`] | parse, call, print | everything |
+//!
+//! All stand on `error` and `file`.
 //!
 //! `docs/architecture.md` tells why.
 //!

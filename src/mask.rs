@@ -7,8 +7,11 @@
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// One of the two residual updates of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// One of the two residual updates of a layer. Serialised as [`Sublayer::name`].
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Sublayer {
     /// The attention update.
     Attn,

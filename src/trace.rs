@@ -128,41 +128,13 @@ pub struct Score {
     /// The layer.
     pub layer: usize,
     /// The sublayer; `None` where the router scores whole layers.
-    pub sublayer: Option<SublayerName>,
+    pub sublayer: Option<Sublayer>,
     /// Mean over the prompt's tokens, from 0 to 1.
     pub score: f32,
     /// The sublayer runs if the score is at least this.
     pub threshold: f32,
     /// The score of each prompt token before pooling.
     pub tokens: Vec<f32>,
-}
-
-/// [`Sublayer`] as files spell it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SublayerName {
-    /// Attention.
-    Attn,
-    /// MLP.
-    Mlp,
-}
-
-impl From<Sublayer> for SublayerName {
-    fn from(sublayer: Sublayer) -> Self {
-        match sublayer {
-            Sublayer::Attn => Self::Attn,
-            Sublayer::Mlp => Self::Mlp,
-        }
-    }
-}
-
-impl From<SublayerName> for Sublayer {
-    fn from(name: SublayerName) -> Self {
-        match name {
-            SublayerName::Attn => Self::Attn,
-            SublayerName::Mlp => Self::Mlp,
-        }
-    }
 }
 
 /// How finely a run is timed.
@@ -195,7 +167,7 @@ pub struct Dispatch {
     pub duration_nanos: u64,
     /// Bytes of weights read.
     pub weight_bytes: u64,
-    /// Floating-point operations in matrix products and attention.
+    /// Floating-point operations in matrix products, and in attention over a prompt.
     pub flops: u64,
 }
 

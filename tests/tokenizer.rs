@@ -145,7 +145,7 @@ fn wrong_vocabularies_are_errors() {
             }),
         ),
         (
-            "smollm, gpt-2, llama-bpe or qwen2, found \"new\"",
+            "smollm, gpt-2, llama-bpe or qwen2, found `new`",
             vocabulary(|w| {
                 w.str("tokenizer.ggml.model", "gpt2")
                     .str("tokenizer.ggml.pre", "new")
@@ -160,7 +160,7 @@ fn wrong_vocabularies_are_errors() {
             }),
         ),
         (
-            "found \"b b\" at 1",
+            "found `b b` at 1",
             vocabulary(|w| {
                 w.str("tokenizer.ggml.model", "gpt2")
                     .str("tokenizer.ggml.pre", "gpt-2")
@@ -169,7 +169,7 @@ fn wrong_vocabularies_are_errors() {
             }),
         ),
         (
-            "found \"a\" at 0 and 3",
+            "found `a` at 0 and 3",
             vocabulary(|w| {
                 w.str("tokenizer.ggml.model", "gpt2")
                     .strings("tokenizer.ggml.tokens", &["a", "b", "ab", "a"]);

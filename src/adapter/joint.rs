@@ -59,6 +59,16 @@ impl Product {
         self.parts()[0].sublayer()
     }
 
+    /// What traces call it.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Qkv => "attn.qkv",
+            Self::O => "attn.o",
+            Self::GateUp => "mlp.gate_up",
+            Self::Down => "mlp.down",
+        }
+    }
+
     fn order(self) -> Order {
         match self {
             Self::Qkv => Order::Pairs,
@@ -89,10 +99,7 @@ impl Joint {
     pub fn new(product: Product, config: &Config, rank: usize) -> Self {
         let shapes = product.parts().iter().map(|part| part.shape(config));
         let rows: Vec<usize> = shapes.map(|[rows, _]| rows).collect();
-        let tiles = match product.order() {
-            Order::Halves => rows[0].div_ceil(TILE / 2),
-            Order::Plain | Order::Pairs => rows.iter().sum::<usize>().div_ceil(TILE),
-        };
+        let tiles = product.order().tiles(&rows);
         Self {
             product,
             each: rank,

@@ -47,7 +47,7 @@ pub(crate) fn answer_loss(losses: &[f32], mask: &LayerMask) -> Result<f64> {
     }
     Err(Error::gpu(
         format!("the loss of an answer is {mean} with `{mask}` skipped"),
-        "the model or adapter may be damaged, or the driver is at fault: try another adapter (`--device`)",
+        "the model or the LoRA adapter may be damaged, or the driver is at fault: try another GPU (`--device`)",
     ))
 }
 

@@ -10,7 +10,7 @@ use super::options::{
 use crate::bench::statistics::{change, mean_and_deviation, median, median_change, quantile};
 use crate::bench::{Candidate, Measured, Plan, Report, run};
 use crate::error::Error;
-use crate::file::read_at_most;
+use crate::file::{csv_field, read_at_most};
 use crate::model::synthetic::Synthetic;
 use crate::trace::{self, Detail};
 use anyhow::Context;
@@ -375,9 +375,9 @@ fn csv(report: &Report) {
         for repetition in 0..measured.ttft_nanos.len().max(tpot.len()) {
             let cell = |value: Option<String>| value.unwrap_or_default();
             say!(
-                "{},\"{}\",{},{repetition},{},{},{},{},{}",
-                measured.name.replace(',', " "),
-                measured.skipped,
+                "{},{},{},{repetition},{},{},{},{},{}",
+                csv_field(&measured.name),
+                csv_field(&measured.skipped.to_string()),
                 measured.bytes_skipped,
                 report.prompt,
                 cell(measured.ttft_nanos.get(repetition).map(u64::to_string)),

@@ -78,17 +78,14 @@ impl Run {
         warm_up(&mut engine, &policy, &sampling)?;
         let request = Request {
             prompt,
-            ids,
-            policy,
             policy_name,
-            max_tokens: self.max_tokens,
             sampling,
             detail: match self.trace {
                 Some(_) => self.detail,
                 None => Detail::None,
             },
             stop_at_end: true,
-            keep_prompt: false,
+            ..Request::new(ids, policy, self.max_tokens)
         };
         let interrupted = interrupt()?;
         let mut run = generate(&mut engine, &request, !self.json, &interrupted)?;
@@ -273,20 +270,16 @@ impl Chat {
         policy: Policy,
         name: &str,
     ) -> crate::Result<Request> {
-        let sampling: Sampling = self.sampling.sampling();
         Ok(Request {
             prompt: messages
                 .last()
                 .map(|message| message.content.clone())
                 .unwrap_or_default(),
-            ids: engine.chat_ids(messages)?,
-            policy,
             policy_name: name.to_owned(),
-            max_tokens: self.max_tokens,
-            sampling,
-            detail: Detail::None,
+            sampling: self.sampling.sampling(),
             stop_at_end: true,
             keep_prompt: true,
+            ..Request::new(engine.chat_ids(messages)?, policy, self.max_tokens)
         })
     }
 }

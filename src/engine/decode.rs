@@ -66,7 +66,7 @@ impl Loop<'_> {
         if id as usize >= vocab {
             return Err(Error::gpu(
                 "the logits are not numbers",
-                "the model file may be damaged, or the driver is at fault: try another adapter (`--device`)",
+                "the model file may be damaged, or the driver is at fault: try another GPU (`--device`)",
             ));
         }
         Ok(id)

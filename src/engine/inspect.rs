@@ -356,7 +356,7 @@ impl Engine {
         policy: Policy,
         positions: usize,
     ) -> Result<(Conversation, Vec<f32>)> {
-        let request = Request::unasked(ids.to_vec(), policy, 0);
+        let request = Request::new(ids.to_vec(), policy, 0);
         let mut run = self.new_run(&request);
         let begun = (self.new_conversation(&request.policy, positions)?, 0);
         let listener = &mut |_: Event<'_>| ControlFlow::Continue(());

@@ -450,7 +450,7 @@ impl Scoring<'_> {
             let sublayer = self.router.granularity.sublayer(index);
             Score {
                 layer,
-                sublayer: sublayer.map(Into::into),
+                sublayer,
                 score: pool(&tokens),
                 threshold: self.decision.threshold(layer, sublayer),
                 tokens,

@@ -53,8 +53,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// What nobody asked: a text that is read, and so many tokens that nobody sees.
-    pub(super) fn unasked(ids: Vec<u32>, policy: Policy, max_tokens: usize) -> Self {
+    /// A text to read, and so many tokens, whatever they are, that are taken as most likely.
+    pub fn new(ids: Vec<u32>, policy: Policy, max_tokens: usize) -> Self {
         Self {
             prompt: String::new(),
             ids,

@@ -11,7 +11,7 @@ use crate::file::digest;
 use crate::journal::{Journal, Key};
 use crate::mask::LayerMask;
 use crate::router::{Decision, PrefillReading, Router};
-use crate::trace::{Detail, ModelSummary, Sampling};
+use crate::trace::ModelSummary;
 use std::ops::ControlFlow;
 
 /// Gives an engine another adapter, or none.
@@ -209,16 +209,10 @@ impl<'a> Meter<'a> {
         };
         let engine = &mut self.reader.engine;
         self.journal.text(key, || {
+            let policy = Policy::fixed(mask.clone(), prefill);
             let request = Request {
-                prompt: String::new(),
-                ids: prompt.to_vec(),
-                policy: Policy::fixed(mask.clone(), prefill),
-                policy_name: String::new(),
-                max_tokens,
-                sampling: Sampling::default(),
-                detail: Detail::None,
                 stop_at_end: true,
-                keep_prompt: false,
+                ..Request::new(prompt.to_vec(), policy, max_tokens)
             };
             engine.reset();
             let run = engine.generate(&request, &mut |_| ControlFlow::Continue(()))?;

@@ -12,6 +12,9 @@ pub struct Buffer {
     pub(super) size: u64,
 }
 
+/// Where bindings of a part of a buffer may begin, under WebGPU's default limits.
+pub const ALIGNMENT_BYTES: usize = 256;
+
 /// Uploads come in whole words.
 const WORD: usize = wgpu::COPY_BUFFER_ALIGNMENT as usize;
 
@@ -93,7 +96,7 @@ impl Buffer {
         self.size
     }
 
-    /// A part of this buffer; the offset must respect the adapter's alignment.
+    /// A part of this buffer. To be bound it must begin at a multiple of [`ALIGNMENT_BYTES`].
     pub fn slice(&self, offset_bytes: u64, size_bytes: u64) -> Self {
         assert!(
             offset_bytes + size_bytes <= self.size,
@@ -163,6 +166,11 @@ impl Buffer {
     }
 
     pub(super) fn binding(&self) -> wgpu::BindingResource<'_> {
+        assert!(
+            self.offset.is_multiple_of(ALIGNMENT_BYTES as u64),
+            "a binding that begins at byte {}",
+            self.offset
+        );
         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &self.raw,
             offset: self.offset,

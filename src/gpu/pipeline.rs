@@ -5,7 +5,7 @@ use super::device::{Counters, Gpu};
 use super::reflect::{self, BindingKind, Reflection};
 use super::shader::Variant;
 use super::texture::Texture;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use std::sync::Arc;
 
 /// A `Params` struct shared with a shader. Implemented by the `params!` macro, checked against the
@@ -50,10 +50,6 @@ impl Pipeline {
         };
         let variant = variant.clone().import("params", params);
         let checked = reflect::check(&variant)?;
-        if let Some(folder) = std::env::var_os("FIRST_DUMP_SHADERS") {
-            let path = std::path::Path::new(&folder).join(format!("{}.wgsl", variant.name()));
-            std::fs::write(&path, &checked.source).map_err(|error| Error::write(&path, error))?;
-        }
         let reflection = checked.reflection;
         assert_layout::<P>(&variant, &reflection);
 

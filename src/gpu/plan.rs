@@ -1,14 +1,11 @@
 //! A plan: dispatches in order, ready to be encoded any number of times.
 
-use super::buffer::Buffer;
+use super::buffer::{ALIGNMENT_BYTES, Buffer};
 use super::device::{Counters, Gpu};
 use super::pipeline::{Op, Params};
 use crate::error::Result;
 use crate::trace::Detail;
 use std::ops::Range;
-
-/// Uniform offsets must be multiples of this under WebGPU's default limits.
-const PARAMS_ALIGNMENT: usize = 256;
 
 /// One dispatch.
 #[derive(Clone, Debug)]
@@ -21,7 +18,8 @@ pub struct Step {
     pub workgroups: [u32; 3],
     /// Bytes of weights it reads.
     pub weight_bytes: u64,
-    /// Floating-point operations it does in matrix products and attention.
+    /// Floating-point operations it does in matrix products, and in attention over a prompt; a token's attention, which
+    /// grows with its position, is not counted.
     pub flops: u64,
     params: Vec<u8>,
 }
@@ -70,7 +68,7 @@ pub struct GpuTime {
 /// Dispatches in order.
 pub struct Plan {
     steps: Vec<Step>,
-    /// Where adapters have no immediates: every step's run-time values, `PARAMS_ALIGNMENT` apart.
+    /// Where adapters have no immediates: every step's run-time values, `ALIGNMENT_BYTES` apart.
     uniforms: Option<wgpu::BindGroup>,
 }
 
@@ -83,11 +81,11 @@ impl Plan {
                 uniforms: None,
             });
         }
-        let mut bytes = vec![0u8; steps.len() * PARAMS_ALIGNMENT];
-        for (slot, step) in bytes.chunks_exact_mut(PARAMS_ALIGNMENT).zip(&steps) {
+        let mut bytes = vec![0u8; steps.len() * ALIGNMENT_BYTES];
+        for (slot, step) in bytes.chunks_exact_mut(ALIGNMENT_BYTES).zip(&steps) {
             slot[..step.params.len()].copy_from_slice(&step.params);
         }
-        let buffer = Buffer::from_slice(gpu, "params", &bytes)?.slice(0, PARAMS_ALIGNMENT as u64);
+        let buffer = Buffer::from_slice(gpu, "params", &bytes)?.slice(0, ALIGNMENT_BYTES as u64);
         Counters::add(&gpu.counters.bind_groups, 1);
         let uniforms = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("params"),
@@ -157,7 +155,7 @@ impl Plan {
         pass.set_pipeline(&step.op.pipeline.raw);
         pass.set_bind_group(0, &step.op.bind_group, &[]);
         match &self.uniforms {
-            Some(group) => pass.set_bind_group(1, group, &[(index * PARAMS_ALIGNMENT) as u32]),
+            Some(group) => pass.set_bind_group(1, group, &[(index * ALIGNMENT_BYTES) as u32]),
             None => pass.set_immediates(0, &step.params),
         }
         let [x, y, z] = step.workgroups;

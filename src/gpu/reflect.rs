@@ -68,10 +68,14 @@ pub struct Checked {
 /// Composes, parses, validates (uniform control flow included) and reflects a variant. Needs no GPU.
 pub fn check(variant: &Variant) -> Result<Checked> {
     let source = variant.source()?;
+    if let Some(folder) = std::env::var_os("FIRST_DUMP_SHADERS") {
+        let path = std::path::Path::new(&folder).join(format!("{}.wgsl", variant.name()));
+        std::fs::write(&path, &source).map_err(|error| Error::write(&path, error))?;
+    }
     let fail = |what: String| {
         Error::gpu(
             format!("shader {}: {what}", variant.name()),
-            "this is a defect of first-wgpu",
+            "this is a defect of first-wgpu; set FIRST_DUMP_SHADERS=DIR to look at the composed source",
         )
     };
     let parsed = naga::front::wgsl::parse_str(&source)

@@ -10,8 +10,7 @@ use include_dir::{Dir, include_dir};
 static SHADERS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/shaders");
 
 /// What to do about an error in the shaders themselves.
-const REMEDY: &str =
-    "this is a defect of first-wgpu; set FIRST_DUMP_SHADERS=DIR to look at the composed source";
+const REMEDY: &str = "this is a defect of first-wgpu";
 
 /// One way to compose and specialise a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! Causal attention over a prompt. See `shaders/attention.wgsl`.
 
-use super::{KvFormat, assert_holds, op, workgroups};
+use super::{KvFormat, assert_holds, assert_kv_holds, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 
@@ -104,6 +104,7 @@ pub fn step(
     tokens: usize,
     position: usize,
 ) -> Result<Step> {
+    assert_kv_holds(label, &attention, position + tokens);
     let Attention {
         queries,
         kv,

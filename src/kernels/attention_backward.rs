@@ -1,7 +1,7 @@
 //! The gradient of attention with respect to its queries. See `shaders/attention_backward.wgsl`.
 
 use super::attention::{Attention, compose, owned, with_tile};
-use super::{KvFormat, assert_holds, op, workgroups};
+use super::{KvFormat, assert_holds, assert_kv_holds, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 
@@ -37,6 +37,7 @@ pub fn step(
     [dy, dq, rows]: [&Buffer; 3],
     tokens: usize,
 ) -> Result<Step> {
+    assert_kv_holds(label, &attention, tokens);
     let Attention {
         queries,
         kv,

@@ -1,7 +1,7 @@
 //! The gradient of attention with respect to keys and values. See `shaders/attention_keys_backward.wgsl`.
 
 use super::attention::{Attention, compose, owned, with_tile};
-use super::{KvFormat, assert_holds, op, workgroups};
+use super::{KvFormat, assert_holds, assert_kv_holds, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 
@@ -42,6 +42,7 @@ pub fn step(
     [dy, rows, dk, dv]: [&Buffer; 4],
     tokens: usize,
 ) -> Result<Step> {
+    assert_kv_holds(label, &attention, tokens);
     let Attention {
         queries,
         kv,

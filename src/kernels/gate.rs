@@ -2,7 +2,7 @@
 
 use super::{assert_holds, op, reduce};
 use crate::error::Result;
-use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
+use crate::gpu::{ALIGNMENT_BYTES, Buffer, Class, Gpu, Step, Variant};
 
 crate::params! {
     /// Run-time values.
@@ -19,10 +19,18 @@ crate::params! {
 }
 
 /// Numbers from one gate to the next: gate, score, gradient, and padding to what bindings are aligned to.
-pub const STRIDE: usize = 64;
+pub const STRIDE: usize = ALIGNMENT_BYTES / 4;
+/// Where a gate's numbers are within them.
+pub const GATE: usize = 0;
+/// See [`GATE`].
+pub const SCORE: usize = 1;
+/// See [`GATE`].
+pub const GRADIENT: usize = 2;
 
 pub(super) fn variant(class: &Class) -> Variant {
-    Variant::new("gate").import("reduce", reduce(class))
+    Variant::new("gate")
+        .import("reduce", reduce(class))
+        .set("STRIDE", STRIDE as u32)
 }
 
 /// How a layer's gates come from scores.

@@ -18,7 +18,9 @@ crate::params! {
 }
 
 pub(super) fn variant(class: &Class) -> Variant {
-    Variant::new("gate_backward").import("reduce", reduce(class))
+    Variant::new("gate_backward")
+        .import("reduce", reduce(class))
+        .set("STRIDE", STRIDE as u32)
 }
 
 /// A step from `scores [2, stride]` and `gates [2, STRIDE]` to `dz [2, stride]`; adds to `db [2]`.

@@ -104,21 +104,8 @@ fn with_weights(variant: Variant, class: &Class, format: Format) -> Variant {
     } else {
         ["lib/quants_buffer", "lib/scales_buffer"]
     };
-    let weights = match format {
-        Format::F32 => "weights/f32",
-        Format::F16 => "weights/f16",
-        Format::Bf16 => "weights/bf16",
-        Format::Q8_0 => "weights/q8_0",
-        Format::Q4_0 => "weights/q4_0",
-        Format::Q4_1 => "weights/q4_1",
-        Format::Q5_0 => "weights/q5_0",
-        Format::Q5_1 => "weights/q5_1",
-        Format::Q4K => "weights/q4_k",
-        Format::Q5K => "weights/q5_k",
-        Format::Q6K => "weights/q6_k",
-    };
     variant
-        .import("weights", weights)
+        .import("weights", format.shader())
         .import("quants", quants)
         .import("scales", scales)
 }
@@ -226,6 +213,16 @@ fn assert_holds(what: &str, buffer: &Buffer, count: usize) {
         buffer.size_bytes() >= 4 * count as u64,
         "{what} needs {count} numbers, has {} bytes",
         buffer.size_bytes()
+    );
+}
+
+/// A layer's KV cache must hold what is read at so many positions: reads beyond it would be clamped, and go unnoticed.
+fn assert_kv_holds(what: &str, attention: &attention::Attention<'_>, positions: usize) {
+    let numbers = 2 * positions.next_multiple_of(32) * attention.kv_heads * attention.head_dim;
+    let size = attention.kv.size_bytes();
+    assert!(
+        size >= attention.kv_format.bytes() * numbers as u64,
+        "{what} needs keys and values of {positions} positions, has {size} bytes"
     );
 }
 

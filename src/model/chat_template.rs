@@ -353,6 +353,9 @@ mod tests {
                 "True",
             ),
             ("{{ 'aXa'.replace('a', 'b').upper() }}", "BXB"),
+            ("{{ 'aXa'.lower() }}", "axa"),
+            ("{{ 'a bC'.title() }}", "A Bc"),
+            ("{{ 'aB'.capitalize() }}", "Ab"),
             ("{{ map.get('key') }}{{ map.get('other', 2) }}", "12"),
             (
                 "{% for k, v in map.items() %}{{ k }}{{ v }}{% endfor %}",
@@ -362,7 +365,7 @@ mod tests {
             ("{% if true %}\n  x\n{% endif %}\n", "  x\n"),
         ] {
             let found = render(source).unwrap_or_else(|error| panic!("{source}: {error}"));
-            assert_eq!(found.to_lowercase(), expected.to_lowercase(), "{source}");
+            assert_eq!(found, expected, "{source}");
         }
     }
 

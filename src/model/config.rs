@@ -1,6 +1,6 @@
 //! Shapes and constants of a model, read from its GGUF file and checked against its tensors.
 
-use crate::error::{Error, Result, quote};
+use crate::error::{BADLY_CONVERTED, Error, Result, quote};
 use crate::weights::gguf::{FromValue, Gguf};
 use crate::weights::names;
 use std::collections::HashSet;
@@ -8,8 +8,6 @@ use std::collections::HashSet;
 /// The remedy of a model that is sound but not ours to run.
 const ANOTHER_MODEL: &str =
     "give a model of the Llama family with a byte-level BPE tokenizer, such as SmolLM2 or Llama 3";
-/// The remedy of a file that contradicts itself.
-const ANOTHER_FILE: &str = "the file is damaged or badly converted, download it again";
 
 /// The kernels hold a head in registers and read it in groups of four.
 const MAX_HEAD_DIM: usize = 128;
@@ -236,7 +234,7 @@ pub fn check_tensors(gguf: &Gguf, config: &Config) -> Result<()> {
                 "expected shape {expected:?} of tensor `{name}` ({hf}), found {:?}",
                 tensor.shape
             );
-            return Err(Error::file(gguf.path(), message, ANOTHER_FILE));
+            return Err(Error::file(gguf.path(), message, BADLY_CONVERTED));
         }
         known.insert(name);
     }
@@ -356,7 +354,7 @@ fn rope_factors(gguf: &Gguf, rope_dim: usize) -> Result<Option<Vec<f32>>> {
             rope_dim / 2,
             tensor.shape
         );
-        return Err(Error::file(gguf.path(), message, ANOTHER_FILE));
+        return Err(Error::file(gguf.path(), message, BADLY_CONVERTED));
     }
     let factors = tensor.to_f32();
     if let Some(factor) = factors
@@ -365,7 +363,7 @@ fn rope_factors(gguf: &Gguf, rope_dim: usize) -> Result<Option<Vec<f32>>> {
     {
         let message =
             format!("expected numbers above 0 in tensor `rope_freqs.weight`, found {factor}");
-        return Err(Error::file(gguf.path(), message, ANOTHER_FILE));
+        return Err(Error::file(gguf.path(), message, BADLY_CONVERTED));
     }
     Ok(Some(factors))
 }
@@ -377,7 +375,7 @@ fn token(gguf: &Gguf, key: &str, vocab: usize) -> Result<Option<u32>> {
         Some(id) if id as usize >= vocab => {
             let message =
                 format!("expected `{key}` to be below the vocabulary's {vocab}, found {id}");
-            Err(Error::file(gguf.path(), message, ANOTHER_FILE))
+            Err(Error::file(gguf.path(), message, BADLY_CONVERTED))
         }
         id => Ok(id),
     }

@@ -3,7 +3,7 @@
 use super::buffers::{Chunk, Decode};
 use super::llama::Llama;
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Gpu, Step};
+use crate::gpu::{ALIGNMENT_BYTES, Buffer, Gpu, Step};
 use crate::kernels::cross_entropy::Teacher;
 use crate::kernels::matvec::Norm;
 use crate::kernels::{self, Epilogue, Updates};
@@ -62,12 +62,13 @@ impl Llama {
     ) -> Result<Vec<Step>> {
         let (hidden, vocab) = (self.config.hidden, self.config.vocab);
         let (first, count) = (tokens.start, tokens.len());
-        // Logits of a few tokens at a time: bindings start at multiples of 256 bytes, 64 numbers.
+        // Logits of a few tokens at a time, which begin where bindings may.
         // All of a chunk's logits may be one dispatch, which is to stay within a quarter of a submission, unless 64 tokens
         // take longer.
         let held = gpu.binding_bytes() / (4 * vocab as u64);
         let paced = gpu.submission_flops() / 4 / (2 * vocab * hidden) as u64;
-        let chunk = (held.min(paced) as usize / 64 * 64).clamp(64, 256);
+        const FEWEST: usize = ALIGNMENT_BYTES / 4;
+        let chunk = (held.min(paced) as usize / FEWEST * FEWEST).clamp(FEWEST, 4 * FEWEST);
         let mut steps = Vec::new();
         let mut rows = |x: &Buffer| {
             let normed = Buffer::zeroed(gpu, "normed", 4 * (tokens.end * hidden) as u64)?;

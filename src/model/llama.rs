@@ -23,6 +23,7 @@ use crate::kernels::attention::Attention;
 use crate::kernels::router_score::Routers;
 use crate::kernels::{self, Epilogue, Rope};
 use crate::mask::{LayerMask, Sublayer};
+use crate::weights::names;
 use crate::weights::pack::{Linear, Order};
 
 /// Prompt tokens that one dispatch embeds: fewer than there may be workgroups, and where slices are aligned.
@@ -81,7 +82,7 @@ impl Llama {
         };
         let vector = |name: &str| source.vector(gpu, name);
         let layer = |layer: usize| {
-            let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+            let name = |part: &str| names::hf_in_layer(layer, part);
             let mut joint = |parts: &[&str], order| {
                 linear(
                     &parts.iter().map(|part| name(part)).collect::<Vec<_>>(),
@@ -139,7 +140,8 @@ impl Llama {
         Decode::new(gpu, &self.config, behind)
     }
 
-    fn rope<'a>(
+    /// What turns a product into rotated queries, and keys and values in the cache.
+    pub(crate) fn rope<'a>(
         &'a self,
         cache: &'a KvCache,
         layer: usize,
@@ -158,7 +160,8 @@ impl Llama {
         })
     }
 
-    fn attention<'a>(
+    /// The attention of one layer.
+    pub(crate) fn attention<'a>(
         &self,
         cache: &'a KvCache,
         layer: usize,

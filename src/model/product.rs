@@ -48,7 +48,7 @@ impl Lora {
             let norm = model.norm(layer, product);
             let gamma = norm.map(|norm| norm.gamma.read_back::<f32>(gpu, joint.columns));
             let gamma = gamma.transpose()?;
-            let label = format!("L{layer:02}.{}.lora", label(product));
+            let label = format!("L{layer:02}.{}.lora", product.label());
             let many = joint.pack(lora);
             let many = many.map(|values| Buffer::from_slice(gpu, &label, &values));
             let one = joint.pack_one(lora, adapter.scale(), gamma.as_deref());
@@ -75,16 +75,6 @@ impl Lora {
     fn rank(&self) -> usize {
         let thin = self.layers.iter().flatten().flatten();
         thin.map(|thin| thin.rank).max().unwrap_or(0)
-    }
-}
-
-/// What traces call a product.
-fn label(product: Product) -> &'static str {
-    match product {
-        Product::Qkv => "attn.qkv",
-        Product::O => "attn.o",
-        Product::GateUp => "mlp.gate_up",
-        Product::Down => "mlp.down",
     }
 }
 
@@ -171,7 +161,7 @@ impl Llama {
         epilogue: Epilogue<'_>,
     ) -> Result<Vec<Step>> {
         let linear = self.linear(layer, product);
-        let name = format!("L{layer:02}.{}", label(product));
+        let name = format!("L{layer:02}.{}", product.label());
         let (mut steps, mut adapter) = (Vec::new(), None);
         if let Some((thin, scale)) = self.thin(layer, product) {
             let (name, shape) = (format!("{name}.lora"), [tokens, linear.columns, thin.rank]);
@@ -224,7 +214,7 @@ impl Llama {
         });
         kernels::matvec::steps(
             gpu,
-            &format!("L{layer:02}.{}", label(product)),
+            &format!("L{layer:02}.{}", product.label()),
             self.linear(layer, product),
             x,
             self.norm(layer, product),

@@ -4,7 +4,7 @@
 //! word are spelled as 256 printable characters, and pairs are merged in the order of their rank. Special
 //! tokens written out in a text are recognised first, as the HF transformers library does.
 
-use crate::error::{Error, Result};
+use crate::error::{BADLY_CONVERTED, Error, Result, quote};
 use crate::weights::gguf::Gguf;
 use std::collections::{HashMap, HashSet};
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -14,9 +14,6 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior};
-
-/// The remedy of a vocabulary that contradicts itself.
-const DAMAGED: &str = "the file is damaged or badly converted, download it again";
 
 /// Words of Llama 3: numbers in groups of up to three digits.
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -61,7 +58,8 @@ impl Tokenizer {
         let model: &str = gguf.required("tokenizer.ggml.model")?;
         if model != "gpt2" {
             let message = format!(
-                "expected `tokenizer.ggml.model` to be `gpt2` (byte-level BPE), found {model:?}"
+                "expected `tokenizer.ggml.model` to be `gpt2` (byte-level BPE), found {}",
+                quote(model)
             );
             return Err(fail(
                 message,
@@ -78,17 +76,22 @@ impl Tokenizer {
                 texts.len(),
                 types.len()
             );
-            return Err(fail(message, DAMAGED));
+            return Err(fail(message, BADLY_CONVERTED));
         }
         let mut ids = HashMap::with_capacity(texts.len());
         for (id, text) in texts.iter().enumerate() {
-            let id = u32::try_from(id)
-                .map_err(|_| fail("expected fewer than 2^32 tokens".to_owned(), DAMAGED))?;
+            let id = u32::try_from(id).map_err(|_| {
+                fail(
+                    "expected fewer than 2^32 tokens".to_owned(),
+                    BADLY_CONVERTED,
+                )
+            })?;
             if let Some(other) = ids.insert(*text, id) {
                 let message = format!(
-                    "expected every token once in `tokenizer.ggml.tokens`, found {text:?} at {other} and {id}"
+                    "expected every token once in `tokenizer.ggml.tokens`, found {} at {other} and {id}",
+                    quote(text)
                 );
-                return Err(fail(message, DAMAGED));
+                return Err(fail(message, BADLY_CONVERTED));
             }
         }
         let words = Words::from_gguf(gguf)?;
@@ -104,12 +107,17 @@ impl Tokenizer {
             .map_err(|error| {
                 fail(
                     format!("expected a byte-level BPE vocabulary: {error}"),
-                    DAMAGED,
+                    BADLY_CONVERTED,
                 )
             })?;
         let mut inner = tokenizers::Tokenizer::new(bpe);
         inner.with_pre_tokenizer(Some(words.pre_tokenizer));
-        let library = |error| fail(format!("expected a usable tokenizer: {error}"), DAMAGED);
+        let library = |error| {
+            fail(
+                format!("expected a usable tokenizer: {error}"),
+                BADLY_CONVERTED,
+            )
+        };
         if words.nfc {
             inner.with_normalizer(Some(NFC)).map_err(library)?;
         }
@@ -233,10 +241,11 @@ fn merges(gguf: &Gguf, ids: &HashMap<&str, u32>) -> Result<Vec<(String, String)>
     };
     let checked = |(index, merge): (usize, &&str)| {
         pair(merge).ok_or_else(|| {
-            let shown: String = merge.chars().take(80).collect();
-            let message =
-                format!("expected `tokenizer.ggml.merges` to hold two tokens that make a third, found {shown:?} at {index}");
-            Error::file(gguf.path(), message, DAMAGED)
+            let message = format!(
+                "expected `tokenizer.ggml.merges` to hold two tokens that make a third, found {} at {index}",
+                quote(merge)
+            );
+            Error::file(gguf.path(), message, BADLY_CONVERTED)
         })
     };
     merges.iter().enumerate().map(checked).collect()
@@ -294,7 +303,8 @@ impl Words {
             }),
             _ => {
                 let message = format!(
-                    "expected `tokenizer.ggml.pre` to be smollm, gpt-2, llama-bpe or qwen2, found {name:?}"
+                    "expected `tokenizer.ggml.pre` to be smollm, gpt-2, llama-bpe or qwen2, found {}",
+                    quote(name)
                 );
                 Err(Error::file(
                     gguf.path(),

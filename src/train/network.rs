@@ -22,9 +22,10 @@ use crate::adapter::joint::{Joint, Product};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Step};
 use crate::kernels::attention::Attention;
+use crate::kernels::gate;
 use crate::kernels::rope_backward::RopeBackward;
 use crate::kernels::silu_mul_backward::SiluMulBackward;
-use crate::kernels::{self, Adapter, Epilogue, KvFormat, Rope};
+use crate::kernels::{self, Adapter, Epilogue};
 use crate::mask::Sublayer;
 use crate::model::llama::Llama;
 
@@ -120,7 +121,7 @@ impl Network<'_> {
             .joint(layer, product)
             .map(|(joint, [_, b])| (self.parameters.value(b), joint.layout.rank));
         let adapter = b.as_ref().map(|(b, rank)| Adapter { h, b, rank: *rank });
-        let label = format!("L{layer:02}.{product:?}");
+        let label = format!("L{layer:02}.{}", product.label());
         let linear = self.model.linear(layer, product);
         steps.extend(kernels::matmul::steps(
             self.gpu,
@@ -143,7 +144,7 @@ impl Network<'_> {
         pass: Pass,
     ) -> Result<Vec<Step>> {
         let (gpu, dh) = (self.gpu, &self.work.dh);
-        let label = format!("L{layer:02}.{product:?}.backward");
+        let label = format!("L{layer:02}.{}.backward", product.label());
         let linear = self.model.linear(layer, product);
         let Some((joint, [a, b])) = self.joint(layer, product) else {
             return kernels::matmul_backward::steps(
@@ -206,30 +207,14 @@ impl Network<'_> {
     }
 
     fn attention(&self, layer: usize) -> Attention<'_> {
-        let config = &self.model.config;
-        Attention {
-            queries: &self.work.queries,
-            kv: self.work.kv.layer(layer),
-            kv_format: KvFormat::F32,
-            y: &self.work.inner[0],
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-        }
+        let work = &self.work;
+        let (queries, y) = (&work.queries, &work.inner[0]);
+        self.model.attention(&work.kv, layer, queries, y)
     }
 
     fn rope(&self, layer: usize) -> Epilogue<'_> {
-        let config = &self.model.config;
-        Epilogue::Rope(Rope {
-            rotations: &self.model.rotations,
-            state: &self.work.state,
-            queries: &self.work.queries,
-            kv: self.work.kv.layer(layer),
-            kv_format: KvFormat::F32,
-            query_rows: config.query_rows(),
-            key_rows: config.key_rows(),
-            head_dim: config.head_dim,
-        })
+        let work = &self.work;
+        self.model.rope(&work.kv, layer, &work.state, &work.queries)
     }
 
     /// The steps from the stream `x` to what the inner product takes; with `keep`, the outer product of an MLP is left
@@ -330,13 +315,12 @@ impl Network<'_> {
             let columns = self.model.linear(layer, Product::inner(sublayer)).columns;
             let label = format!("L{layer:02}.gate");
             let buffers = [&work.dinner, y, gate];
-            // Into the third number of the gate's own.
             steps.push(kernels::dot::step(
                 gpu,
                 &label,
                 buffers,
                 pass.tokens * columns,
-                2,
+                gate::GRADIENT,
                 1,
             )?);
         }

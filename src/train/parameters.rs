@@ -1,12 +1,12 @@
 //! What is trained, in flat buffers: values, gradients, and the moments of AdamW.
 
 use crate::error::Result;
-use crate::gpu::{Buffer, Gpu, Plan};
+use crate::gpu::{ALIGNMENT_BYTES, Buffer, Gpu, Plan};
 use crate::kernels::{adamw, dot};
 use std::ops::Range;
 
-/// Numbers between the beginnings of two parameters, at least: bindings start at multiples of 256 bytes.
-const ALIGNMENT: usize = 64;
+/// Parameters begin at multiples of as many numbers.
+const ALIGNMENT: usize = ALIGNMENT_BYTES / 4;
 
 /// Workgroups that measure the gradients, each in a number of its own.
 const PARTS: usize = 64;

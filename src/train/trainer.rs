@@ -11,7 +11,7 @@ use crate::adapter::{LoraAdapter, Target};
 use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::gpu::Buffer;
+use crate::gpu::{ALIGNMENT_BYTES, Buffer};
 use crate::kernels::gate::Gating;
 use crate::mask::{LayerMask, Sublayer};
 use crate::random::Random;
@@ -63,9 +63,6 @@ pub struct Outcome {
     /// Share of the layers' weight bytes that the gates close.
     pub skip: f64,
 }
-
-/// Bindings start at multiples of as many bytes.
-const BINDING: usize = 256;
 
 /// Trains routers and low-rank updates of a model.
 pub struct Trainer<'a> {
@@ -178,7 +175,7 @@ impl<'a> Trainer<'a> {
     /// an error if bindings cannot.
     pub fn reading(mut self, prefill: PrefillReading) -> Result<Self> {
         let hidden = self.engine.model.config.hidden;
-        if !prefill.is_masked() && !(4 * hidden).is_multiple_of(BINDING) {
+        if !prefill.is_masked() && !(4 * hidden).is_multiple_of(ALIGNMENT_BYTES) {
             return Err(Error::mismatch(
                 format!(
                     "every layer is to read the prompts, which needs a hidden size of a multiple of 64, this model has {hidden}"
@@ -274,7 +271,7 @@ impl<'a> Trainer<'a> {
         );
         // The first row whose logits are wanted, moved back to where a binding may begin.
         let mut first = text.answer - 1;
-        while !(4 * first * config.hidden).is_multiple_of(BINDING) {
+        while !(4 * first * config.hidden).is_multiple_of(ALIGNMENT_BYTES) {
             first -= 1;
         }
         let targets: Vec<u32> = (first..pass.tokens)

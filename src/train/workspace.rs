@@ -2,14 +2,14 @@
 
 use crate::adapter::joint::{Joint, Product};
 use crate::error::Result;
-use crate::gpu::{Buffer, Gpu};
+use crate::gpu::{ALIGNMENT_BYTES, Buffer, Gpu};
 use crate::kernels::KvFormat;
 use crate::kernels::gate::STRIDE;
 use crate::model::config::Config;
 use crate::model::kv_cache::KvCache;
 
-/// Tokens whose logits are on the GPU at once: a multiple of 64, so that parts start where bindings may.
-pub(super) const LOGITS: usize = 64;
+/// Tokens whose logits are on the GPU at once: parts then begin where bindings may.
+pub(super) const LOGITS: usize = ALIGNMENT_BYTES / 4;
 
 /// Buffers for texts of up to `tokens` tokens. What is recomputed on the way back is kept for one sublayer only; of
 /// each layer there are the streams that enter its sublayers, and keys and values, which an answer needs of its prompt.

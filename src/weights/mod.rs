@@ -53,6 +53,8 @@ pub enum Format {
 /// What a format's file declares.
 struct Spec {
     name: &'static str,
+    /// Its path under `shaders/`, without `.wgsl`.
+    shader: &'static str,
     ggml_type: u32,
     block_len: usize,
     block_bytes: usize,
@@ -124,9 +126,14 @@ impl Format {
         formats::spec(self)
     }
 
-    /// GGUF's name in lower case, which is also the name of the format's shader.
+    /// GGUF's name in lower case.
     pub fn name(self) -> &'static str {
         self.spec().name
+    }
+
+    /// The module of the kernels that reads it, as [`Variant::imports`](crate::gpu::Variant::imports) have it.
+    pub(crate) fn shader(self) -> &'static str {
+        self.spec().shader
     }
 
     /// The format with this number in a GGUF file, if it is one that we read.

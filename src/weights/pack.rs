@@ -35,6 +35,14 @@ pub enum Order {
 }
 
 impl Order {
+    /// Tiles of a matrix that joins parts of so many rows each.
+    pub(crate) fn tiles(self, rows: &[usize]) -> usize {
+        match self {
+            Self::Halves => rows[0].div_ceil(TILE / 2),
+            Self::Plain | Self::Pairs => rows.iter().sum::<usize>().div_ceil(TILE),
+        }
+    }
+
     /// The slot, a row counted through all tiles, of row `row` of matrix `part`, which is row `joint` of all
     /// matrices one below the other.
     pub fn slot(self, part: usize, joint: usize, row: usize) -> usize {
@@ -298,15 +306,8 @@ struct Layout<'a> {
 
 impl Layout<'_> {
     fn tiles(&self) -> usize {
-        match self.order {
-            Order::Halves => self.sources[0].rows().div_ceil(TILE / 2),
-            Order::Plain | Order::Pairs => self
-                .sources
-                .iter()
-                .map(|source| source.rows())
-                .sum::<usize>()
-                .div_ceil(TILE),
-        }
+        let rows: Vec<_> = self.sources.iter().map(TensorView::rows).collect();
+        self.order.tiles(&rows)
     }
 
     /// Source and row behind row `i` of a tile; `None` for padding.

@@ -6,7 +6,7 @@ use first_wgpu::gpu::Gpu;
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::router::{Granularity, PrefillReading, Router};
-use first_wgpu::trace::{Detail, Run, Sampling};
+use first_wgpu::trace::Run;
 use libtest_mimic::{Arguments, Trial};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -232,16 +232,11 @@ fn with_engine<T>(test: impl FnOnce(&mut Engine) -> T) -> T {
 }
 
 fn request(engine: &Engine, prompt: &str, policy: Policy) -> Request {
+    let ids = engine.prompt_ids(prompt, true).expect("a valid prompt");
     Request {
         prompt: prompt.to_owned(),
-        ids: engine.prompt_ids(prompt, true).expect("a valid prompt"),
-        policy,
         policy_name: "test".to_owned(),
-        max_tokens: 12,
-        sampling: Sampling::default(),
-        detail: Detail::None,
-        stop_at_end: false,
-        keep_prompt: false,
+        ..Request::new(ids, policy, 12)
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Path, Pull, Trainer};
 use crate::error::Result;
 use crate::gpu::{Buffer, Step};
 use crate::kernels;
-use crate::kernels::gate::{Gating, STRIDE};
+use crate::kernels::gate::{GATE, GRADIENT, Gating, SCORE, STRIDE};
 use crate::mask::{LayerMask, Sublayer};
 
 /// Gates as they are served.
@@ -160,7 +160,7 @@ impl Trainer<'_> {
                 .copied()
                 .collect::<Vec<f32>>()
         };
-        let [mut gates, scores] = [0, 1].map(column);
+        let [mut gates, scores] = [GATE, SCORE].map(column);
         for (index, gate) in gates.iter_mut().enumerate() {
             if self.is_protected(index) {
                 *gate = 1.0;
@@ -173,7 +173,7 @@ impl Trainer<'_> {
             for (index, cost) in costs.filter(|(index, _)| !self.is_protected(*index)) {
                 let gradient =
                     2.0 * f64::from(pull.weight) * excess * f64::from(*cost) / self.total_cost();
-                all[index * STRIDE + 2] = gradient as f32;
+                all[index * STRIDE + GRADIENT] = gradient as f32;
             }
             work.gates.write(gpu, &all);
         }

@@ -5,6 +5,7 @@ use half::bf16;
 
 pub(super) static SPEC: Spec = Spec {
     name: "bf16",
+    shader: "weights/bf16",
     ggml_type: 30,
     block_len: 1,
     block_bytes: 2,

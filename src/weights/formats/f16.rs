@@ -4,6 +4,7 @@ use crate::weights::{Packed, Spec, push_f16, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "f16",
+    shader: "weights/f16",
     ggml_type: 1,
     block_len: 1,
     block_bytes: 2,

@@ -4,6 +4,7 @@ use crate::weights::{Packed, Spec};
 
 pub(super) static SPEC: Spec = Spec {
     name: "f32",
+    shader: "weights/f32",
     ggml_type: 0,
     block_len: 1,
     block_bytes: 4,

@@ -1,7 +1,7 @@
 //! One small file per weight format: its name, its block, and how a block's bytes spell values.
 //!
-//! To add a format: its file here, its row below, its variant in [`Format`] and [`Format::ALL`], its shader and the
-//! shader's name in `kernels`; `scripts/make-format-goldens.py` for blocks to compare with. What several formats have in
+//! To add a format: its file here, its row below, its variant in [`Format`] and [`Format::ALL`], its shader;
+//! `scripts/make-format-goldens.py` for blocks to compare with. What several formats have in
 //! common is in `nibbles`, `fifth_bits` and `sub_blocks`.
 
 mod bf16;

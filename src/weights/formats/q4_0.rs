@@ -6,6 +6,7 @@ use crate::weights::{Packed, Spec, inverse, largest_magnitude, push_f16, read_f1
 
 pub(super) static SPEC: Spec = Spec {
     name: "q4_0",
+    shader: "weights/q4_0",
     ggml_type: 2,
     block_len: 32,
     block_bytes: 18,

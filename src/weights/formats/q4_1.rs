@@ -6,6 +6,7 @@ use crate::weights::{Packed, Spec, push_affine, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "q4_1",
+    shader: "weights/q4_1",
     ggml_type: 3,
     block_len: 32,
     block_bytes: 20,

@@ -7,6 +7,7 @@ use crate::weights::{Packed, Spec};
 
 pub(super) static SPEC: Spec = Spec {
     name: "q4_k",
+    shader: "weights/q4_k",
     ggml_type: 12,
     block_len: 256,
     block_bytes: 144,

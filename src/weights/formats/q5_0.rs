@@ -6,6 +6,7 @@ use crate::weights::{Spec, inverse, largest_magnitude, push_f16, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "q5_0",
+    shader: "weights/q5_0",
     ggml_type: 6,
     block_len: 32,
     block_bytes: 22,

@@ -6,6 +6,7 @@ use crate::weights::{Spec, push_affine, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "q5_1",
+    shader: "weights/q5_1",
     ggml_type: 7,
     block_len: 32,
     block_bytes: 24,

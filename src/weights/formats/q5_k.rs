@@ -16,6 +16,7 @@ fn fifth(block: &[u8], index: usize, j: usize) -> u8 {
 
 pub(super) static SPEC: Spec = Spec {
     name: "q5_k",
+    shader: "weights/q5_k",
     ggml_type: 13,
     block_len: 256,
     block_bytes: 176,

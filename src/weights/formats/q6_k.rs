@@ -25,6 +25,7 @@ fn high(block: &[u8], index: usize, j: usize) -> u8 {
 
 pub(super) static SPEC: Spec = Spec {
     name: "q6_k",
+    shader: "weights/q6_k",
     ggml_type: 14,
     block_len: 256,
     block_bytes: 210,

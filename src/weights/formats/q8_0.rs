@@ -4,6 +4,7 @@ use crate::weights::{Packed, Spec, inverse, push_f16, read_f16};
 
 pub(super) static SPEC: Spec = Spec {
     name: "q8_0",
+    shader: "weights/q8_0",
     ggml_type: 8,
     block_len: 32,
     block_bytes: 34,

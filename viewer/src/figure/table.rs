@@ -1,5 +1,7 @@
 //! The data of a figure as rows.
 
+use first_wgpu::file::csv_field;
+
 /// What a cell of a table holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -70,10 +72,7 @@ impl Value {
         match self {
             Self::Empty => String::new(),
             Self::Number(text) => text.clone(),
-            Self::Text(text) if text.contains([',', '"', '\n', '\r']) => {
-                format!("\"{}\"", text.replace('"', "\"\""))
-            }
-            Self::Text(text) => text.clone(),
+            Self::Text(text) => csv_field(text),
         }
     }
 

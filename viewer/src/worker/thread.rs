@@ -114,15 +114,12 @@ impl Loaded {
     fn request_of(&self, prompt: &str, ids: Vec<u32>, options: &Options) -> Result<Request> {
         let (policy, policy_name) = self.policy(&options.choice)?;
         Ok(Request {
-            ids,
             prompt: prompt.to_owned(),
-            policy,
             policy_name,
-            max_tokens: options.max_tokens,
             sampling: options.sampling.clone(),
             detail: options.detail,
             stop_at_end: true,
-            keep_prompt: false,
+            ..Request::new(ids, policy, options.max_tokens)
         })
     }
 }
@@ -366,7 +363,7 @@ fn guarded(work: impl FnOnce() -> Result<()>) -> Result<()> {
         let what = text.unwrap_or("for no reason given");
         Err(Error::gpu(
             format!("the engine broke off: {what}"),
-            "try again, which loads the model anew; if it stays, use another adapter (`--device`)",
+            "try again, which loads the model anew; if it stays, use another GPU (`--device`)",
         ))
     })
 }

@@ -2,9 +2,9 @@
 
 use first_viewer::session::{Agreement, Control, Session};
 use first_viewer::training::{Header, Log, Step};
-use first_wgpu::mask::LayerMask;
+use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::router::CalibrationPoint;
-use first_wgpu::trace::{Dispatch, ModelSummary, Run, Score, SublayerName, Submission};
+use first_wgpu::trace::{Dispatch, ModelSummary, Run, Score, Submission};
 
 pub(crate) const LAYERS: usize = 12;
 
@@ -17,7 +17,7 @@ pub(crate) fn run(prompt: &str, mask: &str, tag: &str, seed: usize) -> Run {
         let tokens: Vec<f32> = (0..tokens).map(|token| value(index + 3 * token)).collect();
         Score {
             layer: index / 2,
-            sublayer: Some([SublayerName::Attn, SublayerName::Mlp][index % 2]),
+            sublayer: Some([Sublayer::Attn, Sublayer::Mlp][index % 2]),
             score: tokens.iter().sum::<f32>() / tokens.len() as f32,
             threshold: 0.5,
             tokens,
