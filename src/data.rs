@@ -135,6 +135,12 @@ pub fn must_be_others(examples: &[Example], calibration: &[Example]) -> Result<(
     ))
 }
 
+/// How many examples say what one before them has said.
+pub fn repeated(examples: &[Example]) -> usize {
+    let texts: HashSet<_> = examples.iter().map(Example::text).collect();
+    examples.len() - texts.len()
+}
+
 /// Examples by task; those without one share a task of no name.
 pub fn by_task(examples: &[Example]) -> BTreeMap<String, Vec<&Example>> {
     let mut tasks: BTreeMap<String, Vec<&Example>> = BTreeMap::new();

@@ -1,6 +1,8 @@
 //! `first calibrate`.
 
-use super::options::{ModelOptions, base_model, count_bar, follow, load, some, tell_of_cuts};
+use super::options::{
+    ModelOptions, base_model, count_bar, follow, load, some, tell_of_cuts, text_tokens,
+};
 use super::train::no_run_in;
 use crate::adapter::LoraAdapter;
 use crate::calibrate::meter::{Against, LossMeter, Noted};
@@ -33,7 +35,7 @@ pub(super) struct Calibrate {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = some())]
     examples: usize,
     /// Longest example in tokens; longer ones are cut.
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = text_tokens())]
     tokens: usize,
     /// How many of the layers (or sublayers) that cost least per byte alone each step of the search tries.
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = some())]

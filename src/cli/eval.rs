@@ -2,7 +2,7 @@
 
 use super::options::{
     AdapterOptions, ModelOptions, base_model, count_bar, follow, load, load_with, mask_named, rate,
-    some, tell_of_cuts,
+    some, tell_of_cuts, text_tokens,
 };
 use crate::adapter::LoraAdapter;
 use crate::data;
@@ -92,7 +92,7 @@ pub(super) struct Eval {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = some(), requires = "calibration")]
     search: usize,
     /// Longest example in tokens; longer ones are cut.
-    #[arg(long, value_name = "N", default_value_t = 320)]
+    #[arg(long, value_name = "N", default_value_t = 320, value_parser = text_tokens())]
     tokens: usize,
     /// Write eval.md, eval.csv, eval.json and eval.svg to this folder. What was measured is noted there as it
     /// comes: the same command goes on where it was broken off.
@@ -132,6 +132,12 @@ impl Eval {
         let (adapters, folders): (Vec<_>, Vec<_>) =
             folders.collect::<Result<Vec<_>>>()?.into_iter().unzip();
         tell_apart(&adapters)?;
+        let repeated = data::repeated(&examples);
+        if repeated > 0 {
+            tell!(
+                "{repeated} examples are there more than once, and count as often: intervals are too narrow"
+            );
+        }
         let controls = self.controls()?;
         let engine = load(&self.model)?;
         let sha256 = pull::sha256(engine.path())?;
@@ -378,13 +384,13 @@ fn adapter(text: &str, mode: AdapterMode) -> Result<(Adapter, PathBuf)> {
         AdapterMode::RunTime => "",
         AdapterMode::Merged => " merged",
     };
+    let digest = LoraAdapter::digest(folder)? + way;
+    // `.` has a name too.
+    let whole = std::fs::canonicalize(folder).map_err(|error| Error::read(folder, error))?;
+    let name = folder.file_name().or(whole.file_name());
     let adapter = Adapter {
-        name: folder
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-        digest: LoraAdapter::digest(folder)? + way,
+        name: name.unwrap_or_default().to_string_lossy().into_owned(),
+        digest,
         policy: policy.map(str::to_owned),
     };
     Ok((adapter, folder.to_owned()))

@@ -291,7 +291,12 @@ pub(super) fn tolerance(text: &str) -> Result<f32, String> {
 
 /// A count that must not be 0.
 pub(super) fn some() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
+    RangedU64ValueParser::new().range(1..=1 << 20)
+}
+
+/// Tokens of a text: a dispatch has so many workgroups at most.
+pub(super) fn text_tokens() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(2..=65_535)
 }
 
 /// Routers, and how much they skip.

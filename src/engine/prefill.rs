@@ -461,7 +461,7 @@ impl Scoring<'_> {
         if scores.iter().any(|score| !score.score.is_finite()) {
             return Err(Error::input(
                 format!("the routers of layer {layer} give a score that is not a number"),
-                "use other routers, or `--no-skip`",
+                "use other routers, and another adapter if there is one",
             ));
         }
         Ok(scores)

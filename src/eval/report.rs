@@ -199,7 +199,7 @@ fn routed_beside<'a>(row: &Row, rows: &'a [Row], skipped: &dyn Fn(&Row) -> f64) 
             && other.prefill == row.prefill
             && other.adapter.is_some() == row.adapter.is_some()
     };
-    let first = family(&rows.iter().find(comparable)?.policy);
+    let first = family(&rows.iter().find(|row| row.routed)?.policy);
     if family(&row.policy) == first {
         return None;
     }
@@ -349,6 +349,30 @@ mod tests {
         };
         assert_eq!(shares(PrefillReading::Masked), [0.3, 0.1]);
         assert_eq!(shares(PrefillReading::Full), [0.15, 0.0875]);
+    }
+
+    /// One column is of one policy: a row that the first routers cannot be held against is not held against the second.
+    #[test]
+    fn all_rows_are_held_against_the_first_routers() {
+        let row = |policy: &str, routed, prefill| Row {
+            policy: policy.to_owned(),
+            adapter: None,
+            routed,
+            prefill,
+            answers: Vec::new(),
+        };
+        let [full, masked] = [PrefillReading::Full, PrefillReading::Masked];
+        let rows = [
+            row("a@9%", true, full),
+            row("b@9%", true, masked),
+            row("one@9%", false, full),
+            row("two@9%", false, masked),
+        ];
+        let found = rows.each_ref().map(|row| {
+            let beside = routed_beside(row, &rows, &|_| 0.09);
+            beside.map(|other| other.policy.as_str())
+        });
+        assert_eq!(found, [None, None, Some("a@9%"), None]);
     }
 
     #[test]

@@ -13,6 +13,9 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
+/// So few answers drawn again say little of others; of one they say nothing.
+const FEW_ANSWERS: usize = 5;
+
 fn percents(interval: &Interval) -> String {
     let Interval { value, low, high } = interval;
     format!(
@@ -48,6 +51,19 @@ impl Report {
             self.tasks.len(),
             tasks.len()
         ));
+        let first = self
+            .summaries
+            .iter()
+            .flat_map(|first| &first.tasks)
+            .take(tasks.len());
+        let few = first.filter(|task| task.answers < FEW_ANSWERS);
+        let few: Vec<_> = few.map(|task| format!("`{}`", task.task)).collect();
+        if !few.is_empty() {
+            line(format!(
+                "The intervals are too narrow: of {} there are fewer than {FEW_ANSWERS} answers.",
+                few.join(", ")
+            ));
+        }
         line(String::new());
         line("| policy | adapter | weights skipped | masks | loss | perplexity | by token | loss against none | routed against it |".to_owned());
         line("|---|---|---|---|---|---|---|---|---|".to_owned());

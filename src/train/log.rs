@@ -83,7 +83,7 @@ impl Log {
         let path = folder.join(FILE);
         let old = match step {
             0 => String::new(),
-            _ => std::fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?,
+            _ => read(&path)?,
         };
         let kept = |line: &&str| {
             serde_json::from_str::<AnyLine>(line)
@@ -109,14 +109,30 @@ impl Log {
             .write_all(text.as_bytes())
             .map_err(|error| Error::write(&self.path, error))
     }
+
+    /// Waits until the lines are where they outlast a loss of power, ahead of a checkpoint that goes on behind them.
+    pub fn sync(&self) -> Result<()> {
+        self.file
+            .sync_data()
+            .map_err(|error| Error::write(&self.path, error))
+    }
 }
 
 /// The last look at held-out texts that a folder's log tells of.
 pub fn last_evaluation(folder: &Path) -> Result<Option<EvaluationLine>> {
-    let path = folder.join(FILE);
-    let text = std::fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?;
+    let text = read(&folder.join(FILE))?;
     let mut lines = text.lines().rev();
     Ok(lines.find_map(|line| serde_json::from_str(line).ok()))
+}
+
+/// A log's text; of none it is empty, and of one that was torn the lines that are whole can be read: a run does not need it
+/// to go on.
+fn read(path: &Path) -> Result<String> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(Error::read(path, error)),
+    }
 }
 
 fn json(value: &impl Serialize) -> String {
@@ -160,5 +176,29 @@ mod tests {
         Log::open(folder.path(), &header, 0).expect("begins");
         let text = std::fs::read_to_string(&path).expect("is there");
         assert_eq!(text.lines().count(), 1);
+    }
+
+    /// A run goes on from its checkpoint, whatever became of its log.
+    #[test]
+    fn a_lost_or_torn_log_stops_no_run() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let header = Header {
+            first_wgpu_training: VERSION,
+            command: "first train".to_owned(),
+            model: "tiny".to_owned(),
+            layers: 4,
+            target: 0.1,
+            steps: 3,
+        };
+        let lines = |step| {
+            Log::open(folder.path(), &header, step).expect("goes on");
+            let text = std::fs::read_to_string(folder.path().join(FILE)).expect("is there");
+            text.lines().count()
+        };
+        assert_eq!(last_evaluation(folder.path()).expect("none"), None);
+        assert_eq!(lines(2), 1);
+        let torn = b"{\"step\":1}\n{\"step\":\xff}\n{\"step\":2}\n";
+        std::fs::write(folder.path().join(FILE), torn).expect("written");
+        assert_eq!(lines(2), 3);
     }
 }

@@ -1,14 +1,15 @@
 //! A run of training, from texts to routers and an adapter.
 
 use super::checkpoint::Checkpoint;
-use super::log::{EvaluationLine, Header, Log, StepLine, VERSION};
+use super::log::{EvaluationLine, Header, Log, StepLine, VERSION, last_evaluation};
 use super::schedule::RunOptions;
 use super::trainer::{Path as TextPath, Trainer};
-use crate::adapter::LoraAdapter;
+use crate::adapter::{LoraAdapter, Target};
 use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::file::digest;
+use crate::mask::LayerMask;
 use crate::random::Random;
 use crate::router::Router;
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,10 +109,7 @@ fn step(
     for text in texts {
         let outcome = trainer.text(text, &moment.path, moment.pull, Some(share))?;
         if !outcome.loss.is_finite() {
-            return Err(Error::input(
-                format!("the loss of step {} is not a finite number", index + 1),
-                "begin again with smaller rates, in another folder",
-            ));
+            return Err(diverged("the loss", index + 1));
         }
         let share = f64::from(share);
         line.loss += share * outcome.loss;
@@ -126,6 +124,14 @@ fn step(
     line.gradient_norm = trainer.update(index + 1, moment.rates, options.decay, options.clip)?;
     line.seconds = clock.elapsed().as_secs_f64();
     Ok(line)
+}
+
+/// What is no number any more, as rates that are too large make it.
+fn diverged(what: &str, step: u32) -> Error {
+    Error::input(
+        format!("{what} of step {step} is not a finite number"),
+        "begin again with smaller rates, in another folder",
+    )
 }
 
 /// A look at held-out texts on the way that they will be served, each task weighing the same.
@@ -145,6 +151,9 @@ pub fn evaluate(
             masks.insert(outcome.mask.to_string());
         }
     }
+    if !loss.is_finite() {
+        return Err(diverged("the loss of held-out texts", step));
+    }
     Ok(EvaluationLine {
         step,
         heldout_loss: loss,
@@ -162,8 +171,8 @@ pub enum Event<'a> {
     Evaluation(&'a EvaluationLine),
 }
 
-/// Runs to the end, or until the listener breaks it off: then the last step is kept too, unless a look was due after it, and
-/// the run can go on.
+/// Runs to the end, or until the listener breaks it off: then the last step is kept too, and the run can go on, with the look
+/// that was due after it.
 ///
 /// # Panics
 /// If there is a teacher's adapter without its digest in the options, or the other way round.
@@ -188,16 +197,37 @@ pub fn run<'a>(
         ));
     }
     let layers = engine.model.config.layers;
+    let served = options.served(layers)?;
+    let idle = |mask: &LayerMask, target: &Target| {
+        (0..layers).all(|layer| !mask.runs(layer, target.sublayer()))
+    };
+    if let TextPath::Fixed(mask) = &served
+        && options.prefill.is_masked()
+        && options
+            .lora()?
+            .targets
+            .iter()
+            .all(|target| idle(mask, target))
+    {
+        return Err(Error::input(
+            "all that would learn is skipped",
+            "skip less, or give other `--targets`",
+        ));
+    }
     let Keeping {
         folder,
         command,
         model_sha256,
         checkpoint,
-        evaluate: look,
+        evaluate: every,
     } = keeping;
     let RunOptions {
         tokens, bias, seed, ..
     } = *options;
+    // What no text needs would only take memory.
+    let texts = train.values().chain(held_out.values()).flatten();
+    let longest = texts.map(|text| text.ids.len() - 1).max();
+    let tokens = tokens.min(longest.unwrap_or_default().max(2));
     let mut trainer = Trainer::new(engine, options.lora()?, tokens, bias, seed)?
         .reading(options.prefill)?
         .distil(options.distil, beginning.teacher)?;
@@ -206,7 +236,7 @@ pub fn run<'a>(
     }
     std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
     let subject = digest_of(model_sha256, train);
-    let looks = look > 0 && !held_out.is_empty();
+    let looks = every > 0 && !held_out.is_empty();
     let texts = digest_of("held out", held_out);
     let mut looked = if looks { texts.clone() } else { String::new() };
     let done = match Checkpoint::load(folder)? {
@@ -242,10 +272,24 @@ pub fn run<'a>(
         command: command.to_owned(),
         model: engine.summary.name.clone(),
         layers,
-        target: options.skip,
+        target: match options.routers_until > 0.0 {
+            true => options.skip,
+            false => 0.0,
+        },
         steps: options.steps,
     };
     let mut log = Log::open(folder, &header, done)?;
+    let due = |after: u32| looks && (after % every == 0 || after == options.steps);
+    let look = |trainer: &mut Trainer<'_>, log: &mut Log, step: u32| {
+        let line = evaluate(trainer, held_out, &served, step)?;
+        log.line(&line)?;
+        Ok::<_, Error>(line)
+    };
+    // One that was broken off is made up for.
+    if done > 0 && due(done) && last_evaluation(folder)?.is_none_or(|line| line.step < done) {
+        let line = look(&mut trainer, &mut log, done)?;
+        let _ = listener(Event::Evaluation(&line));
+    }
     for index in done..options.steps {
         let line = step(&mut trainer, train, options, index, layers)?;
         log.line(&line)?;
@@ -255,16 +299,16 @@ pub fn run<'a>(
         let broken = listener(Event::Step(&line)).is_break();
         let after = index + 1;
         let last = after == options.steps;
-        let due = looks && (after % look == 0 || last);
-        if due && !broken {
-            let line = evaluate(&mut trainer, held_out, &options.served(layers)?, after)?;
-            log.line(&line)?;
+        if due(after) && !broken {
+            let line = look(&mut trainer, &mut log, after)?;
             let _ = listener(Event::Evaluation(&line));
         }
-        // A step is kept with its look, which would not be made up for.
-        let kept = after % checkpoint.max(1) == 0 || last || broken;
-        if kept && !(due && broken) {
+        if after % checkpoint.max(1) == 0 || last || broken {
             let snapshot = trainer.snapshot()?;
+            if snapshot.values.iter().any(|value| !value.is_finite()) {
+                return Err(diverged("what has learned", after));
+            }
+            log.sync()?;
             Checkpoint {
                 step: after,
                 subject: subject.clone(),

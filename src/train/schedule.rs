@@ -130,6 +130,14 @@ impl RunOptions {
         if self.lora_rate == 0.0 && self.routers_until == 0.0 {
             return wrong("neither routers nor low-rank updates would learn");
         }
+        if self.learns(0) && self.router_rate == 0.0 && self.bias_rate == 0.0 {
+            return wrong(
+                "routers that are to learn need a rate, of their weights or of their biases",
+            );
+        }
+        if self.lora_rate == 0.0 && self.routers_until < 1.0 {
+            return wrong("nothing would learn once the routers are frozen");
+        }
         if self.prefill == PrefillReading::Full && self.routers_until > 0.0 {
             return Err(Error::input(
                 "routers learn only where masks concern the prompt too",
@@ -308,6 +316,16 @@ mod tests {
             ..options()
         };
         assert!(idle.check().is_err());
+        let frozen = RunOptions {
+            router_rate: 0.0,
+            bias_rate: 0.0,
+            ..options()
+        };
+        let then_idle = RunOptions {
+            lora_rate: 0.0,
+            ..options()
+        };
+        assert!(frozen.check().is_err() && then_idle.check().is_err());
         for (distil, lora_rate) in [(0.0, 1e-3), (0.5, 0.0)] {
             let unheard = RunOptions {
                 teacher: Some("a digest".to_owned()),

@@ -240,6 +240,29 @@ pub(super) fn training() {
         &format!("{labels} --out routers"),
         "holds a run of `first train`",
     );
+    // What another command made, or another program, stays as it is.
+    std::fs::create_dir(path("foreign")).expect("made");
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        let [from, to] = ["alone", "foreign"].map(|folder| path(&format!("{folder}/{name}")));
+        std::fs::copy(from, to).expect("copied");
+    }
+    let config = path("foreign/adapter_config.json");
+    let own = std::fs::read_to_string(&config).expect("is there") + "\n";
+    std::fs::write(&config, &own).expect("written");
+    first("calibrate -m tiny.gguf --data train.jsonl --skip 1 --examples 2 --out calibrated");
+    for out in ["foreign", "calibrated"] {
+        refused(
+            &format!("{labels} --adapter alone --out {out}"),
+            "that no `first train labels` has made",
+        );
+    }
+    first(&format!("{labels} --adapter foreign --out foreign"));
+    assert_eq!(std::fs::read_to_string(config).expect("is there"), own);
+    first(&format!("{labels} --adapter foreign --out foreign"));
+    refused(
+        &format!("train lora {data} {run} --skip-layers 0-3.attn --targets q_proj --out idle"),
+        "all that would learn is skipped",
+    );
     refused(
         &format!(
             "train lora -m tiny.gguf --data others.jsonl --calibration train.jsonl {run} --begin routers --out lora"
@@ -282,6 +305,8 @@ pub(super) fn training() {
     first(
         "eval -m tiny.gguf --data train.jsonl --examples 1 --router answers --adapter routed=answers --adapter none=alone --tuned --out tuned",
     );
+    let table = std::fs::read_to_string(path("tuned/eval.md")).expect("is there");
+    assert!(table.contains("intervals are too narrow"), "{table}");
     refused(
         "eval -m tiny.gguf --data train.jsonl --examples 1 --adapter none=alone --tuned --out tuned --kv f16",
         "this `--kv`",

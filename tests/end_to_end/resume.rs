@@ -123,9 +123,9 @@ pub(super) fn resumed() {
         assert!(losses[5] < losses[0], "{losses:?}");
         let mut resumed = go(parts.path(), 2);
         resumed.extend(go(parts.path(), 4));
-        // Where a look is due, its step is not kept without it.
-        assert_eq!(go(parts.path(), 6), losses[4..]);
-        resumed.extend(go(parts.path(), 0));
+        // A look that was due when it was broken off is made up for.
+        resumed.extend(go(parts.path(), 6));
+        assert!(go(parts.path(), 0).is_empty());
         assert_eq!(losses, resumed);
         let [a, b] = [&whole, &parts].map(|folder| {
             let found = Checkpoint::load(folder.path()).expect("reads");

@@ -1,7 +1,8 @@
 //! `first train labels`.
 
 use super::super::options::{
-    ModelOptions, base_model, count_bar, follow, load, not_negative, rate, some, tolerance,
+    ModelOptions, base_model, count_bar, follow, load, not_negative, rate, some, text_tokens,
+    tolerance,
 };
 use super::search::{enough, found};
 use super::settle::{self, Trained};
@@ -14,6 +15,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::mask::{LayerMask, Sublayer};
+use crate::router::file::RouterFile;
 use crate::router::{Granularity, PrefillReading, Router};
 use crate::train::run::Tasks;
 use crate::train::{Search, calibration, features, fit_routers, masks_at};
@@ -110,7 +112,7 @@ pub(crate) struct Labels {
     #[arg(long, value_name = "X", default_value_t = 0.01, value_parser = not_negative)]
     decay: f32,
     /// Longest example in tokens; longer ones are cut.
-    #[arg(long, value_name = "N", default_value_t = 320)]
+    #[arg(long, value_name = "N", default_value_t = 320, value_parser = text_tokens())]
     tokens: usize,
     #[command(flatten)]
     model: ModelOptions,
@@ -151,12 +153,17 @@ impl Labels {
         };
         let outs = self.outs();
         for out in &outs {
+            no_run_in(out)?;
             anyhow::ensure!(
                 adapter.is_some() || !LoraAdapter::is_in(out),
                 "{} holds an adapter that these routers would not belong to; give it as `--adapter`, or another `--out`",
                 out.display()
             );
-            no_run_in(out)?;
+            anyhow::ensure!(
+                self.may_replace(out),
+                "{} holds routers or an adapter that no `first train labels` has made; give another `--out`",
+                out.display()
+            );
         }
         // All that is needed, before anything long begins.
         let of = |examples, count| tasks(&engine, examples, self.tokens, count);
@@ -230,6 +237,22 @@ impl Labels {
     }
 
     /// The folders to write.
+    /// Whether what is in a folder is this command's own, or the adapter that the routers are for, which stays as it is.
+    fn may_replace(&self, out: &Path) -> bool {
+        if RouterFile::is_in(out) {
+            let made_by = |file: RouterFile| file.config.provenance.get("made by").cloned();
+            let made_by = RouterFile::load(out).ok().and_then(made_by);
+            return made_by.is_some_and(|command| command.starts_with("first train labels"));
+        }
+        !LoraAdapter::is_in(out) || self.is_the_adapters(out)
+    }
+
+    /// Whether a folder is that of `--adapter`.
+    fn is_the_adapters(&self, folder: &Path) -> bool {
+        let own = self.adapter.as_ref().map(std::fs::canonicalize);
+        matches!((own, std::fs::canonicalize(folder)), (Some(Ok(own)), Ok(folder)) if own == folder)
+    }
+
     fn outs(&self) -> Vec<PathBuf> {
         if self.rates.is_empty() {
             return vec![self.out.clone()];
@@ -405,6 +428,8 @@ impl Labels {
             note(&format!("mask of {}", name(task)), mask.to_string());
         }
         let routers = router_file(engine, router, points, provenance)?;
+        // The user's own file stays as it is.
+        let adapter = adapter.filter(|_| !self.is_the_adapters(out));
         save(out, adapter, &routers, engine).context("the routers were trained but not written")?;
         let has_adapter = LoraAdapter::is_in(out);
         let out = out.display();

@@ -1,6 +1,8 @@
 //! `first train routers`, `joint` and `lora`: runs of training through the model.
 
-use super::super::options::{ModelOptions, base_model, count_bar, follow, load, rate, some};
+use super::super::options::{
+    ModelOptions, base_model, count_bar, follow, load, rate, some, text_tokens,
+};
 use super::super::run::interrupt;
 use super::{THRESHOLDS, command_line, read, router_file, save, tasks};
 use crate::adapter::{LoraAdapter, Target};
@@ -44,10 +46,10 @@ struct RunArguments {
     #[arg(long, value_name = "N", default_value_t = 700)]
     steps: u32,
     /// Texts a step; tasks take turns.
-    #[arg(long, value_name = "N", default_value_t = 6)]
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = some())]
     batch: usize,
     /// Longest text in tokens; longer ones are cut.
-    #[arg(long, value_name = "N", default_value_t = 320)]
+    #[arg(long, value_name = "N", default_value_t = 320, value_parser = text_tokens())]
     tokens: usize,
     /// Of the order of the texts and the first values.
     #[arg(long, default_value_t = 0)]
@@ -290,7 +292,9 @@ impl RunArguments {
         if let Some(adapter) = &adapter {
             engine.set_adapter(Some(adapter))?;
         }
-        let last = last_evaluation(&self.out)?.as_ref().map(look);
+        let last = last_evaluation(&self.out)?;
+        let last = last.filter(|line| line.step == options.steps);
+        let last = last.as_ref().map(look);
         let mut provenance = BTreeMap::from([("made by".to_owned(), format!("first {command}"))]);
         if let Some(last) = &last {
             provenance.insert("calibration examples".to_owned(), last.clone());
