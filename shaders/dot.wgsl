@@ -2,7 +2,7 @@
 //
 //   x, y  [count]  f32, count a multiple of 4
 //
-// A workgroup owns SHARE neighbouring vec4; sums are f32.
+// A workgroup owns `share` neighbouring vec4; sums are f32.
 
 struct Params {
     fours: u32, // count / 4

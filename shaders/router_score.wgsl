@@ -6,8 +6,8 @@
 //   b   [routers]
 //   p   [routers, C]  from column `first` on
 //
-// A workgroup owns four tokens, so that weights are read a quarter as often. Scores are pooled on the host, in the order of the tokens, so that a mask
-// does not depend on how the prompt is split into chunks.
+// A workgroup owns four tokens, so that weights are read a quarter as often. Scores are pooled on the host, in the order
+// of the tokens, so that a mask does not depend on how the prompt is split into chunks.
 
 struct Params {
     fours: u32,   // H / 4

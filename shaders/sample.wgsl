@@ -1,7 +1,8 @@
 // Draws a token: temperature, then top-k, top-p and min-p, then one draw by weight.
 //
-//   logits  [V]  f32
-//   state   token, position: what the next token's dispatches read; its position numbers the draw
+//   logits   [V]  f32
+//   weights  [V]  f32, scratch
+//   state    token, position: what the next token's dispatches read; its position numbers the draw
 //
 // Weights are w_i = exp((logit_i - max) / temperature). Each filter is a least weight: top-k's is the k-th
 // largest, top-p's the largest at which those kept hold p of what top-k left, min-p's min_p itself (the

@@ -1,4 +1,17 @@
-//! Training routers from target masks: what the method's first phase needs when only forward passes are at hand.
+//! Training: routers from target masks, which needs forward passes alone, and routers and low-rank updates through the model.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`run`] | a run from texts to routers and an adapter, which goes on where it was broken off |
+//! | [`schedule`] | what a run does in each of its steps |
+//! | [`trainer`] | a text through the model and back; a step of the optimiser |
+//! | `network` | the model's steps forward and backward |
+//! | [`parameters`] | what learns, with gradients and moments |
+//! | `workspace` | buffers for one text |
+//! | [`checkpoint`], [`log`] | what is on disk |
+//! | [`logistic`] | one router from labelled prompts |
+//!
+//! # From target masks
 //!
 //! For each task a greedy search finds the mask that costs its answers least per byte that it skips ([`target_path`]), or
 //! runs that were trained are asked what they skip for most of its prompts ([`majority`]). The routers

@@ -18,7 +18,7 @@ pub(super) fn strip(mask: &LayerMask) -> String {
 fn scores(run: &Run) -> Vec<(&'static str, String)> {
     let digit = |score: f32| char::from(b'0' + (score * 10.0).clamp(0.0, 9.0) as u8);
     let line = |which: Option<Sublayer>| {
-        let of = |score: &&crate::trace::Score| score.sublayer.map(Sublayer::from) == which;
+        let of = |score: &&crate::trace::Score| score.sublayer == which;
         run.scores
             .iter()
             .filter(of)

@@ -1,6 +1,10 @@
 //! The GPU: choosing a device, composing and checking shaders, pipelines, plans of dispatches, timestamps.
 //!
 //! Nothing here knows about language models.
+//!
+//! Two environment variables are for whoever works on shaders: `FIRST_DUMP_SHADERS` names a folder that each composed
+//! shader is written to, and `FIRST_NO_IMMEDIATES` passes run-time values in uniform buffers, as where adapters have no
+//! immediates.
 
 pub mod buffer;
 mod cache;

@@ -279,7 +279,7 @@ pub fn run<'a>(
         steps: options.steps,
     };
     let mut log = Log::open(folder, &header, done)?;
-    let due = |after: u32| looks && (after % every == 0 || after == options.steps);
+    let due = |after: u32| looks && (after.is_multiple_of(every) || after == options.steps);
     let look = |trainer: &mut Trainer<'_>, log: &mut Log, step: u32| {
         let line = evaluate(trainer, held_out, &served, step)?;
         log.line(&line)?;

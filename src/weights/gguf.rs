@@ -111,7 +111,7 @@ impl Gguf {
             return Err(Error::file(path, message, DAMAGED));
         }
         let file = std::fs::File::open(path).map_err(|error| Error::read(path, error))?;
-        // A map is undefined behaviour if another process shortens or rewrites the file while we read it.
+        // SAFETY: a map is undefined behaviour if another process shortens or rewrites the file while we read it.
         // Every program that maps model files accepts that; the alternative is a copy of all weights.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::read(path, error))?;

@@ -25,6 +25,9 @@ mod resume;
 mod routing;
 mod training;
 
+/// Which looks at threads that only this driver has.
+const WORKERS: &str = "workers_of_software_vulkan_have_a_cpu_each";
+
 const LAYERS: usize = 4;
 const PROMPT: &str = "hello there, tell the user about an ant in the sun";
 
@@ -110,10 +113,7 @@ fn main() {
         ("a_token_costs_known_counts", costs::counts),
         ("dropped_work_is_told_of", costs::dropped),
         ("after_a_warm_up_nothing_is_compiled", costs::warm_up),
-        (
-            "workers_of_software_vulkan_have_a_cpu_each",
-            costs::workers_apart,
-        ),
+        (WORKERS, costs::workers_apart),
         (
             "trained_routers_give_each_prompt_its_mask",
             training::trained,
@@ -169,14 +169,18 @@ fn main() {
             resume::a_lost_device_loses_no_checkpoint,
         ),
     ];
-    // Without an adapter these are listed as ignored, never as passed.
-    let reason = if Gpu::list().is_empty() {
-        Some("no GPU adapter")
-    } else {
-        None
-    };
+    // What cannot run here is listed as ignored, with the reason, never as passed.
+    let gpus = Gpu::list();
+    let workers = gpus
+        .first()
+        .is_some_and(|gpu| gpu.name.starts_with("llvmpipe"));
     let trial = |(name, test): &(&str, fn())| {
         let test = *test;
+        let reason = match *name {
+            _ if gpus.is_empty() => Some("no GPU"),
+            WORKERS if !(cfg!(target_os = "linux") && workers) => Some("no llvmpipe on Linux"),
+            _ => None,
+        };
         let trial = Trial::test(*name, move || {
             test();
             Ok(())

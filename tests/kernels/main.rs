@@ -99,7 +99,7 @@ fn main() {
                 Ok(())
             });
             if ignored {
-                trial.with_ignored_flag(true).with_kind("no GPU adapter")
+                trial.with_ignored_flag(true).with_kind("no GPU")
             } else {
                 trial
             }
@@ -114,7 +114,7 @@ fn main() {
         });
         trial
             .with_ignored_flag(ignored)
-            .with_kind(if ignored { "no GPU adapter" } else { "" })
+            .with_kind(if ignored { "no GPU" } else { "" })
     });
     let trials = trials.chain(candidates).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

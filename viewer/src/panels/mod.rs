@@ -244,7 +244,7 @@ fn index(layer: usize, sublayer: Sublayer) -> usize {
 /// The score that decided a sublayer.
 fn score(run: &Run, layer: usize, sublayer: Sublayer) -> Option<&Score> {
     run.scores.iter().find(|score| {
-        let own = score.sublayer.map(Sublayer::from);
+        let own = score.sublayer;
         score.layer == layer && own.is_none_or(|own| own == sublayer)
     })
 }

@@ -13,9 +13,7 @@ const ROW: f32 = 15.0;
 const TOP: f32 = 40.0;
 
 fn name(score: &Score) -> String {
-    let part = score
-        .sublayer
-        .map(|sublayer| Sublayer::from(sublayer).name());
+    let part = score.sublayer.map(Sublayer::name);
     format!("L{:02} {}", score.layer, part.unwrap_or("layer"))
 }
 
@@ -81,9 +79,7 @@ pub(super) fn table(view: &View<'_>) -> Table {
     let Some(run) = view.run() else { return table };
     for score in &run.scores {
         for (token, (value, piece)) in score.tokens.iter().zip(&run.prompt_pieces).enumerate() {
-            let part = score
-                .sublayer
-                .map(|sublayer| Sublayer::from(sublayer).name());
+            let part = score.sublayer.map(Sublayer::name);
             table.rows.push(vec![
                 score.layer.into(),
                 part.unwrap_or("layer").into(),
