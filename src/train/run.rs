@@ -9,7 +9,6 @@ use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::file::digest;
-use crate::mask::LayerMask;
 use crate::random::Random;
 use crate::router::Router;
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,6 +170,56 @@ pub enum Event<'a> {
     Evaluation(&'a EvaluationLine),
 }
 
+/// Checks what the command line cannot.
+fn must_learn(
+    options: &RunOptions,
+    served: &TextPath,
+    begins_with: Option<&Router>,
+    layers: usize,
+) -> Result<()> {
+    options.check()?;
+    if options.learns_one_mask() && begins_with.is_some_and(Router::tells_apart) {
+        return Err(Error::input(
+            "routers that tell prompts apart are no beginning for one mask for all",
+            "let their weights learn too (`--router-rate`), or begin without routers",
+        ));
+    }
+    let TextPath::Fixed(mask) = served else {
+        return Ok(());
+    };
+    let runs = |target: &Target| (0..layers).any(|layer| mask.runs(layer, target.sublayer()));
+    if options.prefill.is_masked() && !options.lora()?.targets.iter().any(runs) {
+        return Err(Error::input(
+            "all that would learn is skipped",
+            "skip less, or give other `--targets`",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a checkpoint of another run: of other options, or other digests of model and texts, and of held-out texts.
+fn may_go_on(
+    found: &Checkpoint,
+    options: &RunOptions,
+    [subject, held_out]: [&str; 2],
+    folder: &Path,
+) -> Result<()> {
+    let differs = if found.options != *options {
+        "with other options, another beginning or another teacher"
+    } else if found.subject != subject {
+        "on another model or other texts"
+    } else if !found.held_out.is_empty() && found.held_out != held_out {
+        // One log has looks at one set of texts.
+        "that was looked at on other calibration examples"
+    } else {
+        return Ok(());
+    };
+    Err(Error::input(
+        format!("{} holds a checkpoint of a run {differs}", folder.display()),
+        "go on with the same command and files, or give another folder",
+    ))
+}
+
 /// Runs to the end, or until the listener breaks it off: then the last step is kept too, and the run can go on, with the look
 /// that was due after it.
 ///
@@ -184,36 +233,14 @@ pub fn run<'a>(
     keeping: Keeping<'_>,
     listener: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Trainer<'a>> {
-    options.check()?;
     assert_eq!(
         options.teacher.is_some(),
         beginning.teacher.is_some(),
         "a teacher's adapter and its digest"
     );
-    if options.learns_one_mask() && beginning.router.is_some_and(Router::tells_apart) {
-        return Err(Error::input(
-            "routers that tell prompts apart are no beginning for one mask for all",
-            "let their weights learn too (`--router-rate`), or begin without routers",
-        ));
-    }
     let layers = engine.model.config.layers;
     let served = options.served(layers)?;
-    let idle = |mask: &LayerMask, target: &Target| {
-        (0..layers).all(|layer| !mask.runs(layer, target.sublayer()))
-    };
-    if let TextPath::Fixed(mask) = &served
-        && options.prefill.is_masked()
-        && options
-            .lora()?
-            .targets
-            .iter()
-            .all(|target| idle(mask, target))
-    {
-        return Err(Error::input(
-            "all that would learn is skipped",
-            "skip less, or give other `--targets`",
-        ));
-    }
+    must_learn(options, &served, beginning.router, layers)?;
     let Keeping {
         folder,
         command,
@@ -241,21 +268,7 @@ pub fn run<'a>(
     let mut looked = if looks { texts.clone() } else { String::new() };
     let done = match Checkpoint::load(folder)? {
         Some(found) => {
-            let differs = if found.options != *options {
-                Some("with other options, another beginning or another teacher")
-            } else if found.subject != subject {
-                Some("on another model or other texts")
-            } else {
-                // One log has looks at one set of texts.
-                let other = !found.held_out.is_empty() && found.held_out != texts;
-                other.then_some("that was looked at on other calibration examples")
-            };
-            if let Some(differs) = differs {
-                return Err(Error::input(
-                    format!("{} holds a checkpoint of a run {differs}", folder.display()),
-                    "go on with the same command and files, or give another folder",
-                ));
-            }
+            may_go_on(&found, options, [&subject, &texts], folder)?;
             trainer.restore(&found.snapshot)?;
             if looked.is_empty() {
                 looked = found.held_out;
