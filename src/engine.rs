@@ -13,6 +13,7 @@ pub use request::{Event, Listener, Policy, Request};
 use crate::adapter::LoraAdapter;
 use crate::adapter::merged::Merged;
 use crate::error::{Error, Result};
+use crate::gpu::plan::Timestamps;
 use crate::gpu::{Gpu, GpuTime, Plan, Step};
 use crate::kernels::{KvFormat, attention_decode};
 use crate::mask::{LayerMask, Sublayer};
@@ -26,7 +27,7 @@ use crate::model::synthetic::Synthetic;
 use crate::model::tiny;
 use crate::model::tokenizer::Tokenizer;
 use crate::router::{PrefillReading, Router};
-use crate::trace::{Detail, Dispatch, ModelSummary, Run, Sampling};
+use crate::trace::{Detail, Dispatch, ModelSummary, Run, Sampling, Submission};
 use crate::weights::gguf::Gguf;
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -430,6 +431,29 @@ fn paced(gpu: &Gpu, steps: Vec<Step>) -> Vec<Vec<Step>> {
             .push(step);
     }
     groups
+}
+
+/// Notes a submission in a run, and waits for it where it is timed, for which `wall_nanos` is filled in.
+fn note(
+    gpu: &Gpu,
+    clock: &Instant,
+    run: &mut Run,
+    plan: &Plan,
+    mut submission: Submission,
+    timestamps: Option<&Timestamps>,
+) -> Result<()> {
+    let token = submission.token;
+    let handed_over = submission.start_nanos + submission.encode_nanos;
+    if run.detail != Detail::None {
+        gpu.poll()?;
+        submission.wall_nanos = clock.elapsed().as_nanos() as u64 - handed_over;
+    }
+    run.submissions.push(submission);
+    if let Some(timestamps) = timestamps {
+        let times = timestamps.read_back(gpu, plan)?;
+        record(run, token, plan, handed_over, times);
+    }
+    Ok(())
 }
 
 /// Adds what the GPU's clock says of a plan that ran to the trace. `start` is when it was handed over.

@@ -24,39 +24,23 @@ struct Loop<'a> {
 
 impl Loop<'_> {
     fn submit(&mut self, plan: &Plan, run: &mut Run) -> Result<()> {
-        let now = || self.clock.elapsed().as_nanos() as u64;
-        let start = now();
-        let token = self.submitted as u32;
-        let mut encoder = self.gpu.encoder();
-        match &self.timestamps {
-            Some(timestamps) => plan.encode_timed(&mut encoder, timestamps),
-            None => plan.encode(&mut encoder),
-        }
+        let start_nanos = self.clock.elapsed().as_nanos() as u64;
         let result = &self.results[self.submitted % 2];
-        result.record(&mut encoder, &self.decode.state);
-        let encoded = now();
-        self.gpu.submit(encoder);
-        result.request(self.gpu);
-        let submitted = now();
-        self.submitted += 1;
-        let mut wall_nanos = 0;
-        if run.detail != Detail::None {
-            self.gpu.poll()?;
-            wall_nanos = now() - encoded;
-        }
-        run.submissions.push(Submission {
-            token,
-            start_nanos: start,
-            encode_nanos: encoded - start,
-            submit_nanos: submitted - encoded,
-            wall_nanos,
-            dispatches: plan.steps().len() as u32,
+        let timestamps = self.timestamps.as_ref();
+        let (encode_nanos, submit_nanos) = plan.submit(self.gpu, timestamps, |encoder| {
+            result.record(encoder, &self.decode.state);
         });
-        if let Some(timestamps) = &self.timestamps {
-            let times = timestamps.read_back(self.gpu, plan)?;
-            super::record(run, token, plan, encoded, times);
-        }
-        Ok(())
+        result.request(self.gpu);
+        let submission = Submission {
+            token: self.submitted as u32,
+            start_nanos,
+            encode_nanos,
+            submit_nanos,
+            wall_nanos: 0,
+            dispatches: plan.steps().len() as u32,
+        };
+        self.submitted += 1;
+        super::note(self.gpu, self.clock, run, plan, submission, timestamps)
     }
 
     /// Waits for the token of submission `index`.

@@ -117,33 +117,27 @@ impl Pending<'_> {
         let last = groups.len().saturating_sub(1);
         for (index, steps) in groups.into_iter().enumerate() {
             let plan = Plan::new(self.gpu, steps)?;
-            let start = self.clock.elapsed().as_nanos() as u64;
-            let dispatches = plan.steps().len();
-            run.prefill_dispatches += dispatches as u32;
+            let start_nanos = self.clock.elapsed().as_nanos() as u64;
+            let dispatches = plan.steps().len() as u32;
+            run.prefill_dispatches += dispatches;
             let timestamps = Timestamps::new(self.gpu, &plan, self.detail)?;
-            let (encode_nanos, submit_nanos) =
-                plan.submit(self.gpu, timestamps.as_ref(), |encoder| {
-                    if index == last {
-                        after(encoder);
-                    }
-                });
-            let handed_over = start + encode_nanos;
+            let timestamps = timestamps.as_ref();
+            let (encode_nanos, submit_nanos) = plan.submit(self.gpu, timestamps, |encoder| {
+                if index == last {
+                    after(encoder);
+                }
+            });
             if self.detail != Detail::None {
-                self.gpu.poll()?;
                 self.unwaited = 0;
-                let wall_nanos = self.clock.elapsed().as_nanos() as u64 - handed_over;
-                run.submissions.push(Submission {
+                let submission = Submission {
                     token: 0,
-                    start_nanos: start,
+                    start_nanos,
                     encode_nanos,
                     submit_nanos,
-                    wall_nanos,
-                    dispatches: dispatches as u32,
-                });
-            }
-            if let Some(timestamps) = timestamps {
-                let times = timestamps.read_back(self.gpu, &plan)?;
-                super::record(run, 0, &plan, handed_over, times);
+                    wall_nanos: 0,
+                    dispatches,
+                };
+                super::note(self.gpu, self.clock, run, &plan, submission, timestamps)?;
             }
         }
         Ok(())
