@@ -197,6 +197,16 @@ impl Op {
         self.pipeline.kernel()
     }
 
+    /// A constant of the shader.
+    ///
+    /// # Panics
+    /// If the shader has none of this name and of type `u32`.
+    pub fn constant(&self, name: &str) -> usize {
+        let (kernel, known) = (self.kernel(), &self.pipeline.reflection.constants);
+        let value = known.get(name);
+        *value.unwrap_or_else(|| panic!("`{kernel}` has no constant `{name}`")) as usize
+    }
+
     /// Invocations of a workgroup.
     pub fn workgroup_size(&self) -> [u32; 3] {
         self.pipeline.reflection.workgroup_size

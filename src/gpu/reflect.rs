@@ -6,6 +6,7 @@ use super::texture::Texel;
 use crate::error::{Error, Result};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, StorageAccess, TypeInner};
+use std::collections::BTreeMap;
 
 /// How a buffer or a texture is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Reflection {
     pub workgroup_size: [u32; 3],
     /// Bytes of `var<workgroup>` memory.
     pub workgroup_bytes: u32,
+    /// Constants of type `u32`, such as how many tokens a workgroup owns.
+    pub constants: BTreeMap<String, u32>,
 }
 
 /// A shader parsed, specialised and validated.
@@ -111,6 +114,17 @@ pub fn check(variant: &Variant) -> Result<Checked> {
     })
 }
 
+fn constants(module: &naga::Module) -> BTreeMap<String, u32> {
+    let named = module.constants.iter().filter_map(|(_, constant)| {
+        let name = constant.name.clone()?;
+        match module.global_expressions[constant.init] {
+            naga::Expression::Literal(naga::Literal::U32(value)) => Some((name, value)),
+            _ => None,
+        }
+    });
+    named.collect()
+}
+
 fn reflect(module: &naga::Module) -> Result<Reflection, String> {
     let entry = module
         .entry_points
@@ -163,6 +177,7 @@ fn reflect(module: &naga::Module) -> Result<Reflection, String> {
         params,
         workgroup_size: entry.workgroup_size,
         workgroup_bytes,
+        constants: constants(module),
     })
 }
 

@@ -18,11 +18,6 @@ crate::params! {
     }
 }
 
-/// Tokens that a workgroup owns.
-fn workgroup_tokens(class: &Class) -> usize {
-    if class.one_subgroup() { 32 } else { 4 }
-}
-
 pub(super) fn variant(class: &Class) -> Variant {
     let tile = by_class(class, "lib/lora_down_subgroup", "lib/lora_down_workgroup");
     Variant::new("lora_down").import("tile", tile)
@@ -51,7 +46,7 @@ pub fn step(
         scale,
     };
     let size = [
-        workgroups(tokens.div_ceil(workgroup_tokens(&gpu.class))),
+        workgroups(tokens.div_ceil(op.constant("TOKENS"))),
         workgroups(rank / 8),
         1,
     ];

@@ -22,9 +22,6 @@ crate::params! {
     }
 }
 
-/// Tokens of a workgroup, in both modules.
-const TOKENS: usize = 32;
-
 pub(super) fn variant(class: &Class, format: Format) -> Variant {
     let tile = by_class(
         class,
@@ -67,7 +64,7 @@ pub fn steps(
         let flops = 2 * (slice.tiles.len() * TILE * linear.columns * tokens) as u64;
         let size = [
             workgroups(linear.columns / 32),
-            workgroups(tokens.div_ceil(TOKENS)),
+            workgroups(tokens.div_ceil(op.constant("TOKENS"))),
             1,
         ];
         Ok(Step::new(label, &op, &params, size).cost(slice.bytes, flops))

@@ -37,9 +37,6 @@ pub struct Routers<'a> {
     pub stride: usize,
 }
 
-/// Tokens of a workgroup.
-const TOKENS: usize = 4;
-
 pub(super) fn variant(class: &Class, epsilon: Option<f32>) -> Variant {
     let variant = Variant::new("router_score")
         .import("reduce", reduce(class))
@@ -89,6 +86,6 @@ pub fn step(
         tokens: tokens as u32,
     };
     let flops = (2 * (1 + routers.count) * tokens * hidden) as u64;
-    let size = [workgroups(tokens.div_ceil(TOKENS)), 1, 1];
+    let size = [workgroups(tokens.div_ceil(op.constant("TOKENS"))), 1, 1];
     Ok(Step::new(label, &op, &params, size).cost((4 * routers.count * hidden) as u64, flops))
 }
