@@ -18,7 +18,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> p: array<f32>;
 @group(0) @binding(20) var<storage, read_write> gates: array<f32>;
 #import reduce
-override STRIDE: u32; // numbers from one gate to the next
+override STRIDE: u32; // numbers from one gate to the next: the gate, its score, its gradient, and padding
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {

@@ -22,7 +22,7 @@ struct Params {
 @group(0) @binding(20) var<storage, read_write> dz: array<f32>;
 @group(0) @binding(21) var<storage, read_write> db: array<f32>;
 #import reduce
-override STRIDE: u32; // numbers from one gate to the next
+override STRIDE: u32; // numbers from one gate to the next: the gate, its score, its gradient, and padding
 
 fn mean_gradient(router: u32) -> f32 {
     let s = gates[router * STRIDE + 1u];

@@ -1,9 +1,9 @@
-//! first-wgpu runs language models on any GPU and skips the layers a prompt does not need.
+//! first-wgpu runs language models on any GPU and skips the layers that a prompt needs least.
 //!
-//! It implements FiRST (*Finetuning Router-Selective Transformers*, arXiv 2410.12513): a small router
-//! at every transformer layer scores the prompt while it is prefilled, and a layer that scores low is
-//! skipped for the whole answer. A skipped layer has no dispatch in the command buffer and nothing of
-//! the answer in the KV cache.
+//! It implements FiRST (*Finetuning Router-Selective Transformers*, arXiv 2410.12513): small routers
+//! at every transformer layer, one for the attention and one for the MLP, score the prompt while it is
+//! prefilled, and what scores low is skipped for the whole answer: it has no dispatch in the command
+//! buffer and nothing of the answer in the KV cache.
 //!
 //! # The map
 //!
@@ -35,7 +35,7 @@
 //! | [`shipped`] | its routers and adapter | `pull` |
 //! | [`cli`] | parse, call, print | everything |
 //!
-//! All stand on `error` and `file`.
+//! All stand on `error` and `file`, and some on `random`.
 //!
 //! `docs/architecture.md` tells why.
 //!

@@ -1,4 +1,4 @@
-//! `first`: language models on any GPU, without the layers that a prompt does not need.
+//! `first`: language models on any GPU, without the layers that a prompt needs least.
 
 use clap::Parser;
 use first_wgpu::{Error, cli};

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 /// What shells call an end by Ctrl-C: 128 and the number of the signal.
 pub const INTERRUPTED: u8 = 130;
 
-/// Runs language models on any GPU and skips the layers a prompt does not need.
+/// Runs language models on any GPU and skips the layers that a prompt needs least.
 #[derive(Debug, Parser)]
 #[command(name = "first", version)]
 pub struct Cli {

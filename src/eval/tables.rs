@@ -16,6 +16,11 @@ fn percent(share: f64) -> String {
 /// So few answers drawn again say little of others; of one they say nothing.
 const FEW_ANSWERS: usize = 5;
 
+/// A task's name; examples without a task are one of all.
+fn named(task: &str) -> &str {
+    if task.is_empty() { "all" } else { task }
+}
+
 fn percents(interval: &Interval) -> String {
     let Interval { value, low, high } = interval;
     format!(
@@ -40,9 +45,8 @@ impl Report {
             out.push_str(&text);
             out.push('\n');
         };
-        let tasks: Vec<&str> = self.summaries.first().map_or(Vec::new(), |first| {
-            first.tasks.iter().map(|task| task.task.as_str()).collect()
-        });
+        let of_tasks = self.summaries.first().map_or(&[][..], |first| &first.tasks);
+        let tasks: Vec<&str> = of_tasks.iter().map(|task| task.task.as_str()).collect();
         line(format!(
             "{} on {} ({}): {} answers of {} tasks. Loss in nats a token, macro mean over the tasks; intervals hold 95 %, by bootstrap over the answers of each task.",
             self.model.name,
@@ -51,13 +55,8 @@ impl Report {
             self.tasks.len(),
             tasks.len()
         ));
-        let first = self
-            .summaries
-            .iter()
-            .flat_map(|first| &first.tasks)
-            .take(tasks.len());
-        let few = first.filter(|task| task.answers < FEW_ANSWERS);
-        let few: Vec<_> = few.map(|task| format!("`{}`", task.task)).collect();
+        let few = of_tasks.iter().filter(|task| task.answers < FEW_ANSWERS);
+        let few: Vec<_> = few.map(|task| format!("`{}`", named(&task.task))).collect();
         if !few.is_empty() {
             line(format!(
                 "The intervals are too narrow: of {} there are fewer than {FEW_ANSWERS} answers.",

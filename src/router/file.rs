@@ -49,7 +49,7 @@ pub struct RouterConfig {
     /// What decides.
     #[serde(flatten)]
     pub kind: Kind,
-    /// How it was made: command, data, date, results. Not interpreted.
+    /// How it was made: command, data, date, results. Not interpreted, but for `made by`: a command writes over what it made itself.
     #[serde(default)]
     pub provenance: BTreeMap<String, String>,
 }

@@ -266,10 +266,13 @@ pub fn run<'a>(
     let looks = every > 0 && !held_out.is_empty();
     let texts = digest_of("held out", held_out);
     let mut looked = if looks { texts.clone() } else { String::new() };
+    // Whether the looks so far were at these.
+    let mut same = false;
     let done = match Checkpoint::load(folder)? {
         Some(found) => {
             may_go_on(&found, options, [&subject, &texts], folder)?;
             trainer.restore(&found.snapshot)?;
+            same = found.held_out == texts;
             if looked.is_empty() {
                 looked = found.held_out;
             }
@@ -299,7 +302,7 @@ pub fn run<'a>(
         Ok::<_, Error>(line)
     };
     // One that was broken off is made up for.
-    if done > 0 && due(done) && last_evaluation(folder)?.is_none_or(|line| line.step < done) {
+    if same && due(done) && last_evaluation(folder)?.is_none_or(|line| line.step < done) {
         let line = look(&mut trainer, &mut log, done)?;
         let _ = listener(Event::Evaluation(&line));
     }

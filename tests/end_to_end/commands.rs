@@ -250,15 +250,18 @@ pub(super) fn training() {
     let own = std::fs::read_to_string(&config).expect("is there") + "\n";
     std::fs::write(&config, &own).expect("written");
     first("calibrate -m tiny.gguf --data train.jsonl --skip 1 --examples 2 --out calibrated");
-    for out in ["foreign", "calibrated"] {
-        refused(
-            &format!("{labels} --adapter alone --out {out}"),
-            "that no `first train labels` has made",
-        );
+    refused(
+        &format!("{labels} --out calibrated"),
+        "that no `first train labels` has made",
+    );
+    let others = "an adapter that these routers would not belong to";
+    refused(&format!("{labels} --adapter lora --out foreign"), others);
+    for adapter in ["foreign", "alone"] {
+        first(&format!("{labels} --adapter {adapter} --out foreign"));
     }
-    first(&format!("{labels} --adapter foreign --out foreign"));
+    refused(&format!("{labels} --adapter lora --out foreign"), others);
+    refused(&format!("{labels} --out foreign"), others);
     assert_eq!(std::fs::read_to_string(config).expect("is there"), own);
-    first(&format!("{labels} --adapter foreign --out foreign"));
     refused(
         &format!("train lora {data} {run} --skip-layers 0-3.attn --targets q_proj --out idle"),
         "all that would learn is skipped",

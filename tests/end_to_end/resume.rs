@@ -144,6 +144,13 @@ pub(super) fn resumed() {
         };
         assert_eq!(untimed(&whole), untimed(&parts));
         assert_eq!(untimed(&whole).len(), 1 + 6 + 2);
+        // A run that ended without looks knows no texts whose look could be missing.
+        let blind = tempfile::tempdir().expect("a folder");
+        for held_out in [&Tasks::new(), &tasks] {
+            let (ended, _) = run_on(("tiny", &tasks, held_out), blind.path(), &options, 0);
+            ended.expect("ends");
+        }
+        assert_eq!(untimed(&blind).len(), 1 + 6);
         let fewer = Tasks::from([("a".to_owned(), tasks["a"].clone())]);
         for (other, what) in [
             (("tiny", &fewer, &tasks), "other texts"),

@@ -118,6 +118,29 @@ pub(crate) struct Labels {
     model: ModelOptions,
 }
 
+/// Refuses a folder of which anything would be lost: a run, routers that another command made, another adapter.
+fn may_write(out: &Path, adapter: Option<&LoraAdapter>, engine: &Engine) -> anyhow::Result<()> {
+    no_run_in(out)?;
+    if RouterFile::is_in(out) {
+        let found = RouterFile::load(out).context("these routers would be lost")?;
+        let made_by = found.config.provenance.get("made by");
+        anyhow::ensure!(
+            made_by.is_some_and(|command| command.starts_with("first train labels")),
+            "{} holds routers or a mask that no `first train labels` has made; give another `--out`",
+            out.display()
+        );
+    }
+    if LoraAdapter::is_in(out) {
+        let found = LoraAdapter::load(out, &engine.model.config)?;
+        anyhow::ensure!(
+            adapter == Some(&found),
+            "{} holds an adapter that these routers would not belong to; give it as `--adapter`, or another `--out`",
+            out.display()
+        );
+    }
+    Ok(())
+}
+
 impl Labels {
     /// Whether nothing is searched and nothing compared, which a journal would be kept of.
     pub(super) fn is_short(&self) -> bool {
@@ -153,17 +176,7 @@ impl Labels {
         };
         let outs = self.outs();
         for out in &outs {
-            no_run_in(out)?;
-            anyhow::ensure!(
-                adapter.is_some() || !LoraAdapter::is_in(out),
-                "{} holds an adapter that these routers would not belong to; give it as `--adapter`, or another `--out`",
-                out.display()
-            );
-            anyhow::ensure!(
-                self.may_replace(out),
-                "{} holds routers or an adapter that no `first train labels` has made; give another `--out`",
-                out.display()
-            );
+            may_write(out, adapter.as_ref(), &engine)?;
         }
         // All that is needed, before anything long begins.
         let of = |examples, count| tasks(&engine, examples, self.tokens, count);
@@ -237,22 +250,6 @@ impl Labels {
     }
 
     /// The folders to write.
-    /// Whether what is in a folder is this command's own, or the adapter that the routers are for, which stays as it is.
-    fn may_replace(&self, out: &Path) -> bool {
-        if RouterFile::is_in(out) {
-            let made_by = |file: RouterFile| file.config.provenance.get("made by").cloned();
-            let made_by = RouterFile::load(out).ok().and_then(made_by);
-            return made_by.is_some_and(|command| command.starts_with("first train labels"));
-        }
-        !LoraAdapter::is_in(out) || self.is_the_adapters(out)
-    }
-
-    /// Whether a folder is that of `--adapter`.
-    fn is_the_adapters(&self, folder: &Path) -> bool {
-        let own = self.adapter.as_ref().map(std::fs::canonicalize);
-        matches!((own, std::fs::canonicalize(folder)), (Some(Ok(own)), Ok(folder)) if own == folder)
-    }
-
     fn outs(&self) -> Vec<PathBuf> {
         if self.rates.is_empty() {
             return vec![self.out.clone()];
@@ -428,8 +425,8 @@ impl Labels {
             note(&format!("mask of {}", name(task)), mask.to_string());
         }
         let routers = router_file(engine, router, points, provenance)?;
-        // The user's own file stays as it is.
-        let adapter = adapter.filter(|_| !self.is_the_adapters(out));
+        // What is there is the same adapter, and perhaps the user's own file.
+        let adapter = adapter.filter(|_| !LoraAdapter::is_in(out));
         save(out, adapter, &routers, engine).context("the routers were trained but not written")?;
         let has_adapter = LoraAdapter::is_in(out);
         let out = out.display();
