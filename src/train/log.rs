@@ -143,6 +143,17 @@ fn json(value: &impl Serialize) -> String {
 mod tests {
     use super::*;
 
+    fn header() -> Header {
+        Header {
+            first_wgpu_training: VERSION,
+            command: "first train".to_owned(),
+            model: "tiny".to_owned(),
+            layers: 4,
+            target: 0.1,
+            steps: 3,
+        }
+    }
+
     /// What a killed run has left half written, and what came after the checkpoint, is dropped.
     #[test]
     fn a_log_goes_on_behind_a_checkpoint() {
@@ -156,15 +167,7 @@ mod tests {
             "{\"st",
         ];
         std::fs::write(&path, lines.join("\n")).expect("written");
-        let header = Header {
-            first_wgpu_training: VERSION,
-            command: "first train".to_owned(),
-            model: "tiny".to_owned(),
-            layers: 4,
-            target: 0.1,
-            steps: 3,
-        };
-        let mut log = Log::open(folder.path(), &header, 2).expect("goes on");
+        let mut log = Log::open(folder.path(), &header(), 2).expect("goes on");
         log.line(&serde_json::json!({"step": 3, "anew": true}))
             .expect("written");
         let text = std::fs::read_to_string(&path).expect("is there");
@@ -173,7 +176,7 @@ mod tests {
             found,
             ["{\"step\":1}", "{\"step\":2}", "{\"anew\":true,\"step\":3}"]
         );
-        Log::open(folder.path(), &header, 0).expect("begins");
+        Log::open(folder.path(), &header(), 0).expect("begins");
         let text = std::fs::read_to_string(&path).expect("is there");
         assert_eq!(text.lines().count(), 1);
     }
@@ -182,16 +185,8 @@ mod tests {
     #[test]
     fn a_lost_or_torn_log_stops_no_run() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let header = Header {
-            first_wgpu_training: VERSION,
-            command: "first train".to_owned(),
-            model: "tiny".to_owned(),
-            layers: 4,
-            target: 0.1,
-            steps: 3,
-        };
         let lines = |step| {
-            Log::open(folder.path(), &header, step).expect("goes on");
+            Log::open(folder.path(), &header(), step).expect("goes on");
             let text = std::fs::read_to_string(folder.path().join(FILE)).expect("is there");
             text.lines().count()
         };
