@@ -135,6 +135,14 @@ pub fn must_be_others(examples: &[Example], calibration: &[Example]) -> Result<(
     ))
 }
 
+/// What tables call a task: examples without one share a task of no name.
+pub fn task_name(task: &str) -> &str {
+    match task {
+        "" => "all",
+        named => named,
+    }
+}
+
 /// How many examples say what one before them has said.
 pub fn repeated(examples: &[Example]) -> usize {
     let texts: HashSet<_> = examples.iter().map(Example::text).collect();
@@ -226,6 +234,20 @@ mod tests {
             (examples[0].task.as_deref(), examples[1].completion.as_str()),
             (Some("t"), "c")
         );
+    }
+
+    #[test]
+    fn examples_that_repeat_others_are_counted() {
+        let pair = |task: &str, prompt: &str| {
+            format!("{{\"task\": \"{task}\", \"prompt\": \"{prompt}\", \"completion\": \"c\"}}\n")
+        };
+        let texts = [
+            pair("a", "p"),
+            pair("a", "q"),
+            pair("b", "p"),
+            pair("a", "p"),
+        ];
+        assert_eq!(repeated(&lines(texts.concat()).expect("valid")), 2);
     }
 
     fn example(task: usize, prompt: usize) -> Example {

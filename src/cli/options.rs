@@ -289,12 +289,12 @@ pub(super) fn tolerance(text: &str) -> Result<f32, String> {
     }
 }
 
-/// A count that must not be 0.
+/// A count that must not be 0, nor so large that products of it overflow.
 pub(super) fn some() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=1 << 20)
 }
 
-/// Tokens of a text: a dispatch has so many workgroups at most.
+/// Tokens of a text: one of the prompt and one of the answer, and no more than a dispatch has workgroups.
 pub(super) fn text_tokens() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(2..=65_535)
 }

@@ -142,14 +142,6 @@ fn router_file(
     })
 }
 
-/// What tables call a task: examples without one share a task of no name.
-fn name(task: &str) -> &str {
-    match task {
-        "" => "all",
-        named => named,
-    }
-}
-
 /// What a mask skips, for people.
 fn skipping(mask: &LayerMask, share: f64) -> String {
     match mask.is_full() {

@@ -5,6 +5,7 @@ use super::family;
 use super::metrics::Metric;
 use super::report::{Report, Summary};
 use crate::bench::plot::{Chart, Series, svg};
+use crate::data::task_name;
 use crate::file::csv_field;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -15,11 +16,6 @@ fn percent(share: f64) -> String {
 
 /// So few answers drawn again say little of others; of one they say nothing.
 const FEW_ANSWERS: usize = 5;
-
-/// A task's name; examples without a task are one of all.
-fn named(task: &str) -> &str {
-    if task.is_empty() { "all" } else { task }
-}
 
 fn percents(interval: &Interval) -> String {
     let Interval { value, low, high } = interval;
@@ -56,7 +52,9 @@ impl Report {
             tasks.len()
         ));
         let few = of_tasks.iter().filter(|task| task.answers < FEW_ANSWERS);
-        let few: Vec<_> = few.map(|task| format!("`{}`", named(&task.task))).collect();
+        let few: Vec<_> = few
+            .map(|task| format!("`{}`", task_name(&task.task)))
+            .collect();
         if !few.is_empty() {
             line(format!(
                 "The intervals are too narrow: of {} there are fewer than {FEW_ANSWERS} answers.",

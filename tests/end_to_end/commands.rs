@@ -305,11 +305,25 @@ pub(super) fn training() {
     first(
         "eval -m tiny.gguf --data train.jsonl --examples 1 --router answers --controls even --adapter routed=answers --out measured",
     );
+    // A folder that is not called by its name has one.
+    std::fs::create_dir(path("alone/inner")).expect("made");
     first(
-        "eval -m tiny.gguf --data train.jsonl --examples 1 --router answers --adapter routed=answers --adapter none=alone --tuned --out tuned",
+        "eval -m tiny.gguf --data train.jsonl --examples 1 --router answers --adapter routed=answers --adapter none=alone/inner/.. --tuned --out tuned",
     );
+    first(&format!(
+        "train joint {data} {run} --begin labels --routers-until 0 --out late"
+    ));
+    let log = String::from_utf8(shell.read("late/training.jsonl")).expect("UTF-8");
+    let header: serde_json::Value =
+        serde_json::from_str(log.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(header["target"], 0.0, "no routers learn");
+    let long =
+        "train lora -m tiny.gguf --data train.jsonl --skip-layers none --tokens 65536 --out idle";
+    let (output, said) = shell.output(long);
+    assert_eq!(output.status.code(), Some(2), "{said}");
     let table = std::fs::read_to_string(path("tuned/eval.md")).expect("is there");
     assert!(table.contains("intervals are too narrow"), "{table}");
+    assert!(table.contains("| none | alone |"), "{table}");
     refused(
         "eval -m tiny.gguf --data train.jsonl --examples 1 --adapter none=alone --tuned --out tuned --kv f16",
         "this `--kv`",

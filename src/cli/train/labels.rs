@@ -6,11 +6,11 @@ use super::super::options::{
 };
 use super::search::{enough, found};
 use super::settle::{self, Trained};
-use super::{THRESHOLDS, command_line, name, no_run_in, read, router_file, save, skipping, tasks};
+use super::{THRESHOLDS, command_line, no_run_in, read, router_file, save, skipping, tasks};
 use crate::adapter::LoraAdapter;
 use crate::calibrate::meter::{Against, Counter};
 use crate::calibrate::{Budget, Unit, spread};
-use crate::data::{Tokens, must_be_others};
+use crate::data::{Tokens, must_be_others, task_name};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::journal::Journal;
@@ -337,7 +337,7 @@ impl Labels {
                     }
                     _ => format!("loss {base:.3} -> {loss:.3}"),
                 };
-                say!("{}: {}, {cost}", name(task), skipping(mask, share));
+                say!("{}: {}, {cost}", task_name(task), skipping(mask, share));
             }
             skipped += share / paths.len() as f64;
             masks.insert(task, mask.clone());
@@ -422,7 +422,7 @@ impl Labels {
         note("method", format!("logistic regression on {method}"));
         note("examples", format!("{examples}{} to fit a task", self.fit));
         for (task, mask) in masks {
-            note(&format!("mask of {}", name(task)), mask.to_string());
+            note(&format!("mask of {}", task_name(task)), mask.to_string());
         }
         let routers = router_file(engine, router, points, provenance)?;
         // What is there is the same adapter, and perhaps the user's own file.

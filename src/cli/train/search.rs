@@ -1,8 +1,7 @@
 //! What `first train labels` searches: which examples, and what it says of them.
 
 use super::super::options::{count_bar, follow};
-use super::name;
-use crate::data::{self, Tokens};
+use crate::data::{self, Tokens, task_name};
 use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::mask::LayerMask;
@@ -25,7 +24,7 @@ pub(super) fn enough(tasks: Tasks, count: usize, prefill: PrefillReading) -> any
         anyhow::ensure!(
             answers > 0,
             "answers of task `{}` are one token long, which no mask concerns; raise `--tokens`, or leave out `--prefill full`",
-            name(&task)
+            task_name(&task)
         );
         let needed = (count * ANSWER_TOKENS * texts.len()).div_ceil(answers);
         let chosen = data::spread(&texts, needed.max(count)).cloned().collect();
@@ -44,7 +43,7 @@ pub(super) fn found(
     interrupted: &Arc<AtomicBool>,
 ) -> anyhow::Result<Vec<(LayerMask, f64)>> {
     let bar = count_bar("searching");
-    let name = name(task);
+    let name = task_name(task);
     bar.println(format!(
         "searching masks for {name} on {} examples",
         texts.len()

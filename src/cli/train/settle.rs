@@ -1,11 +1,11 @@
 //! What `first train labels --settle` takes masks from: runs that were trained with theirs.
 
 use super::super::options::{base_model, count_bar, follow};
-use super::{name, skipping};
+use super::skipping;
 use crate::adapter::LoraAdapter;
 use crate::calibrate::front;
 use crate::calibrate::meter::{Counter, noted_loss};
-use crate::data::{Example, Tokens};
+use crate::data::{Example, Tokens, task_name};
 use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::mask::LayerMask;
@@ -80,7 +80,7 @@ impl Trained {
             Decides::Mask(mask, _) => {
                 let share = engine.summary.skip_rate(mask);
                 let what = skipping(mask, share);
-                say!("{}: {what}, as all do with {}", name(task), self.name);
+                say!("{}: {what}, as all do with {}", task_name(task), self.name);
                 return Ok(mask.clone());
             }
         };
@@ -98,7 +98,7 @@ impl Trained {
         let same = masks.iter().filter(|other| **other == mask).count();
         say!(
             "{}: {}, as {same} of {} prompts do exactly with {}",
-            name(task),
+            task_name(task),
             skipping(&mask, engine.summary.skip_rate(&mask)),
             masks.len(),
             self.name,
@@ -195,7 +195,7 @@ pub(super) fn check(
     if let Some(example) = examples.iter().find(|example| !has(&example.task)) {
         anyhow::bail!(
             "runs are compared on examples that they were not trained with, and none is of task `{}`; give some with `--calibration`",
-            name(example.task.as_deref().unwrap_or_default())
+            task_name(example.task.as_deref().unwrap_or_default())
         );
     }
     Ok(())
