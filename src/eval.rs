@@ -29,7 +29,7 @@ use crate::mask::LayerMask;
 use crate::router::{Decision, Granularity, PrefillReading, Router};
 use controls::{Budget, CANDIDATES, Control};
 use meter::Meter;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An answer to measure.
@@ -88,7 +88,7 @@ pub struct Adapter {
 }
 
 /// One answer under one candidate.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// What is skipped; more than one where the mean of several is measured.
     pub masks: Vec<String>,
@@ -101,7 +101,7 @@ pub struct Measured {
 }
 
 /// A candidate's results.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The policy's name.
     pub policy: String,
@@ -113,6 +113,13 @@ pub struct Row {
     pub prefill: PrefillReading,
     /// In the order of the items.
     pub answers: Vec<Measured>,
+}
+
+impl Row {
+    /// Whether tables call both the same.
+    fn is_called_as(&self, other: &Self) -> bool {
+        self.policy == other.policy && self.adapter == other.adapter
+    }
 }
 
 /// What is wanted.

@@ -74,27 +74,108 @@ pub fn step(range: f64, parts: f64) -> f64 {
 
 /// Charts side by side.
 pub fn svg(charts: &[Chart<'_>]) -> String {
-    let mut out = String::new();
     let width = WIDTH * charts.len() as f64;
     let names = charts.iter().map(|chart| chart.series.len()).max();
-    let legend = names
-        .filter(|count| *count > 1)
-        .unwrap_or(0)
-        .div_ceil(LEGEND_COLUMNS);
-    let height = HEIGHT + LEGEND * legend as f64;
-    let mut put = |text: std::fmt::Arguments<'_>| {
-        out.write_fmt(text).expect("a string takes everything");
-        out.push('\n');
-    };
-    put(format_args!(
+    let names = names.filter(|count| *count > 1).unwrap_or(0);
+    let height = HEIGHT + LEGEND * names.div_ceil(LEGEND_COLUMNS) as f64;
+    let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"12\">\n\
          <style>:root {{ color: #24292f }} @media (prefers-color-scheme: dark) {{ :root {{ color: #d0d7de }} }} \
          text {{ fill: currentColor }} .grid {{ stroke: currentColor; opacity: .15 }} \
          .fit {{ stroke: currentColor; opacity: .5; stroke-dasharray: 4 4 }} \
-         .data {{ fill: none; stroke-width: 2 }}</style>"
-    ));
+         .data {{ fill: none; stroke-width: 2 }}</style>\n"
+    );
     for (index, chart) in charts.iter().enumerate() {
+        let left = WIDTH * index as f64;
+        out += &format!("<g transform=\"translate({left} 0)\">\n");
+        chart.draw(&mut |text| {
+            out.write_fmt(text).expect("a string takes everything");
+            out.push('\n');
+        });
+        out += "</g>\n";
+    }
+    out + "</svg>\n"
+}
+
+/// Takes a line of the picture.
+type Put<'a> = &'a mut dyn FnMut(std::fmt::Arguments<'_>);
+
+impl Chart<'_> {
+    fn draw(&self, put: Put<'_>) {
+        let axes = Axes::of(self);
+        let middle = (LEFT + WIDTH - RIGHT) / 2.0;
+        put(format_args!(
+            "<text x=\"{middle}\" y=\"18\" text-anchor=\"middle\" font-weight=\"600\">{}</text>",
+            self.title
+        ));
+        put(format_args!(
+            "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            HEIGHT - 8.0,
+            self.x_label
+        ));
+        axes.draw(put);
+        if let Some((start, slope)) = self.line {
+            put(format_args!(
+                "<line class=\"fit\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>",
+                axes.x(0.0),
+                axes.y(start.clamp(axes.y_start, axes.y_end)),
+                axes.x(axes.x_end),
+                axes.y((start + slope * axes.x_end).clamp(axes.y_start, axes.y_end))
+            ));
+        }
+        for (index, series) in self.series.iter().enumerate() {
+            series.draw(index, &axes, put);
+            if self.series.len() > 1 && !series.points.is_empty() {
+                series.name_below(index, put);
+            }
+        }
+    }
+}
+
+impl Series<'_> {
+    fn draw(&self, index: usize, axes: &Axes, put: Put<'_>) {
+        let points = self.points.iter().map(|(x, y)| (axes.x(*x), axes.y(*y)));
+        let points: Vec<(f64, f64)> = points.collect();
+        if points.len() > 1 {
+            let path = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}"));
+            put(format_args!(
+                "<polyline class=\"data\" stroke=\"{}\" points=\"{}\"/>",
+                COLOURS[index % COLOURS.len()],
+                path.collect::<Vec<_>>().join(" ")
+            ));
+        }
+        for (x, y) in points {
+            put(format_args!("{}", mark(index, x, y)));
+        }
+    }
+
+    /// Its place in the legend.
+    fn name_below(&self, index: usize, put: Put<'_>) {
+        let column = (index % LEGEND_COLUMNS) as f64;
+        let at = LEFT + column * (WIDTH - LEFT) / LEGEND_COLUMNS as f64;
+        let row = HEIGHT + LEGEND * (index / LEGEND_COLUMNS) as f64 + 8.0;
+        put(format_args!(
+            "{}<text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            mark(index, at, row),
+            at + 8.0,
+            row + 4.0,
+            escaped(&shortened(self.name))
+        ));
+    }
+}
+
+/// Where values are: x from 0, y from where the chart begins, both to a round number beyond the largest.
+struct Axes {
+    x_step: f64,
+    x_end: f64,
+    y_step: f64,
+    y_start: f64,
+    y_end: f64,
+}
+
+impl Axes {
+    fn of(chart: &Chart<'_>) -> Self {
         let points = || chart.series.iter().flat_map(|series| &series.points);
         let most = |of: fn(&(f64, f64)) -> f64, least| above(least, points().map(of));
         let least = points().map(|point| point.1).fold(f64::INFINITY, f64::min);
@@ -105,86 +186,48 @@ pub fn svg(charts: &[Chart<'_>]) -> String {
         };
         let (x_most, y_most) = (most(|point| point.0, 0.0), most(|point| point.1, least));
         let (x_step, y_step) = (step(x_most, 5.0), step(y_most - least, 5.0));
-        let x_end = (x_most / x_step).ceil() * x_step;
-        let y_start = (least / y_step).floor() * y_step;
-        let y_end = (y_most / y_step).ceil() * y_step;
-        let x = |value: f64| LEFT + value / x_end * (WIDTH - LEFT - RIGHT);
-        let y = |value: f64| {
-            HEIGHT - BOTTOM - (value - y_start) / (y_end - y_start) * (HEIGHT - TOP - BOTTOM)
-        };
-        let (middle, bottom) = ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - BOTTOM);
-        put(format_args!(
-            "<g transform=\"translate({} 0)\">",
-            WIDTH * index as f64
-        ));
-        put(format_args!(
-            "<text x=\"{middle}\" y=\"18\" text-anchor=\"middle\" font-weight=\"600\">{}</text>",
-            chart.title
-        ));
-        put(format_args!(
-            "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-            HEIGHT - 8.0,
-            chart.x_label
-        ));
-        for tick in 0..=((y_end - y_start) / y_step).round() as usize {
-            let (value, right) = (y_start + tick as f64 * y_step, WIDTH - RIGHT);
-            let at = y(value);
+        Self {
+            x_step,
+            x_end: (x_most / x_step).ceil() * x_step,
+            y_step,
+            y_start: (least / y_step).floor() * y_step,
+            y_end: (y_most / y_step).ceil() * y_step,
+        }
+    }
+
+    fn x(&self, value: f64) -> f64 {
+        LEFT + value / self.x_end * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        let share = (value - self.y_start) / (self.y_end - self.y_start);
+        HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+    }
+
+    /// Lines across, and ticks with their values.
+    fn draw(&self, put: Put<'_>) {
+        let right = WIDTH - RIGHT;
+        for tick in 0..=((self.y_end - self.y_start) / self.y_step).round() as usize {
+            let value = self.y_start + tick as f64 * self.y_step;
+            let at = self.y(value);
             put(format_args!(
                 "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
                  <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 LEFT - 6.0,
                 at + 4.0,
-                number(value, y_step)
+                number(value, self.y_step)
             ));
         }
-        for tick in 0..=(x_end / x_step).round() as usize {
-            let value = tick as f64 * x_step;
+        for tick in 0..=(self.x_end / self.x_step).round() as usize {
+            let value = tick as f64 * self.x_step;
             put(format_args!(
                 "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-                x(value),
-                bottom + 16.0,
-                number(value, x_step)
+                self.x(value),
+                HEIGHT - BOTTOM + 16.0,
+                number(value, self.x_step)
             ));
         }
-        if let Some((start, slope)) = chart.line {
-            put(format_args!(
-                "<line class=\"fit\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>",
-                x(0.0),
-                y(start.clamp(y_start, y_end)),
-                x(x_end),
-                y((start + slope * x_end).clamp(y_start, y_end))
-            ));
-        }
-        for (index, series) in chart.series.iter().enumerate() {
-            let at = |point: &(f64, f64)| format!("{:.1},{:.1}", x(point.0), y(point.1));
-            let path: Vec<String> = series.points.iter().map(at).collect();
-            if path.len() > 1 {
-                put(format_args!(
-                    "<polyline class=\"data\" stroke=\"{}\" points=\"{}\"/>",
-                    COLOURS[index % COLOURS.len()],
-                    path.join(" ")
-                ));
-            }
-            for point in &series.points {
-                put(format_args!("{}", mark(index, x(point.0), y(point.1))));
-            }
-            if chart.series.len() > 1 && !series.points.is_empty() {
-                let column = (index % LEGEND_COLUMNS) as f64;
-                let at = LEFT + column * (WIDTH - LEFT) / LEGEND_COLUMNS as f64;
-                let row = HEIGHT + LEGEND * (index / LEGEND_COLUMNS) as f64 + 8.0;
-                put(format_args!(
-                    "{}<text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-                    mark(index, at, row),
-                    at + 8.0,
-                    row + 4.0,
-                    escaped(&shortened(series.name))
-                ));
-            }
-        }
-        put(format_args!("</g>"));
     }
-    out.push_str("</svg>\n");
-    out
 }
 
 /// A name that fits a column of the legend.

@@ -1,5 +1,7 @@
 //! `first eval`.
 
+mod show;
+
 use super::options::{
     AdapterOptions, ModelOptions, base_model, count_bar, follow, load, load_with, mask_named, rate,
     some, tell_of_cuts, text_tokens,
@@ -28,7 +30,10 @@ use std::process::ExitCode;
 /// Prints tables in Markdown. Beside the first router stand controls that skip as many weight bytes; those that
 /// are searched need `--calibration`. docs/eval.md says how each figure is computed.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Eval {
+    #[command(subcommand)]
+    what: Option<What>,
     /// JSON lines with `prompt` and `completion`, or `messages`, and `task`; may be given several times.
     #[arg(long, value_name = "FILE", required = true)]
     data: Vec<PathBuf>,
@@ -105,13 +110,22 @@ pub(super) struct Eval {
     model: ModelOptions,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Print the tables of saved results, one file's or several held against each other; nothing is measured.
+    Show(show::Show),
+}
+
 impl Eval {
     /// Whether what is measured is noted as it comes.
     pub(super) fn keeps(&self) -> bool {
         self.out.is_some()
     }
 
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(mut self) -> anyhow::Result<ExitCode> {
+        if let Some(What::Show(show)) = self.what.take() {
+            return show.run();
+        }
         let examples = read(&self.data, self.examples)?;
         let calibration = read(&self.calibration, self.search)?;
         data::must_be_others(&examples, &calibration)?;
@@ -200,19 +214,7 @@ impl Eval {
         searching.finish_and_clear();
         measuring.finish_and_clear();
         let report = Report::new(model, device, &plan.items, rows, self.seed)?;
-        let table = report.markdown();
-        say!("{}", table.trim_end());
-        if let Some(folder) = &self.out {
-            let json = serde_json::to_string_pretty(&report)? + "\n";
-            for (name, text) in [
-                ("eval.md", &table),
-                ("eval.csv", &report.csv()),
-                ("eval.json", &json),
-                ("eval.svg", &report.svg()),
-            ] {
-                write_whole(&folder.join(name), |file| file.write_all(text.as_bytes()))?;
-            }
-        }
+        publish(&report, self.out.as_deref())?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -338,6 +340,24 @@ impl Eval {
         }
         Ok((candidates, own_leads))
     }
+}
+
+/// Prints the tables, and writes them to a folder.
+fn publish(report: &Report, folder: Option<&Path>) -> anyhow::Result<()> {
+    let table = report.markdown();
+    say!("{}", table.trim_end());
+    let Some(folder) = folder else { return Ok(()) };
+    std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+    let json = serde_json::to_string_pretty(report)? + "\n";
+    for (name, text) in [
+        ("eval.md", &table),
+        ("eval.csv", &report.csv()),
+        ("eval.json", &json),
+        ("eval.svg", &report.svg()),
+    ] {
+        write_whole(&folder.join(name), |file| file.write_all(text.as_bytes()))?;
+    }
+    Ok(())
 }
 
 fn read(files: &[PathBuf], count: usize) -> Result<Vec<data::Example>> {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 const ROUNDS: usize = 4000;
 
 /// A value with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Interval {
     /// From the answers as they are.
     pub value: f64,

@@ -3,18 +3,18 @@
 use super::bootstrap::{Bootstrap, Interval};
 use super::metrics::Metric;
 use super::{Item, Row, family, named_rate};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mask::LayerMask;
 use crate::router::PrefillReading;
 use crate::trace::{AdapterSummary, ModelSummary};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Policies whose rates differ by no more than this share of the layers' weights are compared, and those named after one rate.
 const SAME_RATE: f64 = 0.006;
 
 /// Everything that was measured, and what follows from it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     /// The model.
     pub model: ModelSummary,
@@ -31,7 +31,7 @@ pub struct Report {
 }
 
 /// A policy's results in short.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Summary {
     /// The policy's name.
     pub policy: String,
@@ -64,7 +64,7 @@ pub struct Summary {
 }
 
 /// A policy's results on a task.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct TaskSummary {
     /// The task.
     pub task: String,
@@ -89,20 +89,97 @@ impl Report {
         rows: Vec<Row>,
         seed: u64,
     ) -> Result<Self> {
-        let tasks: Vec<String> = items.iter().map(|item| item.task.clone()).collect();
-        let tokens = items.iter().map(Item::answer_tokens).collect();
-        let bootstrap = Bootstrap::new(&tasks, seed);
-        let summarise = |row| summary(row, &rows, &bootstrap, items, model.layers);
-        let summaries = rows.iter().map(summarise).collect::<Result<_>>()?;
-        Ok(Self {
+        let mut report = Self {
             model,
             device,
-            tasks,
-            tokens,
+            tasks: items.iter().map(|item| item.task.clone()).collect(),
+            tokens: items.iter().map(Item::answer_tokens).collect(),
             rows,
-            summaries,
-        })
+            summaries: Vec::new(),
+        };
+        let bootstrap = Bootstrap::new(&report.tasks, seed);
+        report.sum_up(&bootstrap)?;
+        for (row, summary) in report.rows.iter().zip(&mut report.summaries) {
+            for (index, task) in summary.tasks.iter_mut().enumerate() {
+                task.scores = scores(&task.task, index, row, items, &bootstrap);
+            }
+        }
+        Ok(report)
     }
+
+    /// Sums up together what was measured of the same answers, so that rows of different runs are held against each other.
+    /// Scores are taken over: they are of words that a report does not have.
+    pub fn joined(reports: Vec<Self>, seed: u64) -> Result<Self> {
+        let mut reports = reports.into_iter();
+        let Some(mut all) = reports.next() else {
+            return Err(Error::input("there is nothing to join", "give a report"));
+        };
+        for other in reports {
+            let differ = [
+                (all.model != other.model, "models"),
+                (all.device != other.device, "devices"),
+                (all.tasks != other.tasks, "answers"),
+                (all.tokens != other.tokens, "answers"),
+            ];
+            if let Some((_, what)) = differ.into_iter().find(|(differs, _)| *differs) {
+                return Err(Error::input(
+                    format!("these were measured with other {what}, and are not to be compared"),
+                    "show them one by one",
+                ));
+            }
+            for (row, summary) in other.rows.into_iter().zip(other.summaries) {
+                match all.rows.iter().find(|known| known.is_called_as(&row)) {
+                    None => {
+                        all.rows.push(row);
+                        all.summaries.push(summary);
+                    }
+                    Some(known) if *known == row => {}
+                    Some(_) => {
+                        let with = row
+                            .adapter
+                            .map_or(String::new(), |name| format!(" with {name}"));
+                        return Err(Error::input(
+                            format!("`{}`{with} was measured with different results", row.policy),
+                            "show these one by one, or measure it with one build",
+                        ));
+                    }
+                }
+            }
+        }
+        let before = std::mem::take(&mut all.summaries);
+        all.sum_up(&Bootstrap::new(&all.tasks, seed))?;
+        for (summary, before) in all.summaries.iter_mut().zip(before) {
+            for (task, before) in summary.tasks.iter_mut().zip(before.tasks) {
+                task.scores = before.scores;
+            }
+        }
+        Ok(all)
+    }
+
+    /// All but scores.
+    fn sum_up(&mut self, bootstrap: &Bootstrap) -> Result<()> {
+        let rows = self.rows.iter();
+        let summaries = rows.map(|row| summary(row, self, bootstrap));
+        self.summaries = summaries.collect::<Result<_>>()?;
+        Ok(())
+    }
+}
+
+/// What the answers of a task score; nothing where none were asked for.
+fn scores(
+    task: &str,
+    index: usize,
+    row: &Row,
+    items: &[Item],
+    bootstrap: &Bootstrap,
+) -> Vec<(Metric, Interval)> {
+    let metrics = Metric::of_task(task).iter();
+    let scores = metrics.filter_map(|metric| {
+        let counts = counts(*metric, row, items)?;
+        let score = |tasks: &[Vec<usize>]| metric.score(&sum(&counts, &tasks[index]));
+        Some((*metric, bootstrap.interval(score)))
+    });
+    scores.collect()
 }
 
 fn losses(row: &Row) -> Vec<f64> {
@@ -113,13 +190,8 @@ fn rates(row: &Row) -> Vec<f64> {
     row.answers.iter().map(|answer| answer.skipped).collect()
 }
 
-fn summary(
-    row: &Row,
-    rows: &[Row],
-    bootstrap: &Bootstrap,
-    items: &[Item],
-    layers: usize,
-) -> Result<Summary> {
+fn summary(row: &Row, report: &Report, bootstrap: &Bootstrap) -> Result<Summary> {
+    let Report { rows, tokens, .. } = report;
     let own = losses(row);
     let skipped = |row: &Row| bootstrap.mean_value(&rates(row));
     let masks_of = |answers: &[usize]| {
@@ -133,11 +205,6 @@ fn summary(
             let mean = |values: &[f64]| {
                 answers.iter().map(|answer| values[*answer]).sum::<f64>() / answers.len() as f64
             };
-            let scores = Metric::of_task(task).iter().filter_map(|metric| {
-                let counts = counts(*metric, row, items)?;
-                let score = |tasks: &[Vec<usize>]| metric.score(&sum(&counts, &tasks[index]));
-                Some((*metric, bootstrap.interval(score)))
-            });
             TaskSummary {
                 task: task.to_owned(),
                 answers: answers.len(),
@@ -147,19 +214,19 @@ fn summary(
                     let sum: f64 = tasks[index].iter().map(|answer| own[*answer]).sum();
                     sum / tasks[index].len() as f64
                 }),
-                scores: scores.collect(),
+                scores: Vec::new(),
             }
         });
     let all: Vec<usize> = (0..row.answers.len()).collect();
     let base = base(row, rows).filter(|base| !std::ptr::eq(*base, row));
     let routed = routed_beside(row, rows, &skipped);
-    let [skipped_by_token, loss_by_token] = by_token(row, items);
+    let [skipped_by_token, loss_by_token] = by_token(row, tokens);
     Ok(Summary {
         policy: row.policy.clone(),
         adapter: row.adapter.clone(),
         prefill: row.prefill,
         skipped: skipped(row),
-        skipped_with_first: bootstrap.mean_value(&with_first(row, items)),
+        skipped_with_first: bootstrap.mean_value(&with_first(row, tokens)),
         skipped_by_token,
         loss_by_token,
         masks: masks_of(&all),
@@ -173,7 +240,7 @@ fn summary(
         }),
         tasks: tasks.collect(),
         distances: if row.routed {
-            distances(row, bootstrap, layers)?
+            distances(row, bootstrap, report.model.layers)?
         } else {
             Vec::new()
         },
@@ -214,22 +281,20 @@ fn routed_beside<'a>(row: &Row, rows: &'a [Row], skipped: &dyn Fn(&Row) -> f64) 
 }
 
 /// What is skipped of each answer, whose first token comes from all layers where they all read the prompt.
-fn with_first(row: &Row, items: &[Item]) -> Vec<f64> {
+fn with_first(row: &Row, tokens: &[usize]) -> Vec<f64> {
     let unskipped = usize::from(!row.prefill.is_masked());
-    let answers = row.answers.iter().zip(items);
-    let share = answers.map(|(answer, item)| {
-        let tokens = item.answer_tokens();
+    let answers = row.answers.iter().zip(tokens.iter().copied());
+    let share = answers.map(|(answer, tokens)| {
         answer.skipped * tokens.saturating_sub(unskipped) as f64 / tokens.max(1) as f64
     });
     share.collect()
 }
 
 /// The share skipped of all answers' tokens, and their loss.
-fn by_token(row: &Row, items: &[Item]) -> [f64; 2] {
+fn by_token(row: &Row, tokens: &[usize]) -> [f64; 2] {
     let (mut skipped, mut loss, mut all) = (0.0, 0.0, 0);
-    let shares = with_first(row, items);
-    for ((answer, share), item) in row.answers.iter().zip(shares).zip(items) {
-        let tokens = item.answer_tokens();
+    let shares = with_first(row, tokens);
+    for ((answer, share), &tokens) in row.answers.iter().zip(shares).zip(tokens) {
         skipped += share * tokens as f64;
         loss += answer.loss * tokens as f64;
         all += tokens;
@@ -312,18 +377,9 @@ fn distances(
 mod tests {
     use super::super::Measured;
     use super::*;
-    use crate::data::Tokens;
 
     #[test]
     fn long_answers_count_for_more_by_token() {
-        let item = |answer_tokens: u32| Item {
-            task: "a".to_owned(),
-            tokens: Tokens {
-                ids: (0..3 + answer_tokens).collect(),
-                answer: 3,
-            },
-            reference: String::new(),
-        };
         let answer = |(skipped, loss): (f64, f64)| Measured {
             masks: Vec::new(),
             skipped,
@@ -337,14 +393,14 @@ mod tests {
             prefill,
             answers: [(0.3, 2.0), (0.1, 1.0)].map(answer).to_vec(),
         };
-        let items = [item(2), item(8)];
+        let tokens = [2, 8];
         let round = |value: f64| (value * 1e6).round() / 1e6;
-        let found = |prefill| by_token(&row(prefill), &items).map(round);
+        let found = |prefill| by_token(&row(prefill), &tokens).map(round);
         assert_eq!(found(PrefillReading::Masked), [0.14, 1.2]);
         // The first token of each comes from all layers.
         assert_eq!(found(PrefillReading::Full), [0.1, 1.2]);
         let shares = |prefill| {
-            let shares = with_first(&row(prefill), &items).into_iter();
+            let shares = with_first(&row(prefill), &tokens).into_iter();
             shares.map(round).collect::<Vec<_>>()
         };
         assert_eq!(shares(PrefillReading::Masked), [0.3, 0.1]);

@@ -214,39 +214,38 @@ impl Report {
 
     /// Loss against the share of weights skipped, with adapters and without: a line for each policy, which is a name up to `@`.
     pub fn svg(&self) -> String {
-        let mut series: BTreeMap<(bool, &str), Vec<(f64, f64)>> = BTreeMap::new();
+        // Without adapters, and with.
+        let mut curves: [BTreeMap<&str, Vec<(f64, f64)>>; 2] = Default::default();
         for row in &self.summaries {
-            let name = family(&row.policy);
-            let points = series.entry((row.adapter.is_some(), name)).or_default();
+            let curves = &mut curves[usize::from(row.adapter.is_some())];
+            let points = curves.entry(family(&row.policy)).or_default();
             points.push((100.0 * row.skipped, row.loss.value));
         }
-        let names: BTreeSet<&str> = series.keys().map(|(_, name)| *name).collect();
-        let chart = |with: bool| {
-            let of = |name: &&str| {
-                let mut points = series.get(&(with, *name)).cloned().unwrap_or_default();
-                points.sort_by(|a, b| a.0.total_cmp(&b.0));
-                points
-            };
-            let series: Vec<Series<'_>> = names
+        for points in curves.iter_mut().flat_map(BTreeMap::values_mut) {
+            points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        }
+        // Beside others the plain model alone is no curve.
+        let [without, with] = &mut curves;
+        if !with.is_empty() && without.keys().all(|name| *name == "none") {
+            without.clear();
+        }
+        let names: BTreeSet<&str> = curves.iter().flat_map(BTreeMap::keys).copied().collect();
+        let titles = ["loss, nats a token", "loss with LoRA, nats a token"];
+        let charts = titles.into_iter().zip(&curves);
+        let charts = charts.filter(|(_, curves)| !curves.is_empty());
+        let charts = charts.map(|(title, curves)| Chart {
+            title,
+            x_label: "% of the layers' weights skipped",
+            series: names
                 .iter()
                 .map(|name| Series {
                     name,
-                    points: of(name),
+                    points: curves.get(name).cloned().unwrap_or_default(),
                 })
-                .collect();
-            Chart {
-                title: match with {
-                    true => "loss with LoRA, nats a token",
-                    false => "loss, nats a token",
-                },
-                x_label: "% of the layers' weights skipped",
-                series,
-                line: None,
-                from_zero: false,
-            }
-        };
-        let any = |with: &bool| series.keys().any(|(adapter, _)| adapter == with);
-        let charts = [false, true].into_iter().filter(any).map(chart);
+                .collect(),
+            line: None,
+            from_zero: false,
+        });
         svg(&charts.collect::<Vec<_>>())
     }
 }

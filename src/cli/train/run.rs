@@ -10,7 +10,7 @@ use crate::data::must_be_others;
 use crate::engine::Engine;
 use crate::kernels::KvFormat;
 use crate::mask::LayerMask;
-use crate::router::file::RouterFile;
+use crate::router::file::{BaseModel, RouterFile};
 use crate::router::{CalibrationPoint, PrefillReading, Router};
 use crate::train::log::{EvaluationLine, last_evaluation};
 use crate::train::run::{Beginning, Event, Keeping, Tasks, run};
@@ -280,18 +280,38 @@ impl RunArguments {
         bar.finish_and_clear();
         let name = lora.and_then(|lora| lora.base_model.clone());
         let name = name.unwrap_or_else(|| engine.summary.name.clone());
-        let router = match options.mask {
-            None => Some(trainer.router()?),
-            Some(_) => None,
-        };
-        let adapter = match options.lora_rate > 0.0 {
-            true => Some(trainer.adapter(&name)?),
-            false => None,
-        };
+        let router = options.mask.is_none().then(|| trainer.router());
+        let adapter = (options.lora_rate > 0.0).then(|| trainer.adapter(&name));
+        let (router, adapter) = (router.transpose()?, adapter.transpose()?);
         drop(trainer);
         if let Some(adapter) = &adapter {
             engine.set_adapter(Some(adapter))?;
         }
+        let points = match &router {
+            Some(router) => calibrate(&mut engine, router, &held_out, &interrupted)?,
+            None => Vec::new(),
+        };
+        // Only now, since what calibration was broken off for must not be half there.
+        self.write(
+            &engine,
+            options,
+            (router, points),
+            adapter,
+            base_model,
+            &command,
+        )
+    }
+
+    /// Writes what was learned, and says so.
+    fn write(
+        &self,
+        engine: &Engine,
+        options: &RunOptions,
+        (router, points): (Option<Router>, Vec<CalibrationPoint>),
+        adapter: Option<LoraAdapter>,
+        base_model: BaseModel,
+        command: &str,
+    ) -> anyhow::Result<ExitCode> {
         let last = last_evaluation(&self.out)?;
         let last = last.filter(|line| line.step == options.steps);
         let last = last.as_ref().map(look);
@@ -300,10 +320,7 @@ impl RunArguments {
             provenance.insert("calibration examples".to_owned(), last.clone());
         }
         let file = match router {
-            Some(router) => {
-                let points = calibrate(&mut engine, &router, &held_out, &interrupted)?;
-                router_file(&engine, router, points, provenance)?
-            }
+            Some(router) => router_file(engine, router, points, provenance)?,
             None => {
                 let skipped = options.mask.as_deref().unwrap_or("none");
                 let mask = LayerMask::parse(skipped, engine.model.config.layers)?;
@@ -311,8 +328,7 @@ impl RunArguments {
                 RouterFile::fixed(base_model, masking, provenance)
             }
         };
-        // Only now, since what calibration was broken off for must not be half there.
-        save(&self.out, adapter.as_ref(), &file, &engine)?;
+        save(&self.out, adapter.as_ref(), &file, engine)?;
         if let Some(last) = last {
             say!("{last}");
         }

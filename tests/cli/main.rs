@@ -1,6 +1,8 @@
 //! Bad input: one line with a remedy, exit code 1, or 2 for wrong usage; no panic. None of it needs a GPU,
 //! since files are read before an adapter is opened.
 
+mod saved;
+
 use first_wgpu::model::tiny::{TinyOptions, tiny_bytes};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -106,120 +108,6 @@ fn a_trace_may_come_from_a_pipe() {
     let output = first(&arguments, header);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.stdout.starts_with(b"run,policy,"), "{said}");
-}
-
-#[test]
-fn saved_benches_print_what_the_readme_quotes() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
-    let readme = std::fs::read_to_string(format!("{root}README.md")).expect("a README");
-    let show = |name: &str, more: &[&str]| {
-        let path = format!("{root}benches/results/{name}");
-        first(&[&["bench", "show", &path], more].concat(), b"")
-    };
-    let rows = |shown: Output| {
-        assert!(shown.status.success());
-        let table = String::from_utf8(shown.stdout).expect("UTF-8");
-        let rows = table.lines().filter(|line| line.contains("attn, "));
-        let cells = |row: &str| row.split('|').map(|cell| cell.trim().to_owned()).collect();
-        rows.map(cells).collect::<Vec<Vec<String>>>()
-    };
-    let rounded = |cell: &str| {
-        let numbers = cell.split(" ± ").map(|number| {
-            let number: f64 = number.parse().expect("a number");
-            format!("{number:.0}")
-        });
-        numbers.collect::<Vec<_>>().join(" ± ")
-    };
-    let masks = rows(show("llvmpipe/masks.json", &[]));
-    assert_eq!(masks.len(), 4);
-    for cells in masks {
-        let layers = cells[1].trim_start_matches("even:");
-        let [prefill, decode] = [4, 6].map(|index: usize| rounded(&cells[index]));
-        let quoted = format!("| {layers} | {prefill} | {decode} |");
-        assert!(readme.contains(&quoted), "{quoted}");
-    }
-    let skips = rows(show("llvmpipe/skip.json", &[]));
-    assert_eq!(skips.len(), 4);
-    for cells in &skips[1..] {
-        let layers = cells[1].trim_start_matches("even:");
-        let (time, _median) = cells[8].split_once(" (").expect("a median");
-        let quoted = format!("| {layers} | {} | {time} | {} |", cells[3], cells[9]);
-        assert!(readme.contains(&quoted), "{quoted}");
-    }
-    let card = format!("{root}adapters/smollm2-135m-instruct/README.md");
-    let card = std::fs::read_to_string(card).expect("a model card");
-    let [none, plain] = ["none", "plain"].map(|base| {
-        let rows = rows(show("llvmpipe/adapter-skip.json", &["--base", base]));
-        let rows = rows.into_iter();
-        let rows: Vec<_> = rows
-            .filter(|cells| cells[1].starts_with("fixed:"))
-            .collect();
-        assert_eq!(rows.len(), 3);
-        rows.into_iter()
-    });
-    for (saved, against) in none.zip(plain) {
-        let time = |cells: &[String]| cells[8].split(" (").next().map(str::to_owned);
-        let [saved_time, against_time] = [&saved, &against].map(|cells| time(cells).expect("time"));
-        let quoted = format!("| {} | {saved_time} | {} |", saved[3], saved[9]);
-        for text in [&readme, &card] {
-            let row = text.lines().find(|line| line.contains(&quoted));
-            let row = row.unwrap_or_else(|| panic!("{quoted}"));
-            assert!(row.contains(&against_time), "{row}: {against_time}");
-        }
-    }
-    let names = |rows: Vec<Vec<String>>| rows.into_iter().map(|cells| cells[1].clone());
-    let against = rows(show("llvmpipe/skip.json", &["--base", "even:5"]));
-    let order: Vec<_> = names(against).collect();
-    assert_eq!(order, ["even:5", "none", "even:10", "even:15"]);
-    let unknown = show("llvmpipe/skip.json", &["--base", "even:7"]);
-    fails_with("even:7", &unknown);
-    let tables = std::fs::read_to_string(format!("{root}benches/results/nvidia-h200/masks.md"));
-    let tables = tables.expect("tables");
-    for base in ["plain", "none"] {
-        let shown = show("nvidia-h200/masks.json", &["--base", base]).stdout;
-        let shown = String::from_utf8(shown).expect("UTF-8");
-        let (_, table) = shown.split_once("\n\n").expect("a table below the title");
-        assert!(tables.contains(table), "{table}");
-    }
-}
-
-#[test]
-fn what_is_no_saved_bench_is_refused() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let good = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/benches/results/llvmpipe/skip.json"
-    );
-    let good = std::fs::read(good).expect("a saved bench");
-    let changed = |change: &dyn Fn(&mut serde_json::Value)| {
-        let mut report = serde_json::from_slice(&good).expect("JSON");
-        change(&mut report);
-        report.to_string().into_bytes()
-    };
-    let cases = [
-        ("no JSON", b"no JSON".to_vec()),
-        (
-            "no masks",
-            changed(&|report| report["masks"] = serde_json::json!([])),
-        ),
-        ("no answer", changed(&|report| report["answer"] = 0.into())),
-        (
-            "a token less",
-            changed(&|report| {
-                let tokens = report["masks"][1]["token_nanos"].as_array_mut();
-                tokens.expect("times").pop();
-            }),
-        ),
-        (
-            "an escape",
-            changed(&|report| report["masks"][0]["name"] = "\u{1b}[2J".into()),
-        ),
-    ];
-    for (name, bytes) in cases {
-        let path = file(folder.path(), &format!("{name}.json"), &bytes);
-        let shown = first(&["bench", "show", path.to_str().expect("UTF-8")], b"");
-        fails_with("no saved bench", &shown);
-    }
 }
 
 #[test]

@@ -1,0 +1,241 @@
+//! Results that were saved: they print what documents quote, and what is no result is refused.
+
+use super::{fails_with, file, first};
+use std::process::Output;
+
+#[test]
+fn saved_benches_print_what_the_readme_quotes() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    let readme = std::fs::read_to_string(format!("{root}README.md")).expect("a README");
+    let show = |name: &str, more: &[&str]| {
+        let path = format!("{root}benches/results/{name}");
+        first(&[&["bench", "show", &path], more].concat(), b"")
+    };
+    let rows = |shown: Output| {
+        assert!(shown.status.success());
+        let table = String::from_utf8(shown.stdout).expect("UTF-8");
+        let rows = table.lines().filter(|line| line.contains("attn, "));
+        let cells = |row: &str| row.split('|').map(|cell| cell.trim().to_owned()).collect();
+        rows.map(cells).collect::<Vec<Vec<String>>>()
+    };
+    let rounded = |cell: &str| {
+        let numbers = cell.split(" ± ").map(|number| {
+            let number: f64 = number.parse().expect("a number");
+            format!("{number:.0}")
+        });
+        numbers.collect::<Vec<_>>().join(" ± ")
+    };
+    let masks = rows(show("llvmpipe/masks.json", &[]));
+    assert_eq!(masks.len(), 4);
+    for cells in masks {
+        let layers = cells[1].trim_start_matches("even:");
+        let [prefill, decode] = [4, 6].map(|index: usize| rounded(&cells[index]));
+        let quoted = format!("| {layers} | {prefill} | {decode} |");
+        assert!(readme.contains(&quoted), "{quoted}");
+    }
+    let skips = rows(show("llvmpipe/skip.json", &[]));
+    assert_eq!(skips.len(), 4);
+    for cells in &skips[1..] {
+        let layers = cells[1].trim_start_matches("even:");
+        let (time, _median) = cells[8].split_once(" (").expect("a median");
+        let quoted = format!("| {layers} | {} | {time} | {} |", cells[3], cells[9]);
+        assert!(readme.contains(&quoted), "{quoted}");
+    }
+    let card = format!("{root}adapters/smollm2-135m-instruct/README.md");
+    let card = std::fs::read_to_string(card).expect("a model card");
+    let [none, plain] = ["none", "plain"].map(|base| {
+        let rows = rows(show("llvmpipe/adapter-skip.json", &["--base", base]));
+        let rows = rows.into_iter();
+        let rows: Vec<_> = rows
+            .filter(|cells| cells[1].starts_with("fixed:"))
+            .collect();
+        assert_eq!(rows.len(), 3);
+        rows.into_iter()
+    });
+    for (saved, against) in none.zip(plain) {
+        let time = |cells: &[String]| cells[8].split(" (").next().map(str::to_owned);
+        let [saved_time, against_time] = [&saved, &against].map(|cells| time(cells).expect("time"));
+        let quoted = format!("| {} | {saved_time} | {} |", saved[3], saved[9]);
+        for text in [&readme, &card] {
+            let row = text.lines().find(|line| line.contains(&quoted));
+            let row = row.unwrap_or_else(|| panic!("{quoted}"));
+            assert!(row.contains(&against_time), "{row}: {against_time}");
+        }
+    }
+    let names = |rows: Vec<Vec<String>>| rows.into_iter().map(|cells| cells[1].clone());
+    let against = rows(show("llvmpipe/skip.json", &["--base", "even:5"]));
+    let order: Vec<_> = names(against).collect();
+    assert_eq!(order, ["even:5", "none", "even:10", "even:15"]);
+    let unknown = show("llvmpipe/skip.json", &["--base", "even:7"]);
+    fails_with("even:7", &unknown);
+    let tables = std::fs::read_to_string(format!("{root}benches/results/nvidia-h200/masks.md"));
+    let tables = tables.expect("tables");
+    for base in ["plain", "none"] {
+        let shown = show("nvidia-h200/masks.json", &["--base", base]).stdout;
+        let shown = String::from_utf8(shown).expect("UTF-8");
+        let (_, table) = shown.split_once("\n\n").expect("a table below the title");
+        assert!(tables.contains(table), "{table}");
+    }
+}
+
+#[test]
+fn what_is_no_saved_bench_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let good = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/benches/results/llvmpipe/skip.json"
+    );
+    let good = std::fs::read(good).expect("a saved bench");
+    let changed = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut report = serde_json::from_slice(&good).expect("JSON");
+        change(&mut report);
+        report.to_string().into_bytes()
+    };
+    let cases = [
+        ("no JSON", b"no JSON".to_vec()),
+        (
+            "no masks",
+            changed(&|report| report["masks"] = serde_json::json!([])),
+        ),
+        ("no answer", changed(&|report| report["answer"] = 0.into())),
+        (
+            "a token less",
+            changed(&|report| {
+                let tokens = report["masks"][1]["token_nanos"].as_array_mut();
+                tokens.expect("times").pop();
+            }),
+        ),
+        (
+            "an escape",
+            changed(&|report| report["masks"][0]["name"] = "\u{1b}[2J".into()),
+        ),
+    ];
+    for (name, bytes) in cases {
+        let path = file(folder.path(), &format!("{name}.json"), &bytes);
+        let shown = first(&["bench", "show", path.to_str().expect("UTF-8")], b"");
+        fails_with("no saved bench", &shown);
+    }
+}
+
+/// The results of a device, by the names of their files.
+fn results(names: &[&str]) -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results/llvmpipe/");
+    names.iter().map(|name| format!("{folder}{name}")).collect()
+}
+
+fn show_evals(paths: &[String]) -> Output {
+    let paths = paths.iter().map(String::as_str);
+    first(
+        &["eval", "show"]
+            .into_iter()
+            .chain(paths)
+            .collect::<Vec<_>>(),
+        b"",
+    )
+}
+
+#[test]
+fn saved_evals_print_the_tables_beside_them() {
+    for name in ["eval-controls", "eval-controls-8", "eval-learned"] {
+        let shown = show_evals(&results(&[&format!("{name}.json")]));
+        let [table] = &results(&[&format!("{name}.md")])[..] else {
+            unreachable!("one name, one path")
+        };
+        let table = std::fs::read_to_string(table).expect("a table");
+        assert_eq!(String::from_utf8_lossy(&shown.stdout), table, "{name}");
+    }
+}
+
+#[test]
+fn saved_evals_are_held_against_each_other() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("all");
+    let mut paths = results(&["eval-learned.json", "eval-controls-8.json"]);
+    let options = ["--out", out.to_str().expect("UTF-8")].map(str::to_owned);
+    let shown = show_evals(&[&paths[..], &options].concat());
+    assert!(shown.status.success());
+    // Rows of both are there once, in the order of the files, with what each file says of them.
+    let table = String::from_utf8(shown.stdout).expect("UTF-8");
+    let rows = |table: &str| {
+        let rows = table.lines().filter(|line| line.contains(" to "));
+        rows.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut expected = Vec::new();
+    for path in &paths {
+        let table = std::fs::read_to_string(path.replace(".json", ".md")).expect("a table");
+        for row in rows(&table) {
+            if !expected.contains(&row) {
+                expected.push(row);
+            }
+        }
+    }
+    assert_eq!(rows(&table), expected);
+    let saved = ["eval.md", "eval.csv", "eval.json", "eval.svg"].map(|name| {
+        let text = std::fs::read_to_string(out.join(name));
+        text.expect("was written")
+    });
+    assert_eq!(saved[0], table);
+    assert!(saved[1].contains("learned@4%") && saved[1].contains("even@8%"));
+    assert!(saved[3].contains("even") && saved[3].contains("learned"));
+    // What was joined is a report as any other.
+    let again = show_evals(&[out.join("eval.json").to_string_lossy().into_owned()]);
+    assert_eq!(String::from_utf8_lossy(&again.stdout), table);
+
+    // One row that was measured twice, and answers that are others.
+    let text = std::fs::read(&paths[1]).expect("a report");
+    let report: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    for (name, needle) in [("loss", "different results"), ("tokens", "other answers")] {
+        let mut report = report.clone();
+        match name {
+            "loss" => report["rows"][0]["answers"][0]["loss"] = 9.into(),
+            _ => report["tokens"][0] = 99.into(),
+        }
+        let path = file(folder.path(), name, report.to_string().as_bytes());
+        paths[1] = path.to_string_lossy().into_owned();
+        fails_with(needle, &show_evals(&paths));
+    }
+}
+
+#[test]
+fn what_is_no_saved_eval_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let good = std::fs::read(&results(&["eval-controls.json"])[0]).expect("a report");
+    let good: serde_json::Value = serde_json::from_slice(&good).expect("JSON");
+    type Change = fn(&mut serde_json::Value);
+    let cases: [(&str, Change); 9] = [
+        ("no report", |report| *report = "text".into()),
+        ("no answers", |report| {
+            report["tasks"] = serde_json::json!([])
+        }),
+        ("an answer less", |report| {
+            let answers = report["rows"][1]["answers"].as_array_mut();
+            answers.expect("answers").pop();
+        }),
+        ("tokens without end", |report| {
+            report["tokens"][0] = u64::MAX.into();
+        }),
+        ("no rows", |report| {
+            report["rows"] = serde_json::json!([]);
+            report["summaries"] = serde_json::json!([]);
+        }),
+        ("a summary less", |report| {
+            report["summaries"].as_array_mut().expect("summaries").pop();
+        }),
+        ("layers without end", |report| {
+            report["model"]["layers"] = u64::MAX.into();
+        }),
+        ("no mask", |report| {
+            report["rows"][0]["answers"][0]["masks"] = serde_json::json!([]);
+        }),
+        ("an escape", |report| {
+            report["rows"][0]["policy"] = "\u{1b}[2J".into();
+        }),
+    ];
+    for (name, change) in cases {
+        let mut report = good.clone();
+        change(&mut report);
+        let path = file(folder.path(), name, report.to_string().as_bytes());
+        let shown = show_evals(&[path.to_string_lossy().into_owned()]);
+        fails_with("no saved report", &shown);
+    }
+}
