@@ -196,6 +196,11 @@ pub(super) fn measured_once_at_one_rate() {
         "{table}"
     );
     assert!(!table.contains("NaN") && !report.svg().contains("NaN"));
+    // Saved and read again it says the same, scores included.
+    let saved = serde_json::to_string(&report).expect("JSON");
+    let saved = serde_json::from_str(&saved).expect("a report");
+    let again = Report::joined(vec![saved], 1).expect("one is enough");
+    assert_eq!(again.markdown(), table);
     // A line for each row and all tasks, and for each row and each task.
     assert_eq!(report.csv().lines().count(), 1 + 14 * 3);
 
