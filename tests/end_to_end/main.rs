@@ -168,6 +168,10 @@ fn main() {
             "a_lost_device_loses_no_checkpoint",
             resume::a_lost_device_loses_no_checkpoint,
         ),
+        (
+            "what_diverges_is_not_kept",
+            resume::what_diverges_is_not_kept,
+        ),
     ];
     // What cannot run here is listed as ignored, with the reason, never as passed.
     let gpus = Gpu::list();

@@ -215,3 +215,41 @@ pub(super) fn a_lost_device_loses_no_checkpoint() {
     go(&load(), parts.path(), 0).expect("goes on");
     assert!(kept(&parts) == kept(&whole), "the same end");
 }
+
+/// A run whose numbers have no end stops where that is seen first, and keeps the checkpoint before.
+pub(super) fn what_diverges_is_not_kept() {
+    with_engine(|engine| {
+        let tasks = Tasks::from([("a".to_owned(), vec![text(engine)])]);
+        for (lora_rate, evaluate, what, kept) in [
+            (1e38, 0, "the loss of step 2", Some(1)),
+            (1e38, 1, "the loss of held-out texts of step 1", None),
+            (1e5, 0, "the gradients of step 3", Some(2)),
+        ] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let keeping = Keeping {
+                folder: folder.path(),
+                command: "test",
+                model_sha256: "tiny",
+                checkpoint: 1,
+                evaluate,
+            };
+            let options = RunOptions {
+                lora_rate,
+                ..run_options()
+            };
+            let ended = run(
+                engine,
+                &options,
+                [&tasks, &tasks],
+                Beginning::default(),
+                keeping,
+                &mut |_| ControlFlow::Continue(()),
+            );
+            let error = ended.map(|_| ()).expect_err(what).to_string();
+            let remedy = error.contains("not") && error.contains("; begin again");
+            assert!(error.starts_with(what) && remedy, "{error}");
+            let found = Checkpoint::load(folder.path()).expect("whole");
+            assert_eq!(found.map(|found| found.step), kept, "{what}");
+        }
+    });
+}
