@@ -195,14 +195,22 @@ impl Example {
 
     /// The example through the model's chat template, cut to `most` tokens.
     pub fn tokens(&self, engine: &Engine, most: usize) -> Result<Tokens> {
-        let mut ids = engine.chat_ids(&self.messages)?;
+        let last = self.messages.last().map_or("", |message| &message.content);
+        let start: String = last.chars().take(60).collect();
+        // Which of thousands it is, and what can be done about an example.
+        let named = |error| match error {
+            Error::Input { message, .. } => Error::input(
+                format!("{message}: {start:?}"),
+                "take it out, or give a model that has room and a chat template for it",
+            ),
+            other => other,
+        };
+        let mut ids = engine.chat_ids(&self.messages).map_err(named)?;
         let answer = ids.len();
         ids.extend(engine.tokenizer.encode_continuation(&self.completion)?);
         ids.extend(engine.model.config.eos);
         ids.truncate(most.min(engine.model.config.context));
         if ids.len() <= answer {
-            let last = self.messages.last().map_or("", |message| &message.content);
-            let start: String = last.chars().take(60).collect();
             return Err(Error::input(
                 format!(
                     "a prompt of {answer} tokens leaves no room for its answer within {most}: {start:?}"

@@ -445,7 +445,7 @@ fn note(
     let token = submission.token;
     let handed_over = submission.start_nanos + submission.encode_nanos;
     if run.detail != Detail::None {
-        gpu.poll()?;
+        gpu.wait()?;
         submission.wall_nanos = clock.elapsed().as_nanos() as u64 - handed_over;
     }
     run.submissions.push(submission);

@@ -12,6 +12,7 @@
 //! | [`mod@bootstrap`] | intervals |
 //! | [`meter`] | an engine whose results are noted |
 //! | [`report`] | what follows from the results |
+//! | [`saved`] | results that are read again |
 //! | `tables` | tables, CSV, the picture |
 
 pub mod bootstrap;
@@ -19,6 +20,7 @@ pub mod controls;
 pub mod meter;
 pub mod metrics;
 pub mod report;
+pub mod saved;
 mod tables;
 
 use crate::calibrate::block_influence;
@@ -113,13 +115,6 @@ pub struct Row {
     pub prefill: PrefillReading,
     /// In the order of the items.
     pub answers: Vec<Measured>,
-}
-
-impl Row {
-    /// Whether tables call both the same.
-    fn is_called_as(&self, other: &Self) -> bool {
-        self.policy == other.policy && self.adapter == other.adapter
-    }
 }
 
 /// What is wanted.

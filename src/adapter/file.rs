@@ -18,7 +18,7 @@ const MOST_HEADER_BYTES: u64 = 16 << 20;
 const MOST_RANK: usize = 1024;
 
 /// Options that change no number once an adapter is trained.
-const WITHOUT_EFFECT: [&str; 12] = [
+const WITHOUT_EFFECT: [&str; 11] = [
     "auto_mapping",
     "base_model_name_or_path",
     "inference_mode",
@@ -30,11 +30,16 @@ const WITHOUT_EFFECT: [&str; 12] = [
     "revision",
     "runtime_config",
     "task_type",
-    "use_rslora",
 ];
 
 /// Options that are read.
-const READ: [&str; 4] = ["init_lora_weights", "lora_alpha", "r", "target_modules"];
+const READ: [&str; 5] = [
+    "init_lora_weights",
+    "lora_alpha",
+    "r",
+    "target_modules",
+    "use_rslora",
+];
 
 /// What a configuration says, checked.
 struct Options {

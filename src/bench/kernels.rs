@@ -232,7 +232,7 @@ fn sum(gpu: &Gpu, plan: &Plan) -> Result<f64> {
     };
     let clock = std::time::Instant::now();
     plan.submit(gpu, Some(&timestamps), |_| {});
-    gpu.poll()?;
+    gpu.wait()?;
     let waited = clock.elapsed();
     let (times, dropped) = timestamps.read_back(gpu, plan)?;
     // A sum without some of them would be too short.

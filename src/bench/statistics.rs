@@ -90,7 +90,7 @@ fn student(values: &[f64]) -> Option<(f64, f64)> {
 /// How many successive values say as much about the mean as one independent value does: 1 and twice the sum of their
 /// autocorrelations, taken by pairs of lags while those are above zero and no larger than the pair before (the
 /// initial monotone sequence of Geyer, 1992, doi 10.1214/ss/1177011137). At least 1: an interval is never narrowed.
-fn correlation_time(values: &[f64], mean: f64) -> f64 {
+pub fn correlation_time(values: &[f64], mean: f64) -> f64 {
     let covariance = |lag: usize| -> f64 {
         let pairs = values.iter().zip(values.iter().skip(lag));
         pairs.map(|(a, b)| (a - mean) * (b - mean)).sum()
@@ -98,7 +98,7 @@ fn correlation_time(values: &[f64], mean: f64) -> f64 {
     let own = covariance(0);
     let mut sum = -own;
     let mut last = f64::INFINITY;
-    for lag in (0..values.len() - 1).step_by(2) {
+    for lag in (0..values.len().saturating_sub(1)).step_by(2) {
         last = last.min(covariance(lag) + covariance(lag + 1));
         if last <= 0.0 {
             break;

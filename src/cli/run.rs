@@ -5,13 +5,14 @@ use super::options::{
 };
 use super::{INTERRUPTED, report};
 use crate::engine::{Engine, Event, Policy, Request};
+use crate::file::read_line;
 use crate::model::chat_template::Message;
 use crate::router::PrefillReading;
 use crate::router::policy::TurnPolicy;
 use crate::trace::{self, Detail, Run as TraceRun, Sampling};
 use anyhow::Context;
 use indicatif::ProgressBar;
-use std::io::{BufRead, IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -109,6 +110,9 @@ impl Run {
 }
 
 /// The prompt from standard input, without the end of line that `echo` and editors put behind it.
+/// Of what is typed in a chat, in bytes: more than any context holds.
+const LONGEST_TURN: u64 = 1 << 24;
+
 fn read_prompt() -> anyhow::Result<String> {
     if std::io::stdin().is_terminal() {
         anyhow::bail!("no prompt; give one, like `first run \"What is a GPU?\"`");
@@ -225,8 +229,15 @@ impl Chat {
             let _ = write!(std::io::stderr(), "\n> ");
             // While the next turn is typed.
             engine.read_ahead(&policy)?;
-            let mut line = String::new();
-            if std::io::stdin().lock().read_line(&mut line)? == 0 || line.trim().is_empty() {
+            let line = read_line(&mut std::io::stdin().lock(), LONGEST_TURN);
+            let Some(line) = line.context("standard input could not be read")? else {
+                return Ok(ExitCode::SUCCESS);
+            };
+            let Ok(line) = String::from_utf8(line) else {
+                tell!("that is not UTF-8; say it again");
+                continue;
+            };
+            if line.trim().is_empty() {
                 return Ok(ExitCode::SUCCESS);
             }
             messages.push(Message::new("user", line.trim()));

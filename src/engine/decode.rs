@@ -109,6 +109,7 @@ impl Engine {
                 let position = begin + tokens.submitted.max(1) - 1;
                 if position > begin && splits(position) != splits(position - 1) {
                     next = plan(position)?;
+                    run.decode_dispatches = next.steps().len() as u32;
                     tokens.timestamps = Timestamps::new(gpu, &next, request.detail)?;
                 }
                 let plan = if tokens.submitted == 0 { &first } else { &next };
@@ -141,7 +142,7 @@ impl Engine {
         }
         run.answer.push_str(&text.finish());
         // A token submitted ahead of an end is still running; its read-back must not outlive this call.
-        gpu.poll()?;
+        gpu.wait()?;
         // The last token's keys and values were never computed.
         conversation.ids.pop();
         Ok(())

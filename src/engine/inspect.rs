@@ -361,7 +361,7 @@ impl Engine {
         let begun = (self.new_conversation(&request.policy, positions)?, 0);
         let listener = &mut |_: Event<'_>| ControlFlow::Continue(());
         let read = self.go_on(begun, &request, &Instant::now(), &mut run, listener)?;
-        self.gpu.poll()?;
+        self.gpu.wait()?;
         let scores = run.scores.iter().map(|score| score.score).collect();
         Ok((read, scores))
     }
@@ -404,6 +404,6 @@ impl Engine {
         for steps in super::paced(&self.gpu, steps) {
             Plan::new(&self.gpu, steps)?.submit(&self.gpu, None, |_| {});
         }
-        self.gpu.poll()
+        self.gpu.wait()
     }
 }

@@ -102,7 +102,7 @@ impl Pending<'_> {
     /// Waits once there is a submission's work to wait for: what a listener hears is then true, and it can break off.
     fn keep_up(&mut self) -> Result<()> {
         if self.unwaited > self.gpu.submission_flops() {
-            self.gpu.poll()?;
+            self.gpu.wait()?;
             self.unwaited = 0;
         }
         Ok(())

@@ -3,18 +3,18 @@
 use super::bootstrap::{Bootstrap, Interval};
 use super::metrics::Metric;
 use super::{Item, Row, family, named_rate};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::mask::LayerMask;
 use crate::router::PrefillReading;
 use crate::trace::{AdapterSummary, ModelSummary};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Policies whose rates differ by no more than this share of the layers' weights are compared, and those named after one rate.
 const SAME_RATE: f64 = 0.006;
 
 /// Everything that was measured, and what follows from it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct Report {
     /// The model.
     pub model: ModelSummary,
@@ -31,7 +31,7 @@ pub struct Report {
 }
 
 /// A policy's results in short.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct Summary {
     /// The policy's name.
     pub policy: String,
@@ -64,7 +64,7 @@ pub struct Summary {
 }
 
 /// A policy's results on a task.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct TaskSummary {
     /// The task.
     pub task: String,
@@ -89,7 +89,7 @@ impl Report {
         rows: Vec<Row>,
         seed: u64,
     ) -> Result<Self> {
-        let mut report = Self {
+        let report = Self {
             model,
             device,
             tasks: items.iter().map(|item| item.task.clone()).collect(),
@@ -97,79 +97,35 @@ impl Report {
             rows,
             summaries: Vec::new(),
         };
-        let bootstrap = Bootstrap::new(&report.tasks, seed);
-        report.sum_up(&bootstrap)?;
-        for (row, summary) in report.rows.iter().zip(&mut report.summaries) {
+        report.summed_up(seed, |row, task, bootstrap| {
+            scores(row, task, items, bootstrap)
+        })
+    }
+
+    /// With summaries of its rows, and with what each row's answers of a task score, by its place and its name.
+    pub(super) fn summed_up(
+        mut self,
+        seed: u64,
+        scores: impl Fn(&Row, (usize, &str), &Bootstrap) -> Vec<(Metric, Interval)>,
+    ) -> Result<Self> {
+        let bootstrap = Bootstrap::new(&self.tasks, seed);
+        let summarised = |row| {
+            let mut summary = summary(row, &self, &bootstrap)?;
             for (index, task) in summary.tasks.iter_mut().enumerate() {
-                task.scores = scores(&task.task, index, row, items, &bootstrap);
+                task.scores = scores(row, (index, &task.task), &bootstrap);
             }
-        }
-        Ok(report)
-    }
-
-    /// Sums up together what was measured of the same answers, so that rows of different runs are held against each other.
-    /// Scores are taken over: they are of words that a report does not have.
-    pub fn joined(reports: Vec<Self>, seed: u64) -> Result<Self> {
-        let mut reports = reports.into_iter();
-        let Some(mut all) = reports.next() else {
-            return Err(Error::input("there is nothing to join", "give a report"));
+            Ok(summary)
         };
-        for other in reports {
-            let differ = [
-                (all.model != other.model, "models"),
-                (all.device != other.device, "devices"),
-                (all.tasks != other.tasks, "answers"),
-                (all.tokens != other.tokens, "answers"),
-            ];
-            if let Some((_, what)) = differ.into_iter().find(|(differs, _)| *differs) {
-                return Err(Error::input(
-                    format!("these were measured with other {what}, and are not to be compared"),
-                    "show them one by one",
-                ));
-            }
-            for (row, summary) in other.rows.into_iter().zip(other.summaries) {
-                match all.rows.iter().find(|known| known.is_called_as(&row)) {
-                    None => {
-                        all.rows.push(row);
-                        all.summaries.push(summary);
-                    }
-                    Some(known) if *known == row => {}
-                    Some(_) => {
-                        let with = row
-                            .adapter
-                            .map_or(String::new(), |name| format!(" with {name}"));
-                        return Err(Error::input(
-                            format!("`{}`{with} was measured with different results", row.policy),
-                            "show these one by one, or measure it with one build",
-                        ));
-                    }
-                }
-            }
-        }
-        let before = std::mem::take(&mut all.summaries);
-        all.sum_up(&Bootstrap::new(&all.tasks, seed))?;
-        for (summary, before) in all.summaries.iter_mut().zip(before) {
-            for (task, before) in summary.tasks.iter_mut().zip(before.tasks) {
-                task.scores = before.scores;
-            }
-        }
-        Ok(all)
-    }
-
-    /// All but scores.
-    fn sum_up(&mut self, bootstrap: &Bootstrap) -> Result<()> {
-        let rows = self.rows.iter();
-        let summaries = rows.map(|row| summary(row, self, bootstrap));
-        self.summaries = summaries.collect::<Result<_>>()?;
-        Ok(())
+        let summaries = self.rows.iter().map(summarised).collect::<Result<_>>()?;
+        self.summaries = summaries;
+        Ok(self)
     }
 }
 
 /// What the answers of a task score; nothing where none were asked for.
 fn scores(
-    task: &str,
-    index: usize,
     row: &Row,
+    (index, task): (usize, &str),
     items: &[Item],
     bootstrap: &Bootstrap,
 ) -> Vec<(Metric, Interval)> {

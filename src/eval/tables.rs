@@ -136,28 +136,38 @@ impl Report {
     }
 
     fn scores(&self) -> Option<String> {
-        let first = self.summaries.first()?;
-        let heads = first.tasks.iter().flat_map(|task| {
-            task.scores
+        // In the order of the tasks, whichever rows have some.
+        let tasks = self.summaries.first().map_or(&[][..], |first| &first.tasks);
+        let heads = tasks.iter().enumerate().flat_map(|(index, task)| {
+            let of_rows = self
+                .summaries
                 .iter()
-                .map(|(metric, _)| format!("{}, {}", task.task, metric.name()))
+                .map(move |row| &row.tasks[index].scores);
+            let scores = of_rows.max_by_key(|scores| scores.len());
+            let metrics = scores.into_iter().flatten().map(|(metric, _)| *metric);
+            metrics.map(move |metric| (index, task.task.as_str(), metric))
         });
-        let heads: Vec<String> = heads.collect();
+        let heads: Vec<_> = heads.collect();
         if heads.is_empty() {
             return None;
         }
+        let names = heads
+            .iter()
+            .map(|(_, task, metric)| format!("{task}, {}", metric.name()));
         let mut out = format!(
             "\n| score | adapter | {} |\n|---|---|{}\n",
-            heads.join(" | "),
+            names.collect::<Vec<_>>().join(" | "),
             "---|".repeat(heads.len())
         );
         for row in &self.summaries {
-            let scores = row.tasks.iter().flat_map(|task| &task.scores);
-            let cells: String = scores
-                .map(|(_, Interval { value, low, high })| {
+            let cells = heads.iter().map(|(index, _, metric)| {
+                let mut scores = row.tasks[*index].scores.iter();
+                let score = scores.find(|(own, _)| own == metric);
+                score.map_or(" - |".to_owned(), |(_, Interval { value, low, high })| {
                     format!(" {value:.1} ({low:.1} to {high:.1}) |")
                 })
-                .collect();
+            });
+            let cells: String = cells.collect();
             out += &format!("| {} | {} |{cells}\n", row.policy, row.adapter());
         }
         out.pop();

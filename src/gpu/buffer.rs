@@ -69,7 +69,7 @@ impl Buffer {
             encoder.copy_buffer_to_buffer(&source.raw, 0, &filled.raw, at, size);
         }
         gpu.submit(encoder);
-        gpu.poll()?;
+        gpu.wait()?;
         Ok(filled)
     }
 

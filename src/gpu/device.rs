@@ -1,6 +1,7 @@
 //! Choosing an adapter and opening it with what it offers.
 
 use super::cache::PipelineCache;
+use super::guard::guarded;
 use super::pipeline::{Params, Pipeline, layout_entry};
 use super::read_back::Ledger;
 use super::reflect::BindingKind;
@@ -141,7 +142,7 @@ pub struct Gpu {
     pub(super) params_layout: wgpu::BindGroupLayout,
     pub(super) pipeline_cache: Option<PipelineCache>,
     pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
-    failure: Arc<Mutex<Option<String>>>,
+    failure: Arc<Mutex<Option<Failure>>>,
     submitted: Mutex<Option<wgpu::SubmissionIndex>>,
 }
 
@@ -259,13 +260,15 @@ impl Gpu {
         let slot = failure.clone();
         device.set_device_lost_callback(move |reason, message| {
             if reason != wgpu::DeviceLostReason::Destroyed {
-                lock(&slot).get_or_insert(format!("the GPU was lost: {message}"));
+                lock(&slot).get_or_insert_with(|| Failure::lost(&message));
             }
         });
         let slot = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            let text = error.to_string();
-            lock(&slot).get_or_insert(text.lines().collect::<Vec<_>>().join(" "));
+            lock(&slot).get_or_insert(Failure {
+                memory: matches!(error, wgpu::Error::OutOfMemory { .. }),
+                message: error.to_string(),
+            });
         }));
         let has = |feature| features.contains(feature);
         let subgroup = has(wgpu::Features::SUBGROUP)
@@ -381,28 +384,34 @@ impl Gpu {
     /// Has uploads done, and frees the memory that they were staged in.
     pub(crate) fn flush(&self) -> Result<()> {
         self.submit(self.encoder());
-        self.poll()
+        self.wait()
     }
 
-    /// Lets the driver make progress and waits for all submitted work.
-    pub(crate) fn poll(&self) -> Result<()> {
+    /// Waits for all submitted work.
+    pub(crate) fn wait(&self) -> Result<()> {
         self.wait_for(None)
     }
 
     /// Waits for a submission and those before it, not for later ones; without one, for all.
     pub(super) fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
         self.check_lost()?;
-        self.device
-            .poll(wgpu::PollType::Wait {
-                submission_index: submission,
-                timeout: None,
-            })
-            .map_err(|error| self.lost(format!("waiting for the GPU failed: {error}")))?;
-        self.check_lost()
+        let wait = wgpu::PollType::Wait {
+            submission_index: submission,
+            timeout: None,
+        };
+        // wgpu panics where a device is lost meanwhile; but first it tells the callback, which knows more.
+        let waited = guarded(|| self.device.poll(wait));
+        self.check_lost()?;
+        let error = match waited {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic,
+        };
+        Err(self.lost(&format!("waiting for the GPU failed: {error}")))
     }
 
     /// The error of a lost device.
-    pub(super) fn lost(&self, message: String) -> Error {
+    pub(super) fn lost(&self, message: &str) -> Error {
         // Drivers and wgpu write paragraphs; an error is one line.
         let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
         Error::gpu(
@@ -421,24 +430,48 @@ impl Gpu {
     #[doc(hidden)]
     pub fn lose(&self) {
         self.device.destroy();
-        lock(&self.failure).get_or_insert("the GPU was lost: destroyed for a test".to_owned());
+        lock(&self.failure).get_or_insert_with(|| Failure::lost("destroyed for a test"));
     }
 
     /// An error if the device was lost or refused something.
     pub fn check_lost(&self) -> Result<()> {
-        match lock(&self.failure).clone() {
+        match &*lock(&self.failure) {
             None => Ok(()),
-            Some(message) => Err(self.lost(message)),
+            Some(Failure { message, .. }) => Err(self.lost(message)),
         }
     }
 
     pub(super) fn check_memory(&self, label: &str, size: u64) -> Result<()> {
-        self.check_lost().map_err(|error| {
-            Error::gpu(
-                format!("no memory for `{label}` ({} MiB): {error}", size >> 20),
-                "use a smaller model or a shorter context (`--context`)",
-            )
-        })
+        let failure = lock(&self.failure);
+        if !failure.as_ref().is_some_and(|failure| failure.memory) {
+            drop(failure);
+            return self.check_lost();
+        }
+        Err(Error::gpu(
+            format!(
+                "{}: no memory for `{label}` ({} MiB)",
+                self.adapter.name,
+                size >> 20
+            ),
+            "use a smaller model or a shorter context (`--context`)",
+        ))
+    }
+}
+
+/// What a driver has refused, or why it is gone.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    /// Whether it was for want of memory.
+    memory: bool,
+}
+
+impl Failure {
+    fn lost(why: &str) -> Self {
+        Self {
+            message: format!("the GPU was lost: {why}"),
+            memory: false,
+        }
     }
 }
 

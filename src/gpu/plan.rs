@@ -188,7 +188,7 @@ impl Plan {
     /// Encodes, submits and waits: for tests and one-off work.
     pub fn run(&self, gpu: &Gpu) -> Result<()> {
         self.submit(gpu, None, |_| {});
-        gpu.poll()
+        gpu.wait()
     }
 }
 
@@ -239,7 +239,7 @@ impl Timestamps {
     pub fn read_back(&self, gpu: &Gpu, plan: &Plan) -> Result<(Vec<GpuTime>, u32)> {
         let groups = plan.groups(self.detail).len();
         // Only now: on Metal a set that is resolved by the submission which fills it may hold zeros (wgpu issue 9414).
-        gpu.poll()?;
+        gpu.wait()?;
         if groups > 0 {
             let mut encoder = gpu.encoder();
             let used = 0..2 * groups as u32;

@@ -168,11 +168,11 @@ impl ReadBack {
         };
         gpu.check_lost()?;
         result
-            .map_err(|error| gpu.lost(format!("the GPU did not give its result back: {error}")))?;
+            .map_err(|error| gpu.lost(&format!("the GPU did not give its result back: {error}")))?;
         let view = self
             .raw
             .get_mapped_range(..)
-            .map_err(|error| gpu.lost(error.to_string()))?;
+            .map_err(|error| gpu.lost(&error.to_string()))?;
         let mut results = view.to_vec();
         drop(view);
         self.raw.unmap();

@@ -48,7 +48,10 @@ pub fn steps(
             first_tile: slice.tiles.start,
             tiles: slice.tiles.len() as u32,
         };
-        let bytes = (tokens * slice.format.row_bytes(embedding.columns)) as u64;
+        // A token's row is in one of them.
+        let first = slice.tiles.start == 0;
+        let read = if first { tokens } else { 0 };
+        let bytes = (read * slice.format.row_bytes(embedding.columns)) as u64;
         Ok(Step::new(
             "embed",
             &op,

@@ -94,9 +94,10 @@ impl Prefill {
         position: usize,
     ) -> Result<Self> {
         // The largest dispatch of a chunk, a product or the attention to all before it, stays within a quarter of a
-        // submission, unless 32 tokens take longer.
+        // submission, as those are reckoned, unless 32 tokens take longer.
         let product = config.feed_forward.max(config.query_rows()) * config.hidden;
-        let attention = (position + ids.len()) * config.query_rows();
+        let effort = gpu.attention_effort() as usize;
+        let attention = effort * (position + ids.len()) * config.query_rows();
         let largest = 4 * product.max(attention) as u64;
         let fits = gpu.submission_flops() / 4 / largest;
         let chunk = (fits as usize / 32 * 32).clamp(32, most).min(ids.len());

@@ -89,6 +89,8 @@ impl ChatTemplate {
             add_generation_prompt => add_generation_prompt,
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
+            tools => Value::from(()),
+            documents => Value::from(()),
         };
         template
             .render(context)
@@ -226,12 +228,24 @@ fn split(text: &str, args: &[Value]) -> std::result::Result<Value, minijinja::Er
             ));
         }
         Some(separator) => text.splitn(pieces, separator).map(Value::from).collect(),
-        None if most.is_none() => text.split_whitespace().map(Value::from).collect(),
-        None => text
-            .trim_start()
-            .splitn(pieces, char::is_whitespace)
-            .map(|piece| Value::from(piece.trim_start()))
-            .collect(),
+        None => split_at_whitespace(text, pieces).map(Value::from).collect(),
+    })
+}
+
+/// At most so many pieces, of which the last is all that is left.
+fn split_at_whitespace(text: &str, pieces: usize) -> impl Iterator<Item = &str> {
+    let mut rest = text.trim_start();
+    (1..=pieces).map_while(move |piece| {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = match piece == pieces {
+            true => rest.len(),
+            false => rest.find(char::is_whitespace).unwrap_or(rest.len()),
+        };
+        let (piece, after) = rest.split_at(end);
+        rest = after.trim_start();
+        Some(piece)
     })
 }
 
@@ -348,6 +362,9 @@ mod tests {
             ("{{ text.split() | length }}", "3"),
             ("{{ 'a-b-c'.split('-')[-1] }}", "c"),
             ("{{ 'a-b-c'.split('-', 1)[1] }}", "b-c"),
+            ("{{ ' a  b  c '.split(none, 1) | join('|') }}", "a|b  c "),
+            ("{{ 'a  b  c'.split(none, 2) | join('|') }}", "a|b|c"),
+            ("{{ 'a '.split(none, 1) | length }}", "1"),
             (
                 "{{ 'abc'.startswith('ab') and 'abc'.endswith('bc') }}",
                 "True",

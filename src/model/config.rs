@@ -19,7 +19,8 @@ const MAX_LENGTH: usize = 1 << 24;
 /// Beyond these a dispatch would take more than the 65535 workgroups that WebGPU allows in a dimension.
 const MAX_HEADS: usize = 2048;
 const MAX_WIDTH: usize = 1 << 18;
-const MAX_VOCAB: usize = 1 << 20;
+/// Mesa ends loops after 65,535 turns, and a subgroup of eight goes over the logits eight at a time.
+const MAX_VOCAB: usize = 8 * 65_535;
 const MAX_NAME: usize = 120;
 
 /// What a model's file says about its shape.
@@ -47,16 +48,12 @@ pub struct Config {
     pub context: usize,
     /// The base of RoPE's frequencies.
     pub rope_base: f32,
-    /// How many dimensions of a head are rotated: all of them.
-    pub rope_dim: usize,
-    /// What divides each of RoPE's `rope_dim / 2` frequencies (Llama 3), if anything does.
+    /// What divides each of RoPE's frequencies, one for two dimensions of a head (Llama 3), if anything does.
     pub rope_factors: Option<Vec<f32>>,
     /// The epsilon of RMSNorm.
     pub rms_norm_epsilon: f32,
     /// Whether the head is the embedding: the file has no `lm_head.weight`.
     pub tied_head: bool,
-    /// The token that starts a text.
-    pub bos: Option<u32>,
     /// The token that ends an answer. [`Tokenizer::is_end`](super::tokenizer::Tokenizer::is_end) knows more of them.
     pub eos: Option<u32>,
 }
@@ -161,13 +158,12 @@ impl Config {
             vocab,
             context,
             rope_base: keys.positive("rope.freq_base", Some(10_000.0))?,
-            rope_dim,
-            rope_factors: rope_factors(gguf, rope_dim)?,
+            rope_factors: rope_factors(gguf, head_dim)?,
             rms_norm_epsilon: keys.positive("attention.layer_norm_rms_epsilon", None)?,
             tied_head: !gguf.has_tensor("output.weight"),
-            bos: token(gguf, "tokenizer.ggml.bos_token_id", vocab)?,
             eos: token(gguf, "tokenizer.ggml.eos_token_id", vocab)?,
         };
+        token(gguf, "tokenizer.ggml.bos_token_id", vocab)?;
         check_tensors(gguf, &config)?;
         Ok(config)
     }
@@ -343,15 +339,15 @@ impl<'a> Keys<'a> {
 }
 
 /// Llama 3's factors, one for each pair of rotated dimensions.
-fn rope_factors(gguf: &Gguf, rope_dim: usize) -> Result<Option<Vec<f32>>> {
+fn rope_factors(gguf: &Gguf, head_dim: usize) -> Result<Option<Vec<f32>>> {
     if !gguf.has_tensor("rope_freqs.weight") {
         return Ok(None);
     }
     let tensor = gguf.tensor("rope_freqs.weight")?;
-    if tensor.shape != [rope_dim / 2] {
+    if tensor.shape != [head_dim / 2] {
         let message = format!(
             "expected shape [{}] of tensor `rope_freqs.weight`, found {:?}",
-            rope_dim / 2,
+            head_dim / 2,
             tensor.shape
         );
         return Err(Error::file(gguf.path(), message, BADLY_CONVERTED));

@@ -65,7 +65,7 @@ impl KvCache {
             };
             grown.allocate(gpu, layer)?;
             old.copy_to(gpu, grown.layer(layer));
-            gpu.poll()?;
+            gpu.wait()?;
         }
         *self = grown;
         Ok(())

@@ -81,11 +81,9 @@ pub fn config(name: &str) -> Result<Config> {
         vocab,
         context,
         rope_base,
-        rope_dim: head_dim,
         rope_factors: None,
         rms_norm_epsilon: 1e-5,
         tied_head,
-        bos: None,
         eos: None,
     })
 }

@@ -1,6 +1,7 @@
 //! Results that were saved: they print what documents quote, and what is no result is refused.
 
 use super::{fails_with, file, first};
+use std::path::Path;
 use std::process::Output;
 
 #[test]
@@ -123,6 +124,16 @@ fn results(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| format!("{folder}{name}")).collect()
 }
 
+fn report(path: &str) -> serde_json::Value {
+    let text = std::fs::read(path).expect("a report");
+    serde_json::from_slice(&text).expect("JSON")
+}
+
+fn save(folder: &Path, name: &str, report: &serde_json::Value) -> String {
+    let path = file(folder, name, report.to_string().as_bytes());
+    path.to_string_lossy().into_owned()
+}
+
 fn show_evals(paths: &[String]) -> Output {
     let paths = paths.iter().map(String::as_str);
     first(
@@ -151,91 +162,139 @@ fn saved_evals_are_held_against_each_other() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let out = folder.path().join("all");
     let mut paths = results(&["eval-learned.json", "eval-controls-8.json"]);
-    let options = ["--out", out.to_str().expect("UTF-8")].map(str::to_owned);
-    let shown = show_evals(&[&paths[..], &options].concat());
-    assert!(shown.status.success());
-    // Rows of both are there once, in the order of the files, with what each file says of them.
-    let table = String::from_utf8(shown.stdout).expect("UTF-8");
+    let whole = report(&paths[1]);
     let rows = |table: &str| {
         let rows = table.lines().filter(|line| line.contains(" to "));
         rows.map(str::to_owned).collect::<Vec<_>>()
     };
-    let mut expected = Vec::new();
-    for path in &paths {
-        let table = std::fs::read_to_string(path.replace(".json", ".md")).expect("a table");
-        for row in rows(&table) {
-            if !expected.contains(&row) {
-                expected.push(row);
-            }
-        }
+    let table_of = |path: &String| {
+        let table = std::fs::read_to_string(path.replace(".json", ".md"));
+        rows(&table.expect("a table"))
+    };
+    // Rows of both are there once, in the order of the files, and those of the second are held against the routers of the first.
+    let mut expected = table_of(&paths[0]);
+    let others = table_of(&paths[1]).into_iter();
+    expected.extend(
+        others
+            .filter(|row| !expected.contains(row))
+            .collect::<Vec<_>>(),
+    );
+    let mut without_routers = whole.clone();
+    for part in ["rows", "summaries"] {
+        let kept = without_routers[part].as_array_mut().expect("a list");
+        kept.retain(|row| row["policy"] != "routed@8%");
     }
+    paths[1] = save(folder.path(), "without", &without_routers);
+    let alone = show_evals(&paths[1..]);
+    let alone = String::from_utf8(alone.stdout).expect("UTF-8");
+    let alone = rows(&alone);
+    assert!(alone.iter().all(|row| row.ends_with("| - |")), "{alone:?}");
+    let options = ["--out", out.to_str().expect("UTF-8")].map(str::to_owned);
+    let shown = show_evals(&[&paths[..], &options].concat());
+    assert!(shown.status.success());
+    let table = String::from_utf8(shown.stdout).expect("UTF-8");
     assert_eq!(rows(&table), expected);
-    let saved = ["eval.md", "eval.csv", "eval.json", "eval.svg"].map(|name| {
+    let saved = ["eval.md", "eval.csv", "eval.svg"].map(|name| {
         let text = std::fs::read_to_string(out.join(name));
         text.expect("was written")
     });
     assert_eq!(saved[0], table);
     assert!(saved[1].contains("learned@4%") && saved[1].contains("even@8%"));
-    assert!(saved[3].contains("even") && saved[3].contains("learned"));
-    // What was joined is a report as any other.
-    let again = show_evals(&[out.join("eval.json").to_string_lossy().into_owned()]);
+    assert!(saved[2].contains("even") && saved[2].contains("learned"));
+    // What was joined is a report as any other, with each loss as it was.
+    let joined = out.join("eval.json").to_string_lossy().into_owned();
+    let again = show_evals(std::slice::from_ref(&joined));
     assert_eq!(String::from_utf8_lossy(&again.stdout), table);
+    assert_eq!(report(&joined)["rows"][0], report(&paths[0])["rows"][0]);
 
-    // One row that was measured twice, and answers that are others.
-    let text = std::fs::read(&paths[1]).expect("a report");
-    let report: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
-    for (name, needle) in [("loss", "different results"), ("tokens", "other answers")] {
-        let mut report = report.clone();
-        match name {
-            "loss" => report["rows"][0]["answers"][0]["loss"] = 9.into(),
-            _ => report["tokens"][0] = 99.into(),
-        }
-        let path = file(folder.path(), name, report.to_string().as_bytes());
-        paths[1] = path.to_string_lossy().into_owned();
-        fails_with(needle, &show_evals(&paths));
+    // One row that was measured twice, and what is of something else.
+    type Change = fn(&mut serde_json::Value);
+    let cases: [(&str, Change); 4] = [
+        ("other results of `none`;", |report| {
+            report["rows"][0]["answers"][0]["loss"] = 9.into();
+        }),
+        ("other answers", |report| report["tokens"][0] = 99.into()),
+        ("another model", |report| {
+            report["model"]["other_bytes"] = 1.into();
+        }),
+        ("another device", |report| {
+            report["device"]["driver"] = "another".into();
+        }),
+    ];
+    for (needle, change) in cases {
+        let mut report = whole.clone();
+        change(&mut report);
+        paths[1] = save(folder.path(), "other", &report);
+        let refused = show_evals(&paths);
+        fails_with(needle, &refused);
+        fails_with(&paths[1], &refused);
     }
 }
 
 #[test]
 fn what_is_no_saved_eval_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let good = std::fs::read(&results(&["eval-controls.json"])[0]).expect("a report");
-    let good: serde_json::Value = serde_json::from_slice(&good).expect("JSON");
+    let good = report(&results(&["eval-controls.json"])[0]);
     type Change = fn(&mut serde_json::Value);
-    let cases: [(&str, Change); 9] = [
-        ("no report", |report| *report = "text".into()),
-        ("no answers", |report| {
-            report["tasks"] = serde_json::json!([])
+    let cases: [(&str, Change); 13] = [
+        ("invalid type", |report| *report = "text".into()),
+        ("answers", |report| report["tasks"] = serde_json::json!([])),
+        ("different tasks", |report| {
+            let tasks = report["tasks"].as_array_mut().expect("tasks");
+            for (index, task) in tasks.iter_mut().enumerate() {
+                *task = index.to_string().into();
+            }
         }),
-        ("an answer less", |report| {
+        ("rows of all answers", |report| {
             let answers = report["rows"][1]["answers"].as_array_mut();
             answers.expect("answers").pop();
         }),
-        ("tokens without end", |report| {
+        ("more than 65536 tokens", |report| {
             report["tokens"][0] = u64::MAX.into();
         }),
-        ("no rows", |report| {
+        ("rows of all answers", |report| {
             report["rows"] = serde_json::json!([]);
-            report["summaries"] = serde_json::json!([]);
         }),
-        ("a summary less", |report| {
-            report["summaries"].as_array_mut().expect("summaries").pop();
-        }),
-        ("layers without end", |report| {
+        ("bytes of each", |report| {
             report["model"]["layers"] = u64::MAX.into();
+        }),
+        ("bytes of each", |report| {
+            report["model"]["layers"] = 31.into();
         }),
         ("no mask", |report| {
             report["rows"][0]["answers"][0]["masks"] = serde_json::json!([]);
         }),
-        ("an escape", |report| {
+        ("numbers that none", |report| {
+            report["rows"][0]["answers"][0]["loss"] = 1e300.into();
+        }),
+        ("numbers that none", |report| {
+            report["rows"][0]["answers"][0]["skipped"] = (-0.1).into();
+        }),
+        ("none of 30 layers", |report| {
+            report["rows"][0]["answers"][0]["masks"][0] = "0-29,".repeat(200).into();
+        }),
+        ("control character", |report| {
             report["rows"][0]["policy"] = "\u{1b}[2J".into();
         }),
     ];
-    for (name, change) in cases {
+    for (needle, change) in cases {
         let mut report = good.clone();
         change(&mut report);
-        let path = file(folder.path(), name, report.to_string().as_bytes());
-        let shown = show_evals(&[path.to_string_lossy().into_owned()]);
-        fails_with("no saved report", &shown);
+        let path = save(folder.path(), "bad", &report);
+        let refused = show_evals(&[path]);
+        fails_with("no saved report", &refused);
+        fails_with(needle, &refused);
     }
+    // What is summed up again need not be there.
+    let mut old = good.clone();
+    for summary in old["summaries"].as_array_mut().expect("summaries") {
+        let summary = summary.as_object_mut().expect("an object");
+        summary.retain(|field, _| ["policy", "adapter", "tasks"].contains(&field.as_str()));
+    }
+    let shown = show_evals(&[save(folder.path(), "old", &old)]);
+    let table = std::fs::read_to_string(&results(&["eval-controls.md"])[0]);
+    assert_eq!(
+        String::from_utf8_lossy(&shown.stdout),
+        table.expect("a table")
+    );
 }

@@ -200,6 +200,7 @@ pub(super) fn long_contexts() {
     let counts: Vec<u32> = grown.submissions.iter().map(|one| one.dispatches).collect();
     let [few, more] = [short.decode_dispatches, long.decode_dispatches];
     assert_eq!(counts[1..], [few, few, few, few, more, more, more]);
+    assert_eq!(grown.decode_dispatches, more, "those of the last");
     let again = answer(&[&ids[..508], &grown.answer_ids[..6]].concat(), 2);
     assert_eq!(again.answer_ids, grown.answer_ids[6..]);
 

@@ -243,12 +243,14 @@ pub(super) fn long_turns() {
     let mut child = first(&model, &["chat", "-n", "4"]).spawn().expect("starts");
     let mut stdin = child.stdin.take().expect("piped");
     writeln!(stdin, "{}", "ant sun ".repeat(10_000)).expect("is read");
+    stdin.write_all(b"caf\xe9\n").expect("is read");
     writeln!(stdin, "hello").expect("is read");
     drop(stdin);
     let output = child.wait_with_output().expect("ends");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("; shorten the prompt"), "{said}");
+    assert!(said.contains("not UTF-8"), "{said}");
     assert!(said.contains("answer    "), "{said}");
 }
 

@@ -1,0 +1,189 @@
+//! Results that were saved: read again, checked, and held against each other.
+
+use super::bootstrap::Interval;
+use super::metrics::Metric;
+use super::report::Report;
+use super::{Measured, Row};
+use crate::error::{Error, Result};
+use crate::file::read_at_most;
+use crate::mask::LayerMask;
+use crate::trace::{AdapterSummary, ModelSummary};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// More than a hundred policies of a thousand answers take, with what the model said.
+const MOST_BYTES: u64 = 1 << 28;
+/// Each is drawn thousands of times.
+const MOST_ANSWERS: usize = 1 << 14;
+/// Tables hold each against each.
+const MOST_TASKS: usize = 100;
+/// Of an answer: the longest that is measured has fewer.
+const MOST_TOKENS: usize = 1 << 16;
+/// No model has more than a few hundred.
+const MOST_LAYERS: usize = 4096;
+
+const REMEDY: &str = "write one with `first eval --out DIR`, which saves DIR/eval.json";
+
+/// What a report is summed up from again.
+#[derive(Debug, Deserialize)]
+pub struct Saved {
+    model: ModelSummary,
+    device: AdapterSummary,
+    tasks: Vec<String>,
+    tokens: Vec<usize>,
+    rows: Vec<Row>,
+    summaries: Vec<Scored>,
+}
+
+/// Of a summary what needs words that no report has.
+#[derive(Debug, Deserialize)]
+struct Scored {
+    policy: String,
+    adapter: Option<String>,
+    tasks: Vec<ScoredTask>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ScoredTask {
+    task: String,
+    scores: Vec<(Metric, Interval)>,
+}
+
+impl Saved {
+    /// Reads what `first eval --out` saves as eval.json. Someone else may have made the file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let refused =
+            |what: String| Error::file(path, format!("is no saved report: {what}"), REMEDY);
+        let text = read_at_most(path, MOST_BYTES, REMEDY)?;
+        let saved: Self = serde_json::from_slice(&text).map_err(|e| refused(e.to_string()))?;
+        match saved.fault() {
+            Some(what) => Err(refused(what)),
+            None => Ok(saved),
+        }
+    }
+
+    /// What tables cannot be made of.
+    fn fault(&self) -> Option<String> {
+        let (answers, rows) = (self.tasks.len(), &self.rows);
+        if !(1..=MOST_ANSWERS).contains(&answers) || self.tokens.len() != answers {
+            return Some(format!(
+                "expected tasks and tokens of 1 to {MOST_ANSWERS} answers"
+            ));
+        }
+        let tasks: BTreeSet<&String> = self.tasks.iter().collect();
+        if tasks.len() > MOST_TASKS {
+            return Some(format!("expected at most {MOST_TASKS} different tasks"));
+        }
+        if self.tokens.iter().any(|tokens| *tokens > MOST_TOKENS) {
+            return Some(format!("an answer has more than {MOST_TOKENS} tokens"));
+        }
+        let whole = |row: &Row| row.answers.len() == answers;
+        if rows.is_empty() || !rows.iter().all(whole) {
+            return Some("expected rows of all answers".to_owned());
+        }
+        let model = &self.model;
+        let layers = model.layers.min(MOST_LAYERS);
+        if [model.layers, model.attn_bytes.len(), model.mlp_bytes.len()] != [layers; 3] {
+            return Some(format!(
+                "expected the bytes of each of at most {MOST_LAYERS} layers"
+            ));
+        }
+        let measured = || rows.iter().flat_map(|row| &row.answers);
+        let sound = |answer: &Measured| {
+            let numbers = answer.loss >= 0.0 && answer.loss < 1e6;
+            numbers && (0.0..=1.0).contains(&answer.skipped) && !answer.masks.is_empty()
+        };
+        if !measured().all(sound) {
+            return Some("an answer has no mask, or numbers that none can have".to_owned());
+        }
+        // There are few, however many answers; none is longer than one that names each sublayer.
+        let masks: BTreeSet<&String> = measured().flat_map(|answer| &answer.masks).collect();
+        let mask = |text: &&String| {
+            text.len() <= 24 * layers.max(1) && LayerMask::parse(text, layers).is_ok()
+        };
+        if !masks.iter().all(mask) {
+            return Some(format!("a mask is none of {layers} layers"));
+        }
+        let names = rows
+            .iter()
+            .flat_map(|row| [Some(&row.policy), row.adapter.as_ref()]);
+        let names = names.flatten().chain(tasks);
+        let mut names = names.chain([&model.name, &self.device.name, &self.device.driver]);
+        names
+            .any(|name| name.contains(char::is_control))
+            .then(|| "a name holds a control character".to_owned())
+    }
+
+    /// Takes over another's rows, where it is of the same answers, as far as the numbers of their tokens tell; or says what it
+    /// is of instead, and what to do.
+    pub fn join(&mut self, other: Self) -> std::result::Result<(), [String; 2]> {
+        let differ = [
+            (self.model != other.model, "another model"),
+            (self.device != other.device, "another device"),
+            (self.tasks != other.tasks, "other answers"),
+            (self.tokens != other.tokens, "other answers"),
+        ];
+        if let Some((_, what)) = differ.into_iter().find(|(differs, _)| *differs) {
+            let what = format!("has results of {what} than what it is to be held against");
+            return Err([what, "show it alone".to_owned()]);
+        }
+        for row in other.rows {
+            let alike =
+                |known: &&mut Row| (&known.policy, &known.adapter) == (&row.policy, &row.adapter);
+            match self.rows.iter_mut().find(alike) {
+                None => self.rows.push(row),
+                Some(known) if !known.measures_as(&row) => {
+                    let with = row
+                        .adapter
+                        .map_or(String::new(), |name| format!(" with {name}"));
+                    let what = format!("has other results of `{}`{with}", row.policy);
+                    let remedy = "measure it of the same routers, adapter and answers, or call it otherwise, as with `--router NAME=DIR`";
+                    return Err([what, remedy.to_owned()]);
+                }
+                // What the model said is kept, if one knows.
+                Some(known) if row.says() => *known = row,
+                Some(_) => {}
+            }
+        }
+        self.summaries.extend(other.summaries);
+        Ok(())
+    }
+
+    /// Sums it up; `seed` is the bootstrap's. Scores have the intervals that they were saved with.
+    pub fn report(self, seed: u64) -> Result<Report> {
+        let scored = self.summaries;
+        let report = Report {
+            model: self.model,
+            device: self.device,
+            tasks: self.tasks,
+            tokens: self.tokens,
+            rows: self.rows,
+            summaries: Vec::new(),
+        };
+        report.summed_up(seed, |row, (_, task), _| {
+            let own =
+                |scored: &&Scored| (&scored.policy, &scored.adapter) == (&row.policy, &row.adapter);
+            let mut tasks = scored.iter().filter(own).flat_map(|scored| &scored.tasks);
+            let found = tasks.find(|scored| scored.task == task && !scored.scores.is_empty());
+            found.map_or_else(Vec::new, |found| found.scores.clone())
+        })
+    }
+}
+
+impl Row {
+    /// Whether the same was skipped and lost.
+    fn measures_as(&self, other: &Self) -> bool {
+        let numbers = |row: &Self| {
+            let answers = row.answers.iter();
+            let each = answers.map(|answer| (answer.masks.clone(), answer.skipped, answer.loss));
+            each.collect::<Vec<_>>()
+        };
+        numbers(self) == numbers(other)
+    }
+
+    /// Whether the model was asked for answers.
+    fn says(&self) -> bool {
+        self.answers.iter().any(|answer| !answer.answers.is_empty())
+    }
+}

@@ -1,0 +1,50 @@
+//! Panics deep in the bindings of a driver, as of a device that is lost while the host waits for it.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
+
+thread_local! {
+    /// Whether a panic of this thread is an error that will be told as one.
+    static TOLD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does what may panic where a driver fails; what it panics with is the error, and nothing else is said of it.
+pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !TOLD.get() {
+                before(panic);
+            }
+        }));
+    });
+    TOLD.set(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    TOLD.set(false);
+    done.map_err(|panic| message(panic.as_ref()))
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("for no reason given").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error() {
+        let layer = 3;
+        let formatted = guarded(|| panic!("layer {layer} is on fire"));
+        assert_eq!(formatted, Err::<(), _>("layer 3 is on fire".to_owned()));
+        let plain = guarded(|| panic!("on fire"));
+        assert_eq!(plain, Err::<(), _>("on fire".to_owned()));
+        assert_eq!(guarded(|| 5), Ok(5));
+        assert!(!TOLD.get(), "other panics are told as ever");
+    }
+}
