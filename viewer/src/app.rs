@@ -12,15 +12,16 @@ use crate::job::Job;
 use crate::palette::{self, Palette};
 use crate::panels::{Action, Controls, PANELS, State, View};
 use crate::prompts::{self, Prompt};
-use crate::session::Session;
+use crate::session::{Session, is_session};
 use crate::training::{Follower, Log};
 use crate::worker::{Progress, Setup, Worker};
 use eframe::egui::{self, Rect, RichText, ScrollArea, Ui};
 use files::Files;
 use first_wgpu::Error;
 use frames::Frames;
-use leave::{Leave, Saved};
+use leave::{Leave, Replace, Saved};
 use news::LoadedRouter;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use texts::{doing, live, times};
 
@@ -47,6 +48,8 @@ pub struct App {
     saved: Saved,
     /// What was asked for while something is not saved.
     leaving: Option<Leave>,
+    /// What would replace another session.
+    replacing: Option<Replace>,
 }
 
 /// What the user is told of an action.
@@ -124,6 +127,7 @@ impl App {
             frames: None,
             saved: Saved::default(),
             leaving: None,
+            replacing: None,
         };
         app.look_at(session);
         app
@@ -146,6 +150,16 @@ impl App {
     pub fn select(&mut self, run: usize, other: usize) {
         self.state.select(run);
         self.state.other = other;
+    }
+
+    /// Tells what file the session was read from, which *Save* may replace; a training log is followed while it grows.
+    pub fn came_from(&mut self, path: &Path) {
+        if is_session(path) {
+            self.files.is_of(path);
+        } else if self.session.training.is_some() {
+            self.state.training.path = path.display().to_string();
+            self.follower = Some(Follower::new(path));
+        }
     }
 
     /// Loses the adapter, as a driver that resets does; for tests.
@@ -187,8 +201,12 @@ impl App {
         if follower.rests(FOLLOW) {
             return;
         }
-        let log = self.session.training.get_or_insert_with(Log::default);
-        match follower.follow(log) {
+        let mut log = self.session.training.take().unwrap_or_default();
+        let followed = follower.follow(&mut log);
+        if log != Log::default() {
+            self.session.training = Some(log);
+        }
+        match followed {
             Ok(true) => self.revision += 1,
             Ok(false) => {}
             Err(error) => {
@@ -245,6 +263,13 @@ impl App {
             Action::Follow(path) => {
                 self.message = None;
                 self.follower = Some(Follower::new(&path));
+            }
+            Action::ForgetTimes => {
+                for run in &mut self.session.runs {
+                    run.dispatches.clear();
+                }
+                self.revision += 1;
+                self.saved.behind = true;
             }
         }
     }
@@ -422,6 +447,7 @@ impl App {
             self.panel(ui);
         });
         self.ask(ui.ctx());
+        self.ask_to_replace(ui.ctx());
     }
 }
 

@@ -51,6 +51,14 @@ pub struct Label {
     pub mono: bool,
 }
 
+/// Where arrow keys have gone in a figure.
+#[derive(Clone, Copy)]
+struct Cursor {
+    at: Pos2,
+    /// Whether the pointer has not moved since.
+    latest: bool,
+}
+
 /// A line through points.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
@@ -181,9 +189,10 @@ impl Figure {
         self.paint(&painter, origin);
         let cursor = self.step(ui, &response, origin);
         let pointed = response.hover_pos().map(|at| at - origin);
-        let hit = pointed
-            .or(cursor)
-            .and_then(|at| self.cells.iter().rev().find(|cell| cell.rect.contains(at)));
+        // A pointer that rests says nothing about where arrow keys have gone since.
+        let keyed = cursor.filter(|cursor| cursor.latest || pointed.is_none());
+        let at = keyed.map(|cursor| cursor.at).or(pointed);
+        let hit = at.and_then(|at| self.cells.iter().rev().find(|cell| cell.rect.contains(at)));
         let said = hit.map(|cell| cell.tip.clone());
         response.widget_info(|| {
             let mut info = egui::WidgetInfo::labeled(egui::Role::Image, true, name);
@@ -204,7 +213,7 @@ impl Figure {
         let outline = hit.rect.translate(origin);
         painter.rect_stroke(outline, 2.0, stroke, egui::StrokeKind::Inside);
         heard.clicked = hit.id.filter(|_| response.clicked());
-        if !hit.tip.is_empty() && pointed.is_some() {
+        if !hit.tip.is_empty() && keyed.is_none() {
             response.on_hover_text_at_pointer(&hit.tip);
         } else if !hit.tip.is_empty() {
             response.show_tooltip_text(&hit.tip);
@@ -213,7 +222,7 @@ impl Figure {
     }
 
     /// Where the keyboard is, if it is here, after this frame's arrow keys.
-    fn step(&self, ui: &egui::Ui, response: &egui::Response, origin: Vec2) -> Option<Pos2> {
+    fn step(&self, ui: &egui::Ui, response: &egui::Response, origin: Vec2) -> Option<Cursor> {
         if !response.has_focus() {
             return None;
         }
@@ -223,8 +232,16 @@ impl Figure {
             ..Default::default()
         };
         ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
-        let at: Option<Pos2> = ui.data(|data| data.get_temp(response.id));
-        let mut at = at.or_else(|| Some(self.stops().next()?.rect.center()))?;
+        let cursor: Option<Cursor> = ui.data(|data| data.get_temp(response.id));
+        let first = || {
+            let at = self.stops().next()?.rect.center();
+            Some(Cursor { at, latest: true })
+        };
+        let Cursor { mut at, mut latest } = cursor.or_else(first)?;
+        let moved = |input: &egui::InputState| {
+            input.pointer.delta() != Vec2::ZERO || input.pointer.any_pressed()
+        };
+        latest &= !ui.input(moved);
         for (key, way) in [
             (Key::ArrowLeft, vec2(-1.0, 0.0)),
             (Key::ArrowRight, vec2(1.0, 0.0)),
@@ -233,11 +250,13 @@ impl Figure {
         ] {
             if ui.input(|input| input.key_pressed(key)) {
                 at = self.next(at, way).unwrap_or(at);
+                latest = true;
                 ui.scroll_to_rect(Rect::from_center_size(at + origin, Vec2::splat(24.0)), None);
             }
         }
-        ui.data_mut(|data| data.insert_temp(response.id, at));
-        Some(at)
+        let cursor = Cursor { at, latest };
+        ui.data_mut(|data| data.insert_temp(response.id, cursor));
+        Some(cursor)
     }
 
     /// The boxes that say something.
@@ -315,6 +334,7 @@ pub fn area(x: f32, y: f32, width: f32, height: f32) -> Rect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use egui_kittest::kittest::Queryable;
 
     #[test]
     fn wide_characters_make_a_figure_wider() {
@@ -324,6 +344,35 @@ mod tests {
             figure.size.x
         };
         assert_eq!(size("天地"), 2.0 * size("ab"));
+    }
+
+    #[test]
+    fn a_pointer_that_rests_hides_no_arrow_keys() {
+        let show = |ui: &mut egui::Ui, clicked: &mut Vec<usize>| {
+            let mut figure = Figure::default();
+            for id in 0..3 {
+                let rect = area(40.0 * id as f32, 0.0, 30.0, 30.0);
+                figure.cell(rect, Color32::RED, format!("box {id}"), Some(id));
+            }
+            clicked.extend(figure.show(ui, "boxes").clicked);
+        };
+        let mut harness = egui_kittest::Harness::builder().build_ui_state(show, Vec::new());
+        harness.run();
+        let figure = harness.get_by_label("boxes");
+        let corner = figure.rect().min;
+        figure.focus();
+        harness.hover_at(corner + vec2(15.0, 15.0));
+        harness.run();
+        for key in [Key::ArrowRight, Key::ArrowRight, Key::Enter] {
+            harness.key_press(key);
+            harness.run();
+        }
+        assert_eq!(*harness.state(), [2]);
+        harness.hover_at(corner + vec2(16.0, 15.0));
+        harness.run();
+        harness.key_press(Key::Enter);
+        harness.run();
+        assert_eq!(*harness.state(), [2, 0]);
     }
 
     #[test]

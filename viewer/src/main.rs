@@ -85,6 +85,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let create: eframe::AppCreator<'_> = Box::new(|context| {
         let mut app = App::new(&context.egui_ctx, session, setup);
+        if let Some(path) = &arguments.session {
+            app.came_from(path);
+        }
         if let Some(panel) = &arguments.panel {
             app.open_panel(panel);
         }

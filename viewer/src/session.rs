@@ -67,6 +67,9 @@ pub struct Control {
     pub skipped: Vec<f64>,
     /// Mean loss of each answer's tokens, in nats.
     pub losses: Vec<f64>,
+    /// How many tokens each has; not known of older sessions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<usize>,
     /// Mean time per output token of each repetition, in nanoseconds.
     pub tpot_nanos: Vec<f64>,
 }
@@ -154,7 +157,8 @@ impl Session {
             return Err(wrong("a comparison with the full model".to_owned()));
         }
         let paired = |control: &Control| {
-            [control.losses.len(), control.skipped.len()] == [control.masks.len(); 2]
+            let tokens = control.tokens.is_empty() || control.tokens.len() == control.masks.len();
+            tokens && [control.losses.len(), control.skipped.len()] == [control.masks.len(); 2]
         };
         if !self.controls.iter().all(paired) {
             return Err(wrong("a comparison of policies".to_owned()));
@@ -194,7 +198,8 @@ impl Session {
                 "the session has {} MiB, more than is read",
                 text.len() >> 20
             );
-            return Err(Error::file(path, found, "leave out what was traced"));
+            let remedy = "press *Forget all times* on the tab *Timings*, and save again";
+            return Err(Error::file(path, found, remedy));
         }
         write_whole(path, |out| out.write_all(&text))
     }

@@ -1,6 +1,6 @@
 //! The few statistics that the panels show. Plain functions of slices.
 
-use first_wgpu::bench::statistics::student_quantile;
+use first_wgpu::bench::statistics::{correlation_time, student_quantile};
 use first_wgpu::mask::{LayerMask, Sublayer};
 use std::collections::BTreeMap;
 
@@ -139,9 +139,11 @@ impl Difference {
     }
 }
 
-/// Compares the means of two samples, whose variances may differ: few values have wide intervals.
+/// Compares the means of two samples of successive values, whose variances may differ: few values have wide intervals, and so
+/// have values that resemble their neighbours.
 pub fn difference(a: &[f64], b: &[f64]) -> Difference {
-    let (x, y) = (squared_error(a), squared_error(b));
+    let error = |values| squared_error(values) * correlation_time(values, mean(values));
+    let (x, y) = (error(a), error(b));
     let part = |error: f64, values: &[f64]| error * error / (values.len() as f64 - 1.0);
     // Of values that are all equal there is none, and the interval has no width.
     let freedom = (x + y).powi(2) / (part(x, a) + part(y, b));
@@ -243,6 +245,15 @@ mod tests {
         let many: Vec<f64> = (0..1000).map(|value| f64::from(value % 2)).collect();
         let large = difference(&many, &many);
         assert!((large.half / (2.0 * 0.25 / 1000f64).sqrt() - Z95).abs() < 3e-3);
+    }
+
+    #[test]
+    fn values_that_resemble_their_neighbours_have_wide_intervals() {
+        let slow: Vec<f64> = (0..60).map(|index| f64::from(index / 20)).collect();
+        let quick: Vec<f64> = (0..60).map(|index| f64::from(index % 3)).collect();
+        let [slow, quick] = [slow, quick].map(|values| difference(&values, &[1.0; 60]));
+        assert_eq!(slow.mean, quick.mean);
+        assert!(slow.half > 3.0 * quick.half, "{slow:?}, {quick:?}");
     }
 
     #[test]

@@ -5,13 +5,15 @@ use super::{App, Message};
 use crate::export::export;
 use crate::palette::Palette;
 use crate::panels::{PANELS, View};
-use crate::session::Session;
+use crate::session::{Session, is_session};
 use eframe::egui::{Context, Rect, TextEdit, Ui};
 use first_wgpu::Result;
 use std::path::{Path, PathBuf};
 
 /// The paths that the user has filled in.
 pub(super) struct Files {
+    /// Where what is looked at was read from or saved to.
+    home: Option<PathBuf>,
     session: String,
     export: String,
 }
@@ -19,6 +21,7 @@ pub(super) struct Files {
 impl Default for Files {
     fn default() -> Self {
         Self {
+            home: None,
             session: "session.json".to_owned(),
             export: "panel.png".to_owned(),
         }
@@ -26,6 +29,22 @@ impl Default for Files {
 }
 
 impl Files {
+    /// The session is that of a file.
+    pub(super) fn is_of(&mut self, path: &Path) {
+        self.session = path.display().to_string();
+        self.home = std::fs::canonicalize(path).ok();
+    }
+
+    /// The session is of no file.
+    pub(super) fn is_new(&mut self) {
+        self.home = None;
+    }
+
+    /// Whether saving to a file would replace another session.
+    pub(super) fn is_of_another(&self, path: &Path) -> bool {
+        is_session(path) && self.home != std::fs::canonicalize(path).ok()
+    }
+
     /// Where *Save* writes to.
     pub(super) fn session_path(&self) -> PathBuf {
         PathBuf::from(&self.session)
@@ -44,7 +63,7 @@ impl App {
         ui.horizontal(|ui| {
             let path = self.files.session_path();
             if ui.button("Save").clicked() {
-                self.save(&path);
+                self.save_then(ui.ctx(), path.clone(), None);
             }
             if ui.button("Open").clicked() {
                 self.open(ui.ctx(), &path);
@@ -56,7 +75,7 @@ impl App {
             {
                 self.message = None;
                 let demo = Box::new(Session::demo());
-                self.leave(ui.ctx(), Leave::Look(demo, false));
+                self.leave(ui.ctx(), Leave::Look(demo, None));
             }
         });
         field(ui, "Export this panel to", &mut self.files.export);
@@ -82,6 +101,7 @@ impl App {
         let saved = result.is_ok();
         if saved {
             self.mark_saved();
+            self.files.is_of(path);
         }
         self.tell("saved to", path, result);
         saved
@@ -102,7 +122,8 @@ impl App {
         match Session::load(path) {
             Ok(session) => {
                 self.message = None;
-                self.leave(context, Leave::Look(Box::new(session), true));
+                let from = Some(path.to_owned());
+                self.leave(context, Leave::Look(Box::new(session), from));
             }
             Err(error) => self.message = Some(Message::bad(&error)),
         }

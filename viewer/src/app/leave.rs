@@ -3,11 +3,12 @@
 use super::App;
 use crate::session::Session;
 use eframe::egui::{Context, Id, Modal, RichText, Ui, ViewportCommand};
+use std::path::PathBuf;
 
 /// What would lose it.
 pub(super) enum Leave {
-    /// To look at another session; whether it is from the file that *Save* would write to.
-    Look(Box<Session>, bool),
+    /// To look at another session, and the file that it is from.
+    Look(Box<Session>, Option<PathBuf>),
     /// To close the window.
     Close,
 }
@@ -56,7 +57,13 @@ impl App {
 
     fn go(&mut self, context: &Context, leave: Leave) {
         match leave {
-            Leave::Look(session, _) => self.look_at(*session),
+            Leave::Look(session, from) => {
+                self.look_at(*session);
+                self.files.is_new();
+                if let Some(path) = from {
+                    self.came_from(&path);
+                }
+            }
             Leave::Close => self.close(context),
         }
     }
@@ -88,7 +95,7 @@ impl App {
         };
         // The file that is opened would be lost instead.
         let path = match leave {
-            Leave::Look(_, true) => None,
+            Leave::Look(_, Some(_)) => None,
             _ => Some(self.files.session_path()),
         };
         let modal = Modal::new(Id::unique("unsaved")).show(context, |ui| {
@@ -106,8 +113,54 @@ impl App {
         };
         match (answer, path) {
             (Answer::Cancel, _) => {}
-            (Answer::Save, Some(path)) if !self.save(&path) => {}
+            (Answer::Save, Some(path)) => self.save_then(context, path, Some(leave)),
             _ => self.go(context, leave),
+        }
+    }
+}
+
+/// A file that holds another session, and what is to be done once it is replaced.
+pub(super) struct Replace {
+    path: PathBuf,
+    then: Option<Leave>,
+}
+
+impl App {
+    /// Saves, and does what was waiting for it; asks first where that would replace another session.
+    pub(super) fn save_then(&mut self, context: &Context, path: PathBuf, then: Option<Leave>) {
+        if self.files.is_of_another(&path) {
+            self.replacing = Some(Replace { path, then });
+        } else if self.save(&path)
+            && let Some(leave) = then
+        {
+            self.go(context, leave);
+        }
+    }
+
+    /// Asks whether to replace another session, if that is the question.
+    pub(super) fn ask_to_replace(&mut self, context: &Context) {
+        let Some(Replace { path, .. }) = &self.replacing else {
+            return;
+        };
+        let modal = Modal::new(Id::unique("replace")).show(context, |ui| {
+            let text = format!("{} holds another session.", path.display());
+            ui.label(RichText::new(text).strong());
+            let [replace, cancel] = ["Replace it", "Cancel"].map(|name| ui.button(name).clicked());
+            replace.then_some(true).or(cancel.then_some(false))
+        });
+        let answer = match modal.should_close() {
+            true => Some(false),
+            false => modal.inner,
+        };
+        let Some(replace) = answer else { return };
+        let asked = self.replacing.take().filter(|_| replace);
+        let Some(Replace { path, then }) = asked else {
+            return;
+        };
+        if self.save(&path)
+            && let Some(leave) = then
+        {
+            self.go(context, leave);
         }
     }
 }

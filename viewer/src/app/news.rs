@@ -4,7 +4,7 @@ use super::App;
 use crate::session::Session;
 use crate::worker::Outcome;
 use first_wgpu::router::CalibrationPoint;
-use first_wgpu::trace::ModelSummary;
+use first_wgpu::trace::{ModelSummary, Run};
 
 /// What is known of the router that is loaded.
 #[derive(Clone)]
@@ -14,10 +14,10 @@ pub(super) struct LoadedRouter {
 }
 
 impl LoadedRouter {
-    /// Gives its calibration to a session that has none, and no runs of another model.
+    /// Gives its calibration to a session that has none, and no runs of another model or of routers that may be others.
     pub(super) fn lend(self, session: &mut Session) {
-        let own = session.runs.iter().all(|run| run.model == self.model);
-        if own && session.calibration.is_empty() {
+        let own = |run: &Run| run.model == self.model && run.scores.is_empty();
+        if session.runs.iter().all(own) && session.calibration.is_empty() {
             session.calibration = self.calibration;
         }
     }
@@ -67,11 +67,15 @@ impl App {
         let before = self.router.replace(router.clone());
         let own = &mut self.session.calibration;
         match before {
-            None => self.form.route(),
-            Some(before) if before.calibration == *own => own.clear(),
-            Some(_) => {}
+            Some(before) if !own.is_empty() && before.calibration == *own => {
+                *own = router.calibration;
+            }
+            Some(_) => router.lend(&mut self.session),
+            None => {
+                self.form.route();
+                router.lend(&mut self.session);
+            }
         }
-        router.lend(&mut self.session);
     }
 }
 
@@ -171,12 +175,17 @@ mod tests {
 
     #[test]
     fn a_router_says_nothing_of_another_model() {
-        let mut own = Session::demo();
-        own.calibration.clear();
+        let mut scored = Session::demo();
+        scored.calibration.clear();
+        let mut own = scored.clone();
+        own.runs.iter_mut().for_each(|run| run.scores.clear());
         let mut other = own.clone();
         other.runs[0].model.name = "another".to_owned();
         let mut app = app(other.clone());
         app.take(router(0.2));
+        assert!(app.session.calibration.is_empty());
+        // Routers have scored its runs, and nothing says that they were these.
+        app.look_at(scored);
         assert!(app.session.calibration.is_empty());
         app.look_at(own);
         assert_eq!(app.session.calibration, skips(0.2));

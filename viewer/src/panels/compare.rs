@@ -2,6 +2,7 @@
 
 mod answers;
 
+use super::runs::traced;
 use super::{
     Action, Controls, LEFT, NO_RUN, View, engine_button, known, legend, millis, other_run, shade,
     short, sublayers,
@@ -45,7 +46,7 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
         nanos.map_or("-".to_owned(), |nanos| format!("{:.2} ms", millis(nanos)))
     };
     let change = difference(&token_millis(a), &token_millis(b));
-    let mib = |bytes: u64| format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20));
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let same = common_prefix(&a.answer_ids, &b.answer_ids);
     let differs = match same == a.answer_ids.len().max(b.answer_ids.len()) {
         true => "the answers are equal".to_owned(),
@@ -66,14 +67,14 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
         a.mask.distance(&b.mask)
     );
     let level = if change.half.is_finite() {
-        " (95 %)"
+        " (95 %, of these runs)"
     } else {
         ""
     };
-    let tpot_change = format!("mean {}{level}, measured", change.text(2, " ms"));
+    let tpot_change = format!("{}{level}", change.text(2, " ms"));
     let tpot_change = known(change.mean, tpot_change);
     let ttft = (b.ttft_nanos as f64 - a.ttft_nanos as f64) / 1e6;
-    let saved = mib(b.kv_bytes_full.saturating_sub(b.kv_bytes));
+    let more = mib(b.kv_bytes) - mib(a.kv_bytes);
     vec![
         row("run", &|index, _| (index + 1).to_string(), String::new()),
         row("prompt", &|_, run| short(&run.prompt, 34), String::new()),
@@ -89,6 +90,14 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
             differs,
         ),
         row(
+            "timed by dispatch",
+            &|_, run| if traced(run) { "yes" } else { "no" }.to_owned(),
+            match traced(a) == traced(b) {
+                true => String::new(),
+                false => "timing one alone makes it slower".to_owned(),
+            },
+        ),
+        row(
             "TTFT",
             &|_, run| format!("{:.0} ms", millis(run.ttft_nanos)),
             format!("{ttft:+.0} ms, one measurement each"),
@@ -96,8 +105,8 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
         row("TPOT, mean", &tpot, tpot_change),
         row(
             "KV cache",
-            &|_, run| mib(run.kv_bytes),
-            format!("{saved} saved, counted"),
+            &|_, run| format!("{:.2} MiB", mib(run.kv_bytes)),
+            format!("{more:+.2} MiB, counted"),
         ),
         row(
             "dispatches a token",

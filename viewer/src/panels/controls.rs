@@ -4,7 +4,7 @@ use super::{Action, Controls, LEFT, View, engine_button, known};
 use crate::figure::{Figure, Table, area};
 use crate::plot::Plot;
 use crate::session::Control;
-use crate::stats::{mean, quantile, sorted};
+use crate::stats::mean;
 use eframe::egui::{Ui, pos2, vec2};
 use first_wgpu::bench::statistics::{change, paired_difference};
 
@@ -30,7 +30,7 @@ struct Row<'a> {
     loss: f64,
     /// Mean and half the width of its 95 % interval.
     against: Option<(f64, f64)>,
-    /// Milliseconds.
+    /// The mean, in milliseconds.
     tpot: f64,
     faster: Option<(f64, f64)>,
 }
@@ -43,14 +43,13 @@ fn rows(controls: &[Control]) -> Vec<Row<'_>> {
         .iter()
         .map(|control| {
             let masks: std::collections::BTreeSet<&String> = control.masks.iter().collect();
-            let times = sorted(control.tpot_nanos.iter().copied());
             Row {
                 control,
                 skipped: mean(&control.skipped),
                 masks: masks.len(),
                 loss: mean(&control.losses),
                 against: paired_difference(&first.losses, &control.losses),
-                tpot: quantile(&times, 0.5) / 1e6,
+                tpot: mean(&control.tpot_nanos) / 1e6,
                 faster: change(&first.tpot_nanos, &control.tpot_nanos),
             }
         })
@@ -63,8 +62,8 @@ const COLUMNS: [(&str, &str, f32); 6] = [
     ("masks", "counted", 120.0),
     ("loss, nats a token", "measured", 190.0),
     ("against none ± 95 %", "derived", 320.0),
-    ("TPOT", "measured", 480.0),
-    ("against none ± 95 %", "derived", 560.0),
+    ("TPOT, mean", "measured", 480.0),
+    ("against none ± 95 %", "derived", 570.0),
 ];
 
 impl Row<'_> {
@@ -98,7 +97,17 @@ fn extent(rows: &[Row<'_>]) -> String {
         1 => "1 repetition was timed".to_owned(),
         count => format!("{count} repetitions were timed"),
     };
-    format!("Losses of {} prompts; {times}", prompts.unwrap_or(0))
+    let tokens: usize = rows
+        .first()
+        .map_or(0, |row| row.control.tokens.iter().sum());
+    let tokens = match tokens {
+        0 => String::new(),
+        count => format!(", {count} tokens of their answers"),
+    };
+    format!(
+        "Losses of {} prompts{tokens}; {times}",
+        prompts.unwrap_or(0)
+    )
 }
 
 pub(super) fn figure(view: &View<'_>) -> Figure {
@@ -222,6 +231,12 @@ mod tests {
             "Losses of 3 prompts; 5 repetitions were timed"
         );
         assert!(said([2, 1]).ends_with("1 repetition was timed"));
+        let with_tokens = Control {
+            tokens: vec![4, 5, 6],
+            ..control(5)
+        };
+        let said_of = extent(&rows(&[with_tokens]));
+        assert!(said_of.starts_with("Losses of 3 prompts, 15 tokens of their answers;"));
         assert!(said([0, 0]).ends_with("no time is known"));
     }
 }

@@ -190,11 +190,21 @@ fn matrix(figure: &mut Figure, view: &View<'_>, tags: &TagDistances, top: f32) {
     figure.text(pos2(NAMES + 10.0, top + 4.0), palette.muted, text);
     for (row, values) in tags.mean.iter().enumerate() {
         let y = top + 16.0 + 20.0 * row as f32;
+        // The last row and column are always placed: they make the figure its size.
+        let last = row + 1 == tags.mean.len();
+        if !last && !view.visible.y_range().intersects(Rangef::new(y, y + 20.0)) {
+            continue;
+        }
         let name = short(&tags.names[row], 28);
         figure.text_right(pos2(NAMES, y + 9.0), palette.text, name);
         for (column, value) in values.iter().enumerate() {
             let Some(value) = value else { continue };
-            let rect = area(NAMES + 10.0 + 46.0 * column as f32, y, 44.0, 18.0);
+            let x = NAMES + 10.0 + 46.0 * column as f32;
+            let seen = view.visible.x_range().intersects(Rangef::new(x, x + 46.0));
+            if column + 1 < values.len() && !seen {
+                continue;
+            }
+            let rect = area(x, y, 44.0, 18.0);
             let tip = format!("{} and {}: {value:.3}", tags.names[row], tags.names[column]);
             let fill = heat(*value as f32);
             figure.cell(rect, fill, tip, None);
@@ -233,15 +243,13 @@ fn draw_row(figure: &mut Figure, view: &View<'_>, grid: &Grid, row: &Row<'_>, y:
 }
 
 pub(super) fn table(view: &View<'_>) -> Table {
-    let mut table = Table::new(&[
-        "run", "tag", "prompt", "policy", "layer", "sublayer", "runs",
-    ]);
+    let mut table = Table::new(&["run", "tag", "model", "policy", "layer", "sublayer", "runs"]);
     for (index, run) in view.session.runs.iter().enumerate() {
         for (layer, sublayer) in sublayers(&run.mask) {
             table.rows.push(vec![
                 (index + 1).into(),
                 run.tag.as_deref().unwrap_or_default().into(),
-                run.prompt.as_str().into(),
+                run.model.name.as_str().into(),
                 run.policy.as_str().into(),
                 layer.into(),
                 sublayer.name().into(),

@@ -118,6 +118,8 @@ pub enum Action {
     Agreement,
     /// Read a training log, and what is added to it.
     Follow(PathBuf),
+    /// Drop what was timed of each dispatch of each run.
+    ForgetTimes,
 }
 
 /// A panel.

@@ -178,9 +178,12 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         legend::scores(&mut figure, palette, pos2(LEFT, 158.0));
     }
     let skipped = 100.0 * run.model.skip_rate(&mask);
+    let policy = match mask == run.mask {
+        true => run.policy.clone(),
+        false => "As it is forced, not run yet".to_owned(),
+    };
     let text = format!(
-        "{}: {} attentions and {} MLPs skipped, {skipped:.1} % of the layers' weights",
-        run.policy,
+        "{policy}: {} attentions and {} MLPs skipped, {skipped:.1} % of the layers' weights",
         mask.skipped(Sublayer::Attn),
         mask.skipped(Sublayer::Mlp)
     );
@@ -193,6 +196,7 @@ pub(super) fn table(view: &View<'_>) -> Table {
         "layer",
         "sublayer",
         "runs",
+        "forced",
         "score",
         "threshold",
         "weight_bytes",
@@ -207,6 +211,12 @@ pub(super) fn table(view: &View<'_>) -> Table {
             layer.into(),
             sublayer.name().into(),
             run.mask.runs(layer, sublayer).to_string().into(),
+            match view.state.strip.forces.get(index(layer, sublayer)) {
+                Some(Force::On) => "on",
+                Some(Force::Off) => "off",
+                Some(Force::Policy) | None => "",
+            }
+            .into(),
             score.map(|score| score.score).into(),
             score.map(|score| score.threshold).into(),
             bytes.into(),

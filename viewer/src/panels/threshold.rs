@@ -122,7 +122,7 @@ fn scored<'a>(view: &View<'a>) -> Option<&'a Run> {
 fn summary(view: &View<'_>) -> String {
     let threshold = view.state.threshold.threshold;
     let Some(skipped) = predicted(&view.session.calibration, threshold) else {
-        return "The router's file has no calibration, so nothing is predicted.".to_owned();
+        return "No calibration of these routers is known, so nothing is predicted.".to_owned();
     };
     let mut text = format!(
         "At threshold {threshold:.2} the calibration predicts {:.1} % of the layers' weights skipped",
@@ -214,12 +214,21 @@ fn time(tpot: Option<u64>) -> String {
 }
 
 pub(super) fn table(view: &View<'_>) -> Table {
-    let mut table = Table::new(&["what", "threshold", "weights_skipped", "tpot_ms"]);
+    let mut table = Table::new(&[
+        "what",
+        "threshold",
+        "weights_skipped",
+        "tpot_ms",
+        "less_time_measured",
+        "less_time_estimated",
+    ]);
     for point in &view.session.calibration {
         table.rows.push(vec![
             "calibration, predicted".into(),
             point.threshold.into(),
             point.skip_rate.into(),
+            Value::Empty,
+            Value::Empty,
             Value::Empty,
         ]);
     }
@@ -230,6 +239,8 @@ pub(super) fn table(view: &View<'_>) -> Table {
             routed.threshold.into(),
             routed.skipped.into(),
             tpot.map(millis).into(),
+            speeds::less(view.session, routed.run).into(),
+            saved(routed.run, routed.skipped).into(),
         ]);
     }
     table

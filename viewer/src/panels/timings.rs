@@ -8,7 +8,7 @@ use crate::figure::{Figure, Heard, Table, area};
 use crate::palette::Palette;
 use crate::plot::ticks;
 use crate::session::Session;
-use eframe::egui::{Ui, pos2};
+use eframe::egui::{self, Ui, pos2};
 use first_wgpu::trace::{Detail, Run};
 use kernels::kernels;
 use spans::{Span, TRACKS, end, spans};
@@ -64,6 +64,7 @@ impl State {
 pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
     let run = to.session.runs.get(to.state.selected)?;
     let state = &mut to.state.timings;
+    let mut action = None;
     ui.horizontal_wrapped(|ui| {
         if ui.button("All").clicked() {
             state.zoom = None;
@@ -82,8 +83,16 @@ pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
             ui.selectable_value(&mut state.prefill, prefill, name);
         }
         other_run(ui, &to.session.runs, &mut to.state.other);
+        let timed = to.session.runs.iter().any(|run| !run.dispatches.is_empty());
+        let forget = ui.add_enabled(timed, egui::Button::new("Forget all times"));
+        let forget = forget.on_hover_text(
+            "drops what each dispatch of each run took, which is most of a session; runs and answers stay",
+        );
+        if forget.clicked() {
+            action = Some(Action::ForgetTimes);
+        }
     });
-    None
+    action
 }
 
 pub(super) fn heard(session: &Session, state: &mut super::State, heard: Heard) -> Option<Action> {

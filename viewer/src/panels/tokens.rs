@@ -52,7 +52,9 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     let seen = view.visible;
     for (row, score) in run.scores.iter().enumerate() {
         let y = TOP + ROW * row as f32;
-        let runs = score.score >= score.threshold;
+        // Of a whole layer both are alike; what is protected runs whatever its score.
+        let part = score.sublayer.unwrap_or(Sublayer::Attn);
+        let runs = run.mask.runs(score.layer, part);
         let color = if runs { palette.text } else { palette.warning };
         // The last row and column are always placed: they make the figure its size.
         if row + 1 < run.scores.len() && !seen.y_range().intersects(Rangef::new(y, y + ROW)) {
@@ -99,14 +101,17 @@ mod tests {
     use crate::palette::Palette;
     use crate::session::Session;
     use eframe::egui::Rect;
+    use first_wgpu::mask::LayerMask;
 
     #[test]
-    fn blanks_of_tokens_are_seen() {
+    fn blanks_of_tokens_are_seen_and_what_ran() {
         let mut session = Session::demo();
         let scored = |run: &first_wgpu::trace::Run| !run.scores.is_empty();
         let selected = session.runs.iter().position(scored).expect("there is one");
         session.runs[selected].prompt_pieces[0] = " a\n".to_owned();
         session.runs[selected].prompt_pieces[1] = "é\t ".to_owned();
+        session.runs[selected].mask = LayerMask::full(30);
+        session.runs[selected].mask.set(3, Sublayer::Mlp, false);
         let mut state = State::default();
         state.look_at(selected, 0);
         let figure = figure(&View {
@@ -116,6 +121,14 @@ mod tests {
             visible: Rect::EVERYTHING,
             palette: Palette::LIGHT,
         });
+        // What is protected runs, whatever it scores.
+        let texts = |text: &str| {
+            let labels = figure.labels.iter();
+            labels.filter(|label| label.text.ends_with(text)).count()
+        };
+        let run = &session.runs[selected];
+        let skipped = Sublayer::BOTH.map(|part| run.mask.skipped(part));
+        assert_eq!(texts(" skipped"), skipped[0] + skipped[1]);
         for needle in ["“·a\\n”", "“é\\t·”"] {
             let said = figure.cells.iter().any(|cell| cell.tip.contains(needle));
             assert!(said, "{needle}");

@@ -11,10 +11,10 @@ use std::path::PathBuf;
 /// The file of the log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
-    path: String,
+    pub(crate) path: String,
 }
 
-/// Columns of the map of scores; more steps are thinned.
+/// Columns of the map of scores; of more steps a column has the mean of several.
 const MOST_COLUMNS: usize = 160;
 
 pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
@@ -40,14 +40,16 @@ fn curve(log: &Log, of: fn(&Step) -> Option<f64>) -> Vec<(f64, f64)> {
 /// The mean of each point and those before it that a window holds.
 fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let window = (points.len() / 40).max(1);
-    let mean = |end: usize| {
-        let start = (end + 1).saturating_sub(window);
-        let part = &points[start..=end];
-        part.iter().map(|point| point.1).sum::<f64>() / part.len() as f64
-    };
+    let mut sum = 0.0;
     let places = points.iter().enumerate();
     places
-        .map(|(index, point)| (point.0, mean(index)))
+        .map(|(index, point)| {
+            sum += point.1;
+            if index >= window {
+                sum -= points[index - window].1;
+            }
+            (point.0, sum / window.min(index + 1) as f64)
+        })
         .collect()
 }
 
@@ -136,7 +138,14 @@ fn summary(log: &Log) -> String {
     parts.join(" · ")
 }
 
-/// The routers' mean scores, a row a router, a column a step.
+/// The mean of a router's scores over some steps; `None` where none has any.
+fn mean_score(steps: &[&Step], router: usize) -> Option<f32> {
+    let scores = steps.iter().filter_map(|step| step.scores.get(router));
+    let (sum, count) = scores.fold((0.0, 0.0), |(sum, count), score| (sum + score, count + 1.0));
+    (count > 0.0).then(|| sum / count)
+}
+
+/// The routers' mean scores, a row a router, a column a step or the mean of several.
 fn scores(figure: &mut Figure, view: &View<'_>, log: &Log, top: f32) {
     let with: Vec<&Step> = log
         .steps
@@ -171,14 +180,21 @@ fn scores(figure: &mut Figure, view: &View<'_>, log: &Log, top: f32) {
             );
         }
         for column in 0..columns {
-            // The last column is the last step.
-            let line = with[(column + 1) * with.len() / columns - 1];
-            let Some(score) = line.scores.get(router) else {
+            // Tasks take turns: one step of several would always be of the same ones.
+            let at = |column: usize| column * with.len() / columns;
+            let steps = &with[at(column)..at(column + 1)];
+            let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
                 continue;
             };
-            let tip = format!("{name}, step {}: {score:.3}", line.step);
+            let Some(score) = mean_score(steps, router) else {
+                continue;
+            };
+            let tip = match first.step == last.step {
+                true => format!("{name}, step {}: {score:.3}", last.step),
+                false => format!("{name}, steps {} to {}: {score:.3}", first.step, last.step),
+            };
             let rect = area(LEFT + column as f32 * step, y, step, height - 1.0);
-            figure.cell(rect, heat(*score), tip, None);
+            figure.cell(rect, heat(score), tip, None);
         }
     }
 }
@@ -256,6 +272,28 @@ mod tests {
             ..step(None)
         });
         assert!(!fixed.contains("temperature") && !fixed.contains("frozen"));
+    }
+
+    #[test]
+    fn means_are_of_a_window_and_of_a_columns_steps() {
+        let points: Vec<(f64, f64)> = (0..120)
+            .map(|at| (f64::from(at), f64::from(at % 3)))
+            .collect();
+        let means = smoothed(&points);
+        assert_eq!(means.len(), points.len());
+        assert_eq!((means[0].1, means[1].1), (0.0, 0.5));
+        assert!(
+            means[2..]
+                .iter()
+                .all(|(_, mean)| (mean - 1.0).abs() < 1e-12)
+        );
+        let steps = [0.1, 0.5, 0.9].map(|score| Step {
+            scores: vec![score],
+            ..Step::default()
+        });
+        let steps: Vec<&Step> = steps.iter().collect();
+        assert!((mean_score(&steps, 0).expect("three") - 0.5).abs() < 1e-6);
+        assert_eq!(mean_score(&steps, 1), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 /// How often each policy is timed, in turns.
 const REPETITIONS: usize = 5;
 
-/// Tokens of an answer that are enough to time it, and to measure its loss.
+/// Tokens of an answer that are enough to time it; and, where the set has none to measure the loss of, of the full model's own.
 const TOKENS: usize = 32;
 
 /// The seed of the random mask: the same in every session.
@@ -44,7 +44,7 @@ impl Thread {
         options: &Options,
     ) -> Result<()> {
         let options = Options {
-            max_tokens: options.max_tokens.clamp(2, TOKENS),
+            max_tokens: TOKENS,
             sampling: Sampling::default(),
             detail: Detail::None,
             ..options.clone()
@@ -89,6 +89,7 @@ impl Thread {
                     .losses(&example.ids, example.answer, mask, prefill)?;
                 let losses: Vec<f64> = losses.into_iter().map(f64::from).collect();
                 control.losses.push(stats::mean(&losses));
+                control.tokens.push(losses.len());
                 control.masks.push(mask.to_string());
                 control.skipped.push(loaded.engine.summary.skip_rate(mask));
             }
@@ -161,7 +162,6 @@ fn example(loaded: &mut Loaded, prompt: &Prompt, options: &Options) -> Result<Ex
     match &prompt.completion {
         Some(completion) => {
             ids.extend(loaded.engine.tokenizer.encode_continuation(completion)?);
-            ids.truncate(answer + options.max_tokens);
         }
         None => {
             let full = loaded.request(&prompt.text, &ask(Choice::Full, options.max_tokens))?;

@@ -13,16 +13,20 @@ pub(crate) fn run(prompt: &str, mask: &str, tag: &str, seed: usize) -> Run {
     let mask = LayerMask::parse(mask, LAYERS).expect("a mask");
     let tokens = 9;
     let value = |i: usize| ((i * 7 + seed * 13) % 20) as f32 / 20.0;
-    let scores = (0..2 * LAYERS).map(|index| {
-        let tokens: Vec<f32> = (0..tokens).map(|token| value(index + 3 * token)).collect();
+    let score = |index: usize| {
+        let (layer, sublayer) = (index / 2, Sublayer::BOTH[index % 2]);
+        let least = if mask.runs(layer, sublayer) { 0.5 } else { 0.0 };
+        let tokens = (0..tokens).map(|token| least + 0.5 * value(index + 3 * token));
+        let tokens: Vec<f32> = tokens.collect();
         Score {
-            layer: index / 2,
-            sublayer: Some([Sublayer::Attn, Sublayer::Mlp][index % 2]),
+            layer,
+            sublayer: Some(sublayer),
             score: tokens.iter().sum::<f32>() / tokens.len() as f32,
             threshold: 0.5,
             tokens,
         }
-    });
+    };
+    let scores = (0..2 * LAYERS).map(score).collect();
     let kernels = [
         ("attn.qkv", "matvec"),
         ("attn.attention", "attention_decode"),
@@ -78,7 +82,7 @@ pub(crate) fn run(prompt: &str, mask: &str, tag: &str, seed: usize) -> Run {
         mask,
         prefill: Default::default(),
         cached_tokens: 0,
-        scores: scores.collect(),
+        scores,
         sampling: Default::default(),
         ttft_nanos: 180_000_000,
         token_nanos: vec![31_000_000, 30_000_000 + 1_000_000 * seed as u64, 33_000_000],
@@ -102,6 +106,7 @@ fn control(name: &str, mask: &str, loss: f64, tpot: f64) -> Control {
         masks: vec![mask.to_owned(); 4],
         skipped: vec![if mask.is_empty() { 0.0 } else { 0.1 }; 4],
         losses: (0..4).map(|index| loss + 0.02 * wave(index)).collect(),
+        tokens: vec![10; 4],
         tpot_nanos: (0..5).map(|index| tpot + 1e5 * wave(index)).collect(),
     }
 }

@@ -35,6 +35,8 @@ fn main() {
         window::what_cannot_be_loaded_is_a_message,
         window::a_bad_session_leaves_the_good_one,
         window::everything_has_a_name,
+        window::an_opened_log_is_live,
+        window::times_can_be_forgotten,
     ];
     let on_a_gpu: &[(&str, fn())] = tests![
         panels::every_panel_looks_as_it_did,

@@ -363,13 +363,59 @@ pub(crate) fn what_is_not_saved_is_asked_about() {
     assert!(commands(&window).contains(&ViewportCommand::CancelClose));
     window.step();
     click(&mut window, &save);
+    // Nor to replace one that was never looked at.
+    let holds = format!("{} holds another session.", path.display());
+    window.get_by_label(&holds);
+    click(&mut window, "Cancel");
+    assert!(Session::load(&path).expect("loads") == Session::demo());
+    click(&mut window, "Save");
+    window.get_by_label(&holds);
+    click(&mut window, "Replace it");
     assert!(&Session::load(&path).expect("loads") == window.state().session());
+    click(&mut window, "Save");
+    assert!(window.query_by_label(&holds).is_none(), "it is this one's");
     close(&mut window);
     assert!(!commands(&window).contains(&ViewportCommand::CancelClose));
     window.get_by_label_contains("saved to");
     click(&mut window, "Run");
     runs(&mut window, 2);
     assert!(window.query_by_label_contains("saved to").is_none());
+}
+
+/// A log that is opened is followed, and what is none leaves nothing behind.
+pub(crate) fn an_opened_log_is_live() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("training.jsonl");
+    let mut log = "{\"first_wgpu_training\": 1, \"layers\": 2}\n{\"step\": 1}\n".to_owned();
+    std::fs::write(&path, &log).expect("written");
+    let mut window = window(Session::default(), None);
+    click(&mut window, "Training");
+    fill(&mut window, "Training log", "nowhere.jsonl");
+    click(&mut window, "Follow");
+    window.get_by_label_contains("nowhere.jsonl");
+    window.step();
+    assert_eq!(window.state().session().training, None);
+    fill(&mut window, "Session file", &path.display().to_string());
+    click(&mut window, "Open");
+    log += "{\"step\": 2}\n";
+    std::fs::write(&path, &log).expect("written");
+    until(&mut window, "the second step", |window| {
+        let training = window.state().session().training.as_ref();
+        training.is_some_and(|log| log.steps.len() == 2)
+    });
+}
+
+/// What each dispatch took can be dropped; the runs stay.
+pub(crate) fn times_can_be_forgotten() {
+    let timed = |session: &Session| session.runs.iter().any(|run| !run.dispatches.is_empty());
+    assert!(timed(&Session::demo()));
+    let mut window = window(Session::demo(), None);
+    click(&mut window, "Timings");
+    click(&mut window, "Forget all times");
+    let left = window.state().session();
+    assert!(!timed(left) && left.runs.len() == Session::demo().runs.len());
+    click(&mut window, "Demo");
+    window.get_by_label("What was measured is not saved.");
 }
 
 /// Asks the window to close, as its frame's button does.

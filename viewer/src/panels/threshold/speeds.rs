@@ -1,5 +1,6 @@
 //! What skipping saves: the time per token of routed runs beside that of the full model.
 
+use super::super::runs::traced;
 use super::super::{View, millis};
 use super::{Routed, saved, time};
 use crate::figure::Figure;
@@ -8,7 +9,7 @@ use crate::stats::{quantile, sorted};
 use eframe::egui::pos2;
 use first_wgpu::trace::Run;
 
-/// Rows of the table of times; the exported table has all.
+/// Rows of the table of times, the latest; the exported table has all.
 const MOST_ROWS: usize = 30;
 
 /// The median time per token of full runs of the same prompt by the same model on the same GPU, in milliseconds. What a
@@ -17,28 +18,32 @@ fn base(session: &Session, of: &Run) -> Option<f64> {
     let full = |run: &&Run| {
         let same_place = run.model == of.model && run.adapter == of.adapter;
         let same = same_place && run.prompt_ids == of.prompt_ids;
-        same && run.mask.is_full() && run.dispatches.is_empty()
+        same && run.mask.is_full() && !traced(run)
     };
     let times = session.runs.iter().filter(full);
     let times = sorted(times.filter_map(Run::tpot_nanos).map(millis));
     (!times.is_empty()).then(|| quantile(&times, 0.5))
 }
 
+/// The share of the full runs' time per token that an untraced run saves.
+pub(super) fn less(session: &Session, run: &Run) -> Option<f64> {
+    let tpot = run.tpot_nanos().filter(|_| !traced(run))?;
+    Some(1.0 - millis(tpot) / base(session, run)?)
+}
+
 /// Time per token of the routed runs beside the full runs, from `top` on.
 pub(super) fn draw(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], top: f32) {
     let palette = &view.palette;
-    let untraced = |routed: &&Routed<'_>| routed.run.dispatches.is_empty();
-    let runs: Vec<(&Routed<'_>, Option<f64>)> = runs
-        .iter()
-        .filter(untraced)
-        .take(MOST_ROWS)
-        .map(|routed| (routed, base(view.session, routed.run)))
-        .collect();
-    if runs.iter().all(|(_, base)| base.is_none()) {
+    let runs = runs.iter();
+    let runs = runs.filter_map(|routed| Some((routed, less(view.session, routed.run)?)));
+    let mut runs: Vec<(&Routed<'_>, f64)> = runs.collect();
+    if runs.is_empty() {
         let text = "Run a prompt with the router and without, both untraced and on the same GPU, to see what skipping \
                     saves.";
         return figure.text(pos2(8.0, top), palette.muted, text);
     }
+    let more = runs.len().saturating_sub(MOST_ROWS);
+    runs.drain(..more);
     for (name, x) in [
         ("run", 40.0),
         ("threshold", 120.0),
@@ -49,19 +54,18 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], to
     ] {
         figure.text_right(pos2(x, top), palette.muted, name);
     }
-    for (row, (routed, base)) in runs.into_iter().enumerate() {
+    if more > 0 {
+        let text = format!("the last {MOST_ROWS} of {}", MOST_ROWS + more);
+        figure.text(pos2(700.0, top), palette.muted, text);
+    }
+    for (row, (routed, less)) in runs.into_iter().enumerate() {
         let y = top + 22.0 + 18.0 * row as f32;
-        let tpot = routed.run.tpot_nanos();
-        let less = tpot.zip(base).map(|(tpot, base)| 1.0 - millis(tpot) / base);
         let cells = [
             (40.0, (routed.index + 1).to_string()),
             (120.0, format!("{:.2}", routed.threshold)),
             (250.0, format!("{:.1} %", 100.0 * routed.skipped)),
-            (380.0, time(tpot)),
-            (
-                530.0,
-                less.map_or("-".to_owned(), |less| format!("{:.1} %", 100.0 * less)),
-            ),
+            (380.0, time(routed.run.tpot_nanos())),
+            (530.0, format!("{:.1} %", 100.0 * less)),
             (
                 680.0,
                 format!("{:.1} %", 100.0 * saved(routed.run, routed.skipped)),

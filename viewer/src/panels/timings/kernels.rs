@@ -2,10 +2,10 @@
 
 use super::super::{LEFT, View, millis};
 use crate::figure::{Figure, Table, Value, area};
-use crate::stats::{difference, histogram, mean, quantile, sorted};
+use crate::stats::{Difference, difference, histogram, mean, quantile, sorted};
 use eframe::egui::pos2;
 use first_wgpu::trace::{Dispatch, Run};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The dispatches of a kernel.
 pub(super) struct Kernel {
@@ -52,8 +52,7 @@ impl Kernel {
 /// The kernels of the prefill or of the decoded tokens; the one with the largest sum first.
 pub(super) fn kernels(run: &Run, prefill: bool) -> Vec<Kernel> {
     let mut kernels: BTreeMap<&str, (Vec<f64>, u64)> = BTreeMap::new();
-    let own = |dispatch: &&Dispatch| (dispatch.token == 0) == prefill;
-    for dispatch in run.dispatches.iter().filter(own) {
+    for dispatch in part(run, prefill) {
         let kernel = kernels.entry(&dispatch.kernel).or_default();
         kernel.0.push(millis(dispatch.duration_nanos));
         kernel.1 += dispatch.weight_bytes;
@@ -68,12 +67,41 @@ pub(super) fn kernels(run: &Run, prefill: bool) -> Vec<Kernel> {
     kernels
 }
 
+/// The dispatches of a part of a run.
+fn part(run: &Run, prefill: bool) -> impl Iterator<Item = &Dispatch> {
+    let dispatches = run.dispatches.iter();
+    dispatches.filter(move |dispatch| (dispatch.token == 0) == prefill)
+}
+
+/// How much longer a dispatch of a kernel takes in `run` than in `other`, in microseconds, by the mean of each token: of what
+/// both have, since one kernel has dispatches of many sizes, of which a mask leaves out some.
+fn change(run: &Run, other: &Run, prefill: bool, kernel: &str) -> Option<Difference> {
+    let own = |dispatch: &&Dispatch| dispatch.kernel == kernel;
+    let labels = |run| -> BTreeSet<&str> {
+        let own = part(run, prefill).filter(own);
+        own.map(|dispatch| dispatch.label.as_str()).collect()
+    };
+    let shared: BTreeSet<&str> = &labels(run) & &labels(other);
+    let by_token = |run| -> Vec<f64> {
+        let mut sums: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
+        let shared = |dispatch: &&Dispatch| shared.contains(dispatch.label.as_str());
+        for dispatch in part(run, prefill).filter(own).filter(shared) {
+            let (sum, count) = sums.entry(dispatch.token).or_default();
+            *sum += 1e3 * millis(dispatch.duration_nanos);
+            *count += 1.0;
+        }
+        sums.values().map(|(sum, count)| sum / count).collect()
+    };
+    let change = difference(&by_token(other), &by_token(run));
+    change.mean.is_finite().then_some(change)
+}
+
 /// The table of kernels from `top` on: numbers, histogram, and the difference from the other run.
 pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[Kernel], top: f32) {
     let palette = &view.palette;
+    let prefill = view.state.timings.prefill;
     let other = view.other().filter(|other| !std::ptr::eq(*other, run));
-    let of_part = |run| self::kernels(run, view.state.timings.prefill);
-    let others = other.map(of_part).unwrap_or_default();
+    let other = other.filter(|other| part(other, prefill).next().is_some());
     for (name, how, x) in COLUMNS {
         figure.text_right(pos2(LEFT + x, top), palette.text, name);
         figure.text_right(pos2(LEFT + x, top + 14.0), palette.muted, how);
@@ -81,10 +109,11 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[K
     let (bins, against) = (LEFT + 464.0, LEFT + 600.0);
     figure.text(pos2(bins, top), palette.text, "histogram");
     figure.text(pos2(bins, top + 14.0), palette.muted, "to p99");
-    if !others.is_empty() {
+    if other.is_some() {
         let name = format!("mean µs against run {}", view.state.other + 1);
         figure.text(pos2(against, top), palette.text, name);
-        figure.text(pos2(against, top + 14.0), palette.muted, "± 95 %, derived");
+        let how = "of both, ± 95 %";
+        figure.text(pos2(against, top + 14.0), palette.muted, how);
     }
     for (row, kernel) in kernels.iter().enumerate() {
         let y = top + 38.0 + 26.0 * row as f32;
@@ -106,10 +135,8 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[K
             figure.text_right(pos2(LEFT + x, y), palette.text, text);
         }
         bars(figure, kernel, color, bins, y);
-        let Some(other) = others.iter().find(|other| other.name == kernel.name) else {
-            continue;
-        };
-        let change = difference(&other.times, &kernel.times).scaled(1e3);
+        let change = other.and_then(|other| change(run, other, prefill, &kernel.name));
+        let Some(change) = change else { continue };
         // Where the interval leaves out zero, there is a difference to tell.
         let clear = change.mean.abs() > change.half;
         let ink = if clear { palette.text } else { palette.muted };
