@@ -201,7 +201,7 @@ impl Example {
         let named = |error| match error {
             Error::Input { message, .. } => Error::input(
                 format!("{message}: {start:?}"),
-                "take it out, or give a model that has room and a chat template for it",
+                "take it out, raise `--context` as far as the model goes, or give a model with a chat template",
             ),
             other => other,
         };

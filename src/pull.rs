@@ -137,8 +137,11 @@ fn remove_leftovers(folder: &Path) {
     };
     for entry in entries.flatten() {
         let ours = entry.file_name().to_string_lossy().starts_with(FETCHING);
+        if !ours {
+            continue;
+        }
         let age = latest(&entry).and_then(|latest| latest.elapsed().ok());
-        if ours && age.is_some_and(|age| age > ABANDONED) {
+        if age.is_some_and(|age| age > ABANDONED) {
             // A leftover does no harm but take room.
             let _ = std::fs::remove_dir_all(entry.path());
         }
@@ -148,10 +151,8 @@ fn remove_leftovers(folder: &Path) {
 /// When a file, or the latest of what is in a folder, was changed: a folder knows nothing of files that grow in it.
 fn latest(entry: &std::fs::DirEntry) -> Option<SystemTime> {
     let metadata = entry.metadata().ok()?;
-    let inside = std::fs::read_dir(entry.path())
-        .ok()
-        .filter(|_| metadata.is_dir());
-    let inside = inside.into_iter().flatten().flatten();
+    let folder = metadata.is_dir().then(|| std::fs::read_dir(entry.path()));
+    let inside = folder.into_iter().flatten().flatten().flatten();
     let inside = inside.filter_map(|entry| latest(&entry)).max();
     inside.max(metadata.modified().ok())
 }

@@ -109,10 +109,10 @@ impl Run {
     }
 }
 
-/// The prompt from standard input, without the end of line that `echo` and editors put behind it.
 /// Of what is typed in a chat, in bytes: more than any context holds.
 const LONGEST_TURN: u64 = 1 << 24;
 
+/// The prompt from standard input, without the end of line that `echo` and editors put behind it.
 fn read_prompt() -> anyhow::Result<String> {
     if std::io::stdin().is_terminal() {
         anyhow::bail!("no prompt; give one, like `first run \"What is a GPU?\"`");

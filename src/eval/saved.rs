@@ -141,8 +141,8 @@ impl Saved {
                     let remedy = "measure it of the same routers, adapter and answers, or call it otherwise, as with `--router NAME=DIR`";
                     return Err([what, remedy.to_owned()]);
                 }
-                // What the model said is kept, if one knows.
-                Some(known) if row.says() => *known = row,
+                // What the model said is kept, if one knows; of two the first, as of scores.
+                Some(known) if !known.says() && row.says() => *known = row,
                 Some(_) => {}
             }
         }

@@ -73,7 +73,7 @@ impl Buffer {
         Ok(filled)
     }
 
-    /// Refuses what one binding cannot hold, and anything once the GPU is lost: what fails later is for want of memory.
+    /// Refuses what one binding cannot hold, and anything once the GPU is lost.
     fn check(gpu: &Gpu, label: &str, size: u64) -> Result<()> {
         gpu.check_lost()?;
         Counters::add(&gpu.counters.buffers, 1);

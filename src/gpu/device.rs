@@ -1,7 +1,7 @@
 //! Choosing an adapter and opening it with what it offers.
 
 use super::cache::PipelineCache;
-use super::guard::guarded;
+use super::failure::{Failure, guarded};
 use super::pipeline::{Params, Pipeline, layout_entry};
 use super::read_back::Ledger;
 use super::reflect::BindingKind;
@@ -265,10 +265,13 @@ impl Gpu {
         });
         let slot = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            lock(&slot).get_or_insert(Failure {
-                memory: matches!(error, wgpu::Error::OutOfMemory { .. }),
+            let memory = matches!(error, wgpu::Error::OutOfMemory { .. });
+            let failed = || Failure {
                 message: error.to_string(),
-            });
+                memory: false,
+            };
+            // A device that has no memory for what is uploaded is called lost first.
+            lock(&slot).get_or_insert_with(failed).memory |= memory;
         }));
         let has = |feature| features.contains(feature);
         let subgroup = has(wgpu::Features::SUBGROUP)
@@ -455,23 +458,6 @@ impl Gpu {
             ),
             "use a smaller model or a shorter context (`--context`)",
         ))
-    }
-}
-
-/// What a driver has refused, or why it is gone.
-#[derive(Debug)]
-struct Failure {
-    message: String,
-    /// Whether it was for want of memory.
-    memory: bool,
-}
-
-impl Failure {
-    fn lost(why: &str) -> Self {
-        Self {
-            message: format!("the GPU was lost: {why}"),
-            memory: false,
-        }
     }
 }
 

@@ -9,7 +9,7 @@
 pub mod buffer;
 mod cache;
 pub mod device;
-pub mod guard;
+pub mod failure;
 pub mod pipeline;
 pub mod plan;
 pub mod read_back;

@@ -19,7 +19,7 @@ use eframe::egui::{self, Rect, RichText, ScrollArea, Ui};
 use files::Files;
 use first_wgpu::Error;
 use frames::Frames;
-use leave::{Leave, Replace, Saved};
+use leave::{Leave, Question, Saved};
 use news::LoadedRouter;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -48,8 +48,8 @@ pub struct App {
     saved: Saved,
     /// What was asked for while something is not saved.
     leaving: Option<Leave>,
-    /// What would replace another session.
-    replacing: Option<Replace>,
+    /// What was asked for that would lose something else.
+    asking: Option<Question>,
 }
 
 /// What the user is told of an action.
@@ -127,7 +127,7 @@ impl App {
             frames: None,
             saved: Saved::default(),
             leaving: None,
-            replacing: None,
+            asking: None,
         };
         app.look_at(session);
         app
@@ -264,13 +264,7 @@ impl App {
                 self.message = None;
                 self.follower = Some(Follower::new(&path));
             }
-            Action::ForgetTimes => {
-                for run in &mut self.session.runs {
-                    run.dispatches.clear();
-                }
-                self.revision += 1;
-                self.saved.behind = true;
-            }
+            Action::ForgetTimes => self.asking = Some(Question::ForgetTimes),
         }
     }
 
@@ -447,7 +441,7 @@ impl App {
             self.panel(ui);
         });
         self.ask(ui.ctx());
-        self.ask_to_replace(ui.ctx());
+        self.ask_whether(ui.ctx());
     }
 }
 

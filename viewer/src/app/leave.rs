@@ -3,7 +3,7 @@
 use super::App;
 use crate::session::Session;
 use eframe::egui::{Context, Id, Modal, RichText, Ui, ViewportCommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What would lose it.
 pub(super) enum Leave {
@@ -83,6 +83,7 @@ impl App {
         if asked && self.unsaved().is_some() {
             context.send_viewport_cmd(ViewportCommand::CancelClose);
             self.leaving = Some(Leave::Close);
+            self.asking = None;
         }
     }
 
@@ -119,49 +120,75 @@ impl App {
     }
 }
 
-/// A file that holds another session, and what is to be done once it is replaced.
-pub(super) struct Replace {
-    path: PathBuf,
-    then: Option<Leave>,
+/// What else would lose something.
+pub(super) enum Question {
+    /// To save over another session, and what is to be done then.
+    Replace(PathBuf, Option<Leave>),
+    /// To drop what each dispatch took.
+    ForgetTimes,
+}
+
+impl Question {
+    /// What is lost, and what the button says that does it.
+    fn words(&self) -> (String, &'static str) {
+        match self {
+            Self::Replace(path, _) => {
+                let lost = format!("{} holds another session.", path.display());
+                (lost, "Replace it")
+            }
+            Self::ForgetTimes => {
+                let lost = "What each dispatch of each run took is dropped; runs and answers stay.";
+                (lost.to_owned(), "Forget it")
+            }
+        }
+    }
 }
 
 impl App {
     /// Saves, and does what was waiting for it; asks first where that would replace another session.
     pub(super) fn save_then(&mut self, context: &Context, path: PathBuf, then: Option<Leave>) {
         if self.files.is_of_another(&path) {
-            self.replacing = Some(Replace { path, then });
-        } else if self.save(&path)
+            self.asking = Some(Question::Replace(path, then));
+        } else {
+            self.save_and_go(context, &path, then);
+        }
+    }
+
+    fn save_and_go(&mut self, context: &Context, path: &Path, then: Option<Leave>) {
+        if self.save(path)
             && let Some(leave) = then
         {
             self.go(context, leave);
         }
     }
 
-    /// Asks whether to replace another session, if that is the question.
-    pub(super) fn ask_to_replace(&mut self, context: &Context) {
-        let Some(Replace { path, .. }) = &self.replacing else {
-            return;
-        };
-        let modal = Modal::new(Id::unique("replace")).show(context, |ui| {
-            let text = format!("{} holds another session.", path.display());
-            ui.label(RichText::new(text).strong());
-            let [replace, cancel] = ["Replace it", "Cancel"].map(|name| ui.button(name).clicked());
-            replace.then_some(true).or(cancel.then_some(false))
+    /// Asks whether to do what would lose something, if that is the question.
+    pub(super) fn ask_whether(&mut self, context: &Context) {
+        let Some(question) = &self.asking else { return };
+        let (lost, does_it) = question.words();
+        let modal = Modal::new(Id::unique("whether")).show(context, |ui| {
+            ui.label(RichText::new(lost).strong());
+            let [yes, no] = [does_it, "Cancel"].map(|name| ui.button(name).clicked());
+            yes.then_some(true).or(no.then_some(false))
         });
         let answer = match modal.should_close() {
             true => Some(false),
             false => modal.inner,
         };
-        let Some(replace) = answer else { return };
-        let asked = self.replacing.take().filter(|_| replace);
-        let Some(Replace { path, then }) = asked else {
-            return;
-        };
-        if self.save(&path)
-            && let Some(leave) = then
-        {
-            self.go(context, leave);
+        let Some(yes) = answer else { return };
+        match self.asking.take().filter(|_| yes) {
+            Some(Question::Replace(path, then)) => self.save_and_go(context, &path, then),
+            Some(Question::ForgetTimes) => self.forget_times(),
+            None => {}
         }
+    }
+
+    fn forget_times(&mut self) {
+        for run in &mut self.session.runs {
+            run.dispatches.clear();
+        }
+        self.revision += 1;
+        self.saved.behind = true;
     }
 }
 

@@ -67,7 +67,11 @@ impl App {
         let before = self.router.replace(router.clone());
         let own = &mut self.session.calibration;
         match before {
-            Some(before) if !own.is_empty() && before.calibration == *own => {
+            Some(before)
+                if before.model == router.model
+                    && !own.is_empty()
+                    && before.calibration == *own =>
+            {
                 *own = router.calibration;
             }
             Some(_) => router.lend(&mut self.session),

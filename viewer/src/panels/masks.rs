@@ -243,13 +243,16 @@ fn draw_row(figure: &mut Figure, view: &View<'_>, grid: &Grid, row: &Row<'_>, y:
 }
 
 pub(super) fn table(view: &View<'_>) -> Table {
-    let mut table = Table::new(&["run", "tag", "model", "policy", "layer", "sublayer", "runs"]);
+    let mut table = Table::new(&[
+        "run", "tag", "model", "prompt", "policy", "layer", "sublayer", "runs",
+    ]);
     for (index, run) in view.session.runs.iter().enumerate() {
         for (layer, sublayer) in sublayers(&run.mask) {
             table.rows.push(vec![
                 (index + 1).into(),
                 run.tag.as_deref().unwrap_or_default().into(),
                 run.model.name.as_str().into(),
+                short(&run.prompt, 80).into(),
                 run.policy.as_str().into(),
                 layer.into(),
                 sublayer.name().into(),

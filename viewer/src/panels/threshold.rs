@@ -232,6 +232,7 @@ pub(super) fn table(view: &View<'_>) -> Table {
             Value::Empty,
         ]);
     }
+    let full = speeds::FullRuns::of(view.session);
     for routed in routed(view.session) {
         let tpot = routed.run.tpot_nanos();
         table.rows.push(vec![
@@ -239,7 +240,7 @@ pub(super) fn table(view: &View<'_>) -> Table {
             routed.threshold.into(),
             routed.skipped.into(),
             tpot.map(millis).into(),
-            speeds::less(view.session, routed.run).into(),
+            full.less(routed.run).into(),
             saved(routed.run, routed.skipped).into(),
         ]);
     }

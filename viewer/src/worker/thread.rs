@@ -5,7 +5,7 @@ use crate::job::{Choice, Job, Options};
 use crate::prompts::Prompt;
 use eframe::egui::Context;
 use first_wgpu::engine::{Engine, Event, LoadOptions, Policy, Request};
-use first_wgpu::gpu::guard;
+use first_wgpu::gpu::failure;
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::config::Config;
 use first_wgpu::pull;
@@ -15,6 +15,7 @@ use first_wgpu::trace::{Run, Sampling};
 use first_wgpu::weights::gguf::Gguf;
 use first_wgpu::{Error, Result};
 use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -357,7 +358,8 @@ fn told(refused: &[Error]) -> Option<String> {
 
 /// Does what may panic deep in a driver's bindings: the window would wait for ever.
 fn guarded(work: impl FnOnce() -> Result<()>) -> Result<()> {
-    guard::guarded(work).unwrap_or_else(|what| {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let what = failure::message(panic.as_ref());
         Err(Error::gpu(
             format!("the engine broke off: {what}"),
             "try again, which loads the model anew; if it stays, use another GPU (`--device`)",

@@ -412,6 +412,10 @@ pub(crate) fn times_can_be_forgotten() {
     let mut window = window(Session::demo(), None);
     click(&mut window, "Timings");
     click(&mut window, "Forget all times");
+    click(&mut window, "Cancel");
+    assert!(timed(window.state().session()));
+    click(&mut window, "Forget all times");
+    click(&mut window, "Forget it");
     let left = window.state().session();
     assert!(!timed(left) && left.runs.len() == Session::demo().runs.len());
     click(&mut window, "Demo");

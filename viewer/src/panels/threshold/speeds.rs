@@ -8,34 +8,46 @@ use crate::session::Session;
 use crate::stats::{quantile, sorted};
 use eframe::egui::pos2;
 use first_wgpu::trace::Run;
+use std::collections::HashMap;
 
 /// Rows of the table of times, the latest; the exported table has all.
 const MOST_ROWS: usize = 30;
 
-/// The median time per token of full runs of the same prompt by the same model on the same GPU, in milliseconds. What a
-/// token costs depends on how many are before it.
-fn base(session: &Session, of: &Run) -> Option<f64> {
-    let full = |run: &&Run| {
-        let same_place = run.model == of.model && run.adapter == of.adapter;
-        let same = same_place && run.prompt_ids == of.prompt_ids;
-        same && run.mask.is_full() && !traced(run)
-    };
-    let times = session.runs.iter().filter(full);
-    let times = sorted(times.filter_map(Run::tpot_nanos).map(millis));
-    (!times.is_empty()).then(|| quantile(&times, 0.5))
-}
+/// Untraced runs of the full model, by their prompts: there may be thousands.
+pub(super) struct FullRuns<'a>(HashMap<&'a [u32], Vec<&'a Run>>);
 
-/// The share of the full runs' time per token that an untraced run saves.
-pub(super) fn less(session: &Session, run: &Run) -> Option<f64> {
-    let tpot = run.tpot_nanos().filter(|_| !traced(run))?;
-    Some(1.0 - millis(tpot) / base(session, run)?)
+impl<'a> FullRuns<'a> {
+    pub(super) fn of(session: &'a Session) -> Self {
+        let mut by_prompt: HashMap<&[u32], Vec<&Run>> = HashMap::new();
+        let full = |run: &&Run| run.mask.is_full() && !traced(run);
+        for run in session.runs.iter().filter(full) {
+            by_prompt.entry(&run.prompt_ids).or_default().push(run);
+        }
+        Self(by_prompt)
+    }
+
+    /// The median time per token of those of the same prompt by the same model on the same GPU, in milliseconds. What a token
+    /// costs depends on how many are before it.
+    fn base(&self, of: &Run) -> Option<f64> {
+        let runs = self.0.get(of.prompt_ids.as_slice())?.iter();
+        let same = runs.filter(|run| run.model == of.model && run.adapter == of.adapter);
+        let times = sorted(same.filter_map(|run| run.tpot_nanos()).map(millis));
+        (!times.is_empty()).then(|| quantile(&times, 0.5))
+    }
+
+    /// The share of their time per token that an untraced run saves.
+    pub(super) fn less(&self, run: &Run) -> Option<f64> {
+        let tpot = run.tpot_nanos().filter(|_| !traced(run))?;
+        Some(1.0 - millis(tpot) / self.base(run)?)
+    }
 }
 
 /// Time per token of the routed runs beside the full runs, from `top` on.
 pub(super) fn draw(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], top: f32) {
     let palette = &view.palette;
+    let full = FullRuns::of(view.session);
     let runs = runs.iter();
-    let runs = runs.filter_map(|routed| Some((routed, less(view.session, routed.run)?)));
+    let runs = runs.filter_map(|routed| Some((routed, full.less(routed.run)?)));
     let mut runs: Vec<(&Routed<'_>, f64)> = runs.collect();
     if runs.is_empty() {
         let text = "Run a prompt with the router and without, both untraced and on the same GPU, to see what skipping \
@@ -87,6 +99,7 @@ mod tests {
         let mut session = Session::demo();
         let routed = session.runs[0].clone();
         session.runs = vec![routed.clone()];
+        let base = |session: &Session, run: &Run| FullRuns::of(session).base(run);
         assert_eq!(base(&session, &routed), None);
         let mut full = |nanos, change: fn(&mut Run)| {
             let mut run = routed.clone();

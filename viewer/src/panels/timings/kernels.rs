@@ -73,8 +73,9 @@ fn part(run: &Run, prefill: bool) -> impl Iterator<Item = &Dispatch> {
     dispatches.filter(move |dispatch| (dispatch.token == 0) == prefill)
 }
 
-/// How much longer a dispatch of a kernel takes in `run` than in `other`, in microseconds, by the mean of each token: of what
-/// both have, since one kernel has dispatches of many sizes, of which a mask leaves out some.
+/// How much longer a dispatch of a kernel takes in `run` than in `other`, in microseconds: of what both have, since one kernel
+/// has dispatches of many sizes, of which a mask leaves out some. The interval is over tokens; of a prefill, which has none, over
+/// its dispatches, in pairs.
 fn change(run: &Run, other: &Run, prefill: bool, kernel: &str) -> Option<Difference> {
     let own = |dispatch: &&Dispatch| dispatch.kernel == kernel;
     let labels = |run| -> BTreeSet<&str> {
@@ -82,17 +83,26 @@ fn change(run: &Run, other: &Run, prefill: bool, kernel: &str) -> Option<Differe
         own.map(|dispatch| dispatch.label.as_str()).collect()
     };
     let shared: BTreeSet<&str> = &labels(run) & &labels(other);
-    let by_token = |run| -> Vec<f64> {
-        let mut sums: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
+    let means = |run| -> Vec<f64> {
+        let mut sums: BTreeMap<(u32, &str), (f64, f64)> = BTreeMap::new();
         let shared = |dispatch: &&Dispatch| shared.contains(dispatch.label.as_str());
         for dispatch in part(run, prefill).filter(own).filter(shared) {
-            let (sum, count) = sums.entry(dispatch.token).or_default();
+            let label = if prefill { &*dispatch.label } else { "" };
+            let (sum, count) = sums.entry((dispatch.token, label)).or_default();
             *sum += 1e3 * millis(dispatch.duration_nanos);
             *count += 1.0;
         }
         sums.values().map(|(sum, count)| sum / count).collect()
     };
-    let change = difference(&by_token(other), &by_token(run));
+    let (others, own) = (means(other), means(run));
+    let change = match prefill {
+        true => {
+            let pairs = others.iter().zip(&own);
+            let longer: Vec<f64> = pairs.map(|(other, own)| own - other).collect();
+            difference(&vec![0.0; longer.len()], &longer)
+        }
+        false => difference(&others, &own),
+    };
     change.mean.is_finite().then_some(change)
 }
 

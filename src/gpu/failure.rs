@@ -1,9 +1,26 @@
-//! Panics deep in the bindings of a driver, as of a device that is lost while the host waits for it.
+//! What drivers refuse, and panics deep in their bindings, as of a device that is lost while the host waits for it.
 
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
+
+/// What a driver has refused, or why it is gone.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) message: String,
+    /// Whether it was for want of memory.
+    pub(super) memory: bool,
+}
+
+impl Failure {
+    pub(super) fn lost(why: &str) -> Self {
+        Self {
+            message: format!("the GPU was lost: {why}"),
+            memory: false,
+        }
+    }
+}
 
 thread_local! {
     /// Whether a panic of this thread is an error that will be told as one.
@@ -11,7 +28,7 @@ thread_local! {
 }
 
 /// Does what may panic where a driver fails; what it panics with is the error, and nothing else is said of it.
-pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = take_hook();
@@ -21,13 +38,14 @@ pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
             }
         }));
     });
-    TOLD.set(true);
+    let before = TOLD.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));
-    TOLD.set(false);
+    TOLD.set(before);
     done.map_err(|panic| message(panic.as_ref()))
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+/// What was panicked with.
+pub fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("for no reason given").to_owned()
@@ -45,6 +63,11 @@ mod tests {
         let plain = guarded(|| panic!("on fire"));
         assert_eq!(plain, Err::<(), _>("on fire".to_owned()));
         assert_eq!(guarded(|| 5), Ok(5));
+        let nested = guarded(|| {
+            guarded(|| ()).expect("no panic");
+            TOLD.get()
+        });
+        assert_eq!(nested, Ok(true));
         assert!(!TOLD.get(), "other panics are told as ever");
     }
 }
