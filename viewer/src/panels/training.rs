@@ -277,15 +277,15 @@ mod tests {
     #[test]
     fn means_are_of_a_window_and_of_a_columns_steps() {
         let points: Vec<(f64, f64)> = (0..120)
-            .map(|at| (f64::from(at), f64::from(at % 3)))
+            .map(|at| (f64::from(at), f64::from(1 + at % 3)))
             .collect();
         let means = smoothed(&points);
         assert_eq!(means.len(), points.len());
-        assert_eq!((means[0].1, means[1].1), (0.0, 0.5));
+        assert_eq!((means[0].1, means[1].1), (1.0, 1.5));
         assert!(
             means[2..]
                 .iter()
-                .all(|(_, mean)| (mean - 1.0).abs() < 1e-12)
+                .all(|(_, mean)| (mean - 2.0).abs() < 1e-12)
         );
         let steps = [0.1, 0.5, 0.9].map(|score| Step {
             scores: vec![score],

@@ -76,7 +76,7 @@ fn part(run: &Run, prefill: bool) -> impl Iterator<Item = &Dispatch> {
 /// How much longer a dispatch of a kernel takes in `run` than in `other`, in microseconds: of what both have, since one kernel
 /// has dispatches of many sizes, of which a mask leaves out some. The interval is over tokens; of a prefill, which has none, over
 /// its dispatches, in pairs.
-fn change(run: &Run, other: &Run, prefill: bool, kernel: &str) -> Option<Difference> {
+pub(super) fn change(run: &Run, other: &Run, prefill: bool, kernel: &str) -> Option<Difference> {
     let own = |dispatch: &&Dispatch| dispatch.kernel == kernel;
     let labels = |run| -> BTreeSet<&str> {
         let own = part(run, prefill).filter(own);

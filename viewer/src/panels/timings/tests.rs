@@ -69,6 +69,24 @@ fn kernels_are_of_the_prefill_or_of_the_decoded_tokens() {
 }
 
 #[test]
+fn kernels_are_compared_by_what_both_ran() {
+    let mut more = run(Detail::Dispatch, [3, 3]);
+    // What the other has none of takes longer than all else.
+    for last in [2, 5] {
+        more.dispatches[last].duration_nanos = 9_000_000;
+    }
+    let fewer = run(Detail::Dispatch, [2, 2]);
+    for (prefill, kernel) in [(false, "of one"), (true, "of many")] {
+        let change = |kernel| kernels::change(&more, &fewer, prefill, kernel);
+        let shared = change(kernel).expect("both ran it");
+        assert_eq!(shared.mean, 0.0, "{kernel}");
+        // Of one token there is no interval; of the prefill there is one over its dispatches.
+        assert_eq!(shared.half.is_finite(), prefill, "{kernel}");
+        assert_eq!(change("another"), None);
+    }
+}
+
+#[test]
 fn what_is_missing_is_said() {
     assert!(says(&drawn(run(Detail::None, [0, 0]), false), "tick"));
     let blind = drawn(run(Detail::Dispatch, [0, 0]), false);
