@@ -75,9 +75,9 @@ pub fn step(range: f64, parts: f64) -> f64 {
 /// Charts side by side.
 pub fn svg(charts: &[Chart<'_>]) -> String {
     let width = WIDTH * charts.len() as f64;
-    let names = charts.iter().map(|chart| chart.series.len()).max();
-    let names = names.filter(|count| *count > 1).unwrap_or(0);
-    let height = HEIGHT + LEGEND * names.div_ceil(LEGEND_COLUMNS) as f64;
+    let named = charts.iter().map(|chart| chart.series.len()).max();
+    let named = named.filter(|count| *count > 1).unwrap_or(0);
+    let height = HEIGHT + LEGEND * named.div_ceil(LEGEND_COLUMNS) as f64;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"12\">\n\

@@ -174,12 +174,8 @@ impl Saved {
 impl Row {
     /// Whether the same was skipped and lost.
     fn measures_as(&self, other: &Self) -> bool {
-        let numbers = |row: &Self| {
-            let answers = row.answers.iter();
-            let each = answers.map(|answer| (answer.masks.clone(), answer.skipped, answer.loss));
-            each.collect::<Vec<_>>()
-        };
-        numbers(self) == numbers(other)
+        let mut pairs = self.answers.iter().zip(&other.answers);
+        pairs.all(|(a, b)| (&a.masks, a.skipped, a.loss) == (&b.masks, b.skipped, b.loss))
     }
 
     /// Whether the model was asked for answers.

@@ -445,9 +445,8 @@ impl Gpu {
     }
 
     pub(super) fn check_memory(&self, label: &str, size: u64) -> Result<()> {
-        let failure = lock(&self.failure);
-        if !failure.as_ref().is_some_and(|failure| failure.memory) {
-            drop(failure);
+        let memory = lock(&self.failure).as_ref().is_some_and(|it| it.memory);
+        if !memory {
             return self.check_lost();
         }
         Err(Error::gpu(

@@ -163,6 +163,7 @@ impl Config {
             tied_head: !gguf.has_tensor("output.weight"),
             eos: token(gguf, "tokenizer.ggml.eos_token_id", vocab)?,
         };
+        // The tokenizer's; but what is beyond the vocabulary is refused in one place.
         token(gguf, "tokenizer.ggml.bos_token_id", vocab)?;
         check_tensors(gguf, &config)?;
         Ok(config)

@@ -1,14 +1,13 @@
 //! `first eval`: controls skip as much as the router, what was measured is not measured again, and a fixed mask
 //! is the model with those layers removed.
 
-use super::{LAYERS, PROMPT, mean, random_router};
+use super::{LAYERS, PROMPT, mean, random_router, saved};
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::{Engine, LoadOptions};
 use first_wgpu::error::Error;
 use first_wgpu::eval::controls::Control;
 use first_wgpu::eval::meter::Meter;
 use first_wgpu::eval::report::Report;
-use first_wgpu::eval::saved::Saved;
 use first_wgpu::eval::{Adapter, Candidate, Item, Masks, Plan, Row, adapters_of, run};
 use first_wgpu::gpu::{Buffer, Gpu};
 use first_wgpu::journal::Journal;
@@ -197,38 +196,13 @@ pub(super) fn measured_once_at_one_rate() {
         "{table}"
     );
     assert!(!table.contains("NaN") && !report.svg().contains("NaN"));
-    // Saved and read again it says the same, scores included; and joined with one that was asked for none, in any order.
-    let path = |name: &str| folder.path().join(name);
-    let save = |report: &Report, name| {
-        let json = serde_json::to_string(report).expect("JSON");
-        std::fs::write(path(name), json).expect("written");
-    };
     let mut silent = rows.clone();
     for answer in silent.iter_mut().flat_map(|row| &mut row.answers) {
         answer.answers.clear();
     }
     silent[0].policy = "silent".to_owned();
-    save(&report, "scored.json");
-    save(&summed_up(&engine, &items, silent), "silent.json");
-    let shown = |names: &[&str]| {
-        let mut saved = names
-            .iter()
-            .map(|name| Saved::read(&path(name)).expect("saved"));
-        let mut all = saved.next().expect("one");
-        saved.for_each(|other| all.join(other).expect("of the same answers"));
-        all.report(1).expect("sums up").markdown()
-    };
-    assert_eq!(shown(&["scored.json"]), table);
-    let lines = |table: String| {
-        let mut lines: Vec<String> = table.lines().map(str::to_owned).collect();
-        lines.sort_unstable();
-        lines
-    };
-    let both = ["scored.json", "silent.json"];
-    let [joined, other_way] = [both, [both[1], both[0]]].map(|names| lines(shown(&names)));
-    assert_eq!(joined, other_way);
-    let unscored = "| silent | - | - | - |";
-    assert!(joined.iter().any(|line| line == unscored), "{joined:?}");
+    let silent = summed_up(&engine, &items, silent);
+    saved::says_the_same(folder.path(), &report, &silent);
     // A line for each row and all tasks, and for each row and each task.
     assert_eq!(report.csv().lines().count(), 1 + 14 * 3);
 

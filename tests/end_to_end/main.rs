@@ -23,6 +23,7 @@ mod gradients;
 mod readings;
 mod resume;
 mod routing;
+mod saved;
 mod training;
 
 /// Which looks at threads that only this driver has.

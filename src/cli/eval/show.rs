@@ -1,16 +1,18 @@
 //! `first eval show`.
 
 use super::publish;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::eval::saved::Saved;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
-    /// What `--out` has saved as eval.json. Rows of several files, of the same answers, are held against each other.
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
+    /// What `--out` has saved as eval.json.
+    file: PathBuf,
+    /// More of these, of the same answers: rows of all are held against each other.
+    #[arg(value_name = "FILE")]
+    others: Vec<PathBuf>,
     /// Write the tables to this folder too, as eval.md, eval.csv, eval.json and eval.svg.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -21,20 +23,12 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut all: Option<Saved> = None;
-        for path in &self.files {
-            let saved = Saved::read(path)?;
-            match &mut all {
-                None => all = Some(saved),
-                Some(all) => {
-                    let joined = all.join(saved);
-                    joined.map_err(|[what, remedy]| Error::file(path, what, remedy))?;
-                }
-            }
+        let mut all = Saved::read(&self.file)?;
+        for path in &self.others {
+            let joined = all.join(Saved::read(path)?);
+            joined.map_err(|[what, remedy]| Error::file(path, what, remedy))?;
         }
-        let report = all.map(|all| all.report(self.seed)).transpose()?;
-        let report: Result<_> = report.ok_or_else(|| Error::input("no file", "give one"));
-        publish(&report?, self.out.as_deref())?;
+        publish(&all.report(self.seed)?, self.out.as_deref())?;
         Ok(ExitCode::SUCCESS)
     }
 }
