@@ -175,7 +175,7 @@ pub fn spread<T>(examples: &[T], count: usize) -> impl Iterator<Item = &T> {
 impl Tokens {
     /// Whether its end was cut off.
     pub fn is_cut(&self, engine: &Engine) -> bool {
-        let end = engine.model.config.eos;
+        let end = engine.answer_end();
         end.is_some() && self.ids.last().copied() != end
     }
 
@@ -208,7 +208,7 @@ impl Example {
         let mut ids = engine.chat_ids(&self.messages).map_err(named)?;
         let answer = ids.len();
         ids.extend(engine.tokenizer.encode_continuation(&self.completion)?);
-        ids.extend(engine.model.config.eos);
+        ids.extend(engine.answer_end());
         ids.truncate(most.min(engine.model.config.context));
         if ids.len() <= answer {
             return Err(Error::input(

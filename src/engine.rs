@@ -106,6 +106,8 @@ pub struct Engine {
     pub summary: ModelSummary,
     /// The file, for its SHA-256 when a router asks.
     path: PathBuf,
+    /// What ends an answer that is learned from.
+    answer_end: Option<u32>,
     kv: KvFormat,
     decode: Decode,
     router: Option<prefill::GpuRouter>,
@@ -145,6 +147,9 @@ impl Engine {
         };
         let beside = adapter.as_ref().filter(|_| merged.is_none());
         let mut engine = Self::assemble(options, source, config, tokenizer, beside, progress)?;
+        // As the template ends one: a file may call the end of a text its end.
+        let ends = |template: &ChatTemplate| template.answer_end(&engine.tokenizer);
+        engine.answer_end = template.as_ref().and_then(ends).or(engine.answer_end);
         engine.template = template;
         if let Some(folder) = &options.adapter {
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -186,6 +191,7 @@ impl Engine {
         let path = options.model.clone();
         Ok(Self {
             gpu,
+            answer_end: model.config.eos,
             model,
             tokenizer,
             template: None,
@@ -260,6 +266,11 @@ impl Engine {
         })?;
         let ids = self.tokenizer.encode(&template.render(messages, true)?)?;
         self.check_prompt(&ids).map(|()| ids)
+    }
+
+    /// The token that ends an answer, where the model has one.
+    pub fn answer_end(&self) -> Option<u32> {
+        self.answer_end
     }
 
     fn check_prompt(&self, ids: &[u32]) -> Result<()> {

@@ -137,7 +137,7 @@ fn vocabulary(change: impl FnOnce(&mut GgufWriter)) -> Gguf {
 #[test]
 fn wrong_vocabularies_are_errors() {
     let tokens = ["a", "b", "ab"];
-    let cases: [(&str, Gguf); 6] = [
+    let cases: [(&str, Gguf); 8] = [
         (
             "`gpt2`",
             vocabulary(|w| {
@@ -150,6 +150,25 @@ fn wrong_vocabularies_are_errors() {
                 w.str("tokenizer.ggml.model", "gpt2")
                     .str("tokenizer.ggml.pre", "new")
                     .strings("tokenizer.ggml.tokens", &tokens);
+            }),
+        ),
+        (
+            // Its words are not GPT-2's.
+            "smollm, gpt-2, llama-bpe or qwen2, found `default`",
+            vocabulary(|w| {
+                w.str("tokenizer.ggml.model", "gpt2")
+                    .str("tokenizer.ggml.pre", "default")
+                    .strings("tokenizer.ggml.tokens", &tokens);
+            }),
+        ),
+        (
+            "special tokens of at most 1024 bytes",
+            vocabulary(|w| {
+                let long = "x".repeat(1025);
+                w.str("tokenizer.ggml.model", "gpt2")
+                    .str("tokenizer.ggml.pre", "gpt-2")
+                    .strings("tokenizer.ggml.tokens", &["a", "b", &long])
+                    .i32s("tokenizer.ggml.token_type", &[1, 1, 4]);
             }),
         ),
         (
@@ -214,6 +233,33 @@ fn wrong_vocabularies_are_errors() {
         error.contains("unknown statement") && error.contains("`first run --raw`"),
         "{error}"
     );
+}
+
+/// Files of Llama 3 may call the end of a text its end, where the template ends a turn otherwise.
+#[test]
+fn an_answer_ends_as_the_template_ends_it() {
+    let end = |template: &str| {
+        let gguf = vocabulary(|w| {
+            let tokens = ["a", "<|end_of_text|>", "<|eot_id|>"];
+            w.str("tokenizer.ggml.model", "gpt2")
+                .str("tokenizer.ggml.pre", "gpt-2")
+                .strings("tokenizer.ggml.tokens", &tokens)
+                .i32s("tokenizer.ggml.token_type", &[1, 3, 3])
+                .strings::<&str>("tokenizer.ggml.merges", &[])
+                .u32("tokenizer.ggml.eos_token_id", 1)
+                .str("tokenizer.chat_template", template);
+        });
+        let tokenizer = Tokenizer::from_gguf(&gguf).expect("a tokenizer");
+        let template = ChatTemplate::from_gguf(&gguf).expect("a template");
+        template.answer_end(&tokenizer)
+    };
+    let turns = "{% for m in messages %}{{ m.content }}<|eot_id|>{% endfor %}";
+    assert_eq!(end(turns), Some(2));
+    assert_eq!(
+        end("{% for m in messages %}{{ m.content }}a{% endfor %}"),
+        None
+    );
+    assert_eq!(end("{{ raise_exception('none') }}"), None);
 }
 
 /// Bytes as tokens, and digits that merge to `1234`: how a text is cut shows in what may merge.

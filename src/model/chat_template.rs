@@ -4,11 +4,13 @@
 //! strings have Python's methods, and there are the functions `raise_exception` and `strftime_now`. A
 //! template comes with a file from anywhere, so what it may spend is limited.
 
-use crate::error::{Error, Result};
+use super::tokenizer::Tokenizer;
+use crate::error::{Error, Result, quote};
 use crate::weights::gguf::Gguf;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Environment, ErrorKind, State, context};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -77,6 +79,19 @@ impl ChatTemplate {
         })
     }
 
+    /// The token with which a turn of the assistant ends, if the template puts one there.
+    pub fn answer_end(&self, tokenizer: &Tokenizer) -> Option<u32> {
+        const ANSWER: &str = "ANSWER";
+        let turns = [
+            Message::new("user", "QUESTION"),
+            Message::new("assistant", ANSWER),
+        ];
+        let text = self.render(&turns, false).ok()?;
+        let (_, behind) = text.rsplit_once(ANSWER)?;
+        let ids = tokenizer.encode_continuation(behind).ok()?;
+        ids.into_iter().find(|id| tokenizer.is_end(*id))
+    }
+
     /// The text of a conversation, and with `add_generation_prompt` the start of the assistant's next turn.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let template = self
@@ -139,7 +154,10 @@ fn environment() -> Environment<'static> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |elapsed| elapsed.as_secs());
-        strftime(&format, now)
+        strftime(&format, now).ok_or_else(|| {
+            let message = format!("`strftime_now` knows not all of {}", quote(&format));
+            minijinja::Error::new(ErrorKind::InvalidOperation, message)
+        })
     });
     environment
 }
@@ -159,6 +177,13 @@ fn python_method(
         return match method {
             "items" => filter(state, "items"),
             "keys" => filter(state, "list"),
+            "values" => {
+                from_args::<()>(args)?;
+                let values = value.try_iter()?.map(|key| value.get_item(&key));
+                values
+                    .collect::<std::result::Result<Vec<_>, _>>()
+                    .map(Value::from)
+            }
             "get" => {
                 let (key, default): (Value, Option<Value>) = from_args(args)?;
                 let found = value.get_item(&key)?;
@@ -176,10 +201,11 @@ fn python_method(
     };
     let trim = |start: bool, end: bool| -> std::result::Result<Value, minijinja::Error> {
         let (characters,): (Option<String>,) = from_args(args)?;
+        // As a set: a template may be given millions of characters to look for.
+        let set: Option<HashSet<char>> = characters.map(|characters| characters.chars().collect());
         let cut = |c: char| {
-            characters
-                .as_ref()
-                .map_or(c.is_whitespace(), |set| set.contains(c))
+            set.as_ref()
+                .map_or(c.is_whitespace(), |set| set.contains(&c))
         };
         let text = if start {
             text.trim_start_matches(cut)
@@ -207,7 +233,22 @@ fn python_method(
                     .map_or(-1, |at| text[..at].chars().count() as i64),
             )
         }),
+        "count" => from_args(args).map(|(part,): (&str,)| Value::from(text.matches(part).count())),
+        "removeprefix" => from_args(args)
+            .map(|(part,): (&str,)| Value::from(text.strip_prefix(part).unwrap_or(text))),
+        "removesuffix" => from_args(args)
+            .map(|(part,): (&str,)| Value::from(text.strip_suffix(part).unwrap_or(text))),
+        "isdigit" => from_args::<()>(args).map(|()| {
+            Value::from(!text.is_empty() && text.chars().all(|digit| digit.is_ascii_digit()))
+        }),
+        "join" => {
+            let (items,): (Value,) = from_args(args)?;
+            state.apply_filter("join", &[items, value.clone()])
+        }
         "split" => split(text, args),
+        "splitlines" => {
+            from_args::<()>(args).map(|()| split_lines(text).map(Value::from).collect())
+        }
         _ => Err(ErrorKind::UnknownMethod.into()),
     }
 }
@@ -232,6 +273,21 @@ fn split(text: &str, args: &[Value]) -> std::result::Result<Value, minijinja::Er
     })
 }
 
+/// Python's `str.splitlines`, for the ends of lines that texts have.
+fn split_lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = rest.find(['\n', '\r']).unwrap_or(rest.len());
+        let (line, after) = rest.split_at(end);
+        let one = after.strip_prefix("\r\n").or(after.get(1..));
+        rest = one.unwrap_or_default();
+        Some(line)
+    })
+}
+
 /// At most so many pieces, of which the last is all that is left.
 fn split_at_whitespace(text: &str, pieces: usize) -> impl Iterator<Item = &str> {
     let mut rest = text.trim_start();
@@ -250,8 +306,8 @@ fn split_at_whitespace(text: &str, pieces: usize) -> impl Iterator<Item = &str> 
 }
 
 /// Python's `strftime` for the directives that templates use, in UTC: a prompt should not tell where it was
-/// written. Others are left as they stand.
-fn strftime(format: &str, seconds: u64) -> String {
+/// written. `None` if there is another, which would be left in the prompt.
+fn strftime(format: &str, seconds: u64) -> Option<String> {
     const DAYS: [&str; 7] = [
         "Thursday",
         "Friday",
@@ -285,24 +341,37 @@ fn strftime(format: &str, seconds: u64) -> String {
             out.push(character);
             continue;
         }
-        match characters.next() {
-            Some('Y') => out.push_str(&year.to_string()),
-            Some('y') => out.push_str(&format!("{:02}", year % 100)),
-            Some('m') => out.push_str(&format!("{month:02}")),
-            Some('d') => out.push_str(&format!("{day:02}")),
-            Some('B') => out.push_str(month_name),
-            Some('b') => out.push_str(&month_name[..3]),
-            Some('A') => out.push_str(weekday),
-            Some('a') => out.push_str(&weekday[..3]),
-            Some('H') => out.push_str(&format!("{:02}", seconds / 3600 % 24)),
-            Some('M') => out.push_str(&format!("{:02}", seconds / 60 % 60)),
-            Some('S') => out.push_str(&format!("{:02}", seconds % 60)),
-            Some('%') => out.push('%'),
-            Some(other) => out.extend(['%', other]),
-            None => out.push('%'),
-        }
+        // `%-d` is without the zero in front.
+        let directive = characters.next()?;
+        let (bare, directive) = match directive {
+            '-' => (true, characters.next()?),
+            _ => (false, directive),
+        };
+        let two = |number: u64| match bare {
+            true => number.to_string(),
+            false => format!("{number:02}"),
+        };
+        let hour = seconds / 3600 % 24;
+        out += &match directive {
+            'Y' => year.to_string(),
+            'y' => two(year % 100),
+            'm' => two(month),
+            'd' => two(day),
+            'e' => format!("{day:2}"),
+            'B' => month_name.to_owned(),
+            'b' => month_name[..3].to_owned(),
+            'A' => weekday.to_owned(),
+            'a' => weekday[..3].to_owned(),
+            'H' => two(hour),
+            'I' => two((hour + 11) % 12 + 1),
+            'p' => if hour < 12 { "AM" } else { "PM" }.to_owned(),
+            'M' => two(seconds / 60 % 60),
+            'S' => two(seconds % 60),
+            '%' => "%".to_owned(),
+            _ => return None,
+        };
     }
-    out
+    Some(out)
 }
 
 /// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
@@ -371,6 +440,16 @@ mod tests {
             ),
             ("{{ 'aXa'.replace('a', 'b').upper() }}", "BXB"),
             ("{{ 'aXa'.lower() }}", "axa"),
+            ("{{ map.values() | list }}", "[1]"),
+            ("{{ 'a\nb\r\n\nc\n'.splitlines() | join('|') }}", "a|b||c"),
+            ("{{ ''.splitlines() | length }}", "0"),
+            ("{{ 'abab'.count('ab') }}", "2"),
+            ("{{ 'abc'.removeprefix('ab').removesuffix('x') }}", "c"),
+            (
+                "{{ '12'.isdigit() and not '1a'.isdigit() and not ''.isdigit() }}",
+                "True",
+            ),
+            ("{{ ', '.join(['a', 'b']) }}", "a, b"),
             ("{{ 'a bC'.title() }}", "A Bc"),
             ("{{ 'aB'.capitalize() }}", "Ab"),
             ("{{ map.get('key') }}{{ map.get('other', 2) }}", "12"),
@@ -395,20 +474,36 @@ mod tests {
             "{{ text.nothing() }}",
             "{{ raise_exception('no system turns') }}",
             "{% include 'other' %}",
+            "{{ strftime_now('%q') }}",
         ] {
             assert!(render(source).is_err(), "{source}");
         }
     }
 
     #[test]
+    fn trimming_takes_no_longer_for_many_characters() {
+        let source = "{% set a = 'a' * 300000 %}{{ a.strip('b' * 300000 ~ 'a') | length }}";
+        let clock = std::time::Instant::now();
+        assert_eq!(render(source).expect("renders"), "0");
+        // A search for each character would take minutes.
+        assert!(clock.elapsed().as_secs() < 20, "{:?}", clock.elapsed());
+    }
+
+    #[test]
     fn dates() {
         assert_eq!(
-            strftime("%Y-%m-%d %H:%M:%S %a %%", 0),
-            "1970-01-01 00:00:00 Thu %"
+            strftime("%Y-%m-%d %H:%M:%S %a %%", 0).as_deref(),
+            Some("1970-01-01 00:00:00 Thu %")
         );
         assert_eq!(
-            strftime("%d %b %Y, %A %B %q%", 1_709_210_096),
-            "29 Feb 2024, Thursday February %q%"
+            strftime("%d %b %Y, %A %B", 1_709_210_096).as_deref(),
+            Some("29 Feb 2024, Thursday February")
         );
+        let clock = |seconds| strftime("%-d %e %-m/%y %-I:%M %I %p", seconds);
+        assert_eq!(clock(0).as_deref(), Some("1  1 1/70 12:00 12 AM"));
+        assert_eq!(clock(50_700).as_deref(), Some("1  1 1/70 2:05 02 PM"));
+        for unknown in ["%q", "100%", "%-"] {
+            assert_eq!(strftime(unknown, 0), None, "{unknown}");
+        }
     }
 }

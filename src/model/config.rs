@@ -61,108 +61,37 @@ pub struct Config {
 impl Config {
     /// Reads the configuration and checks it, [its tensors](check_tensors) included.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
-        if let Some(parts @ 2..) = gguf.optional::<u32>("split.count")? {
-            return Err(Error::file(
-                gguf.path(),
-                format!("expected a whole model, found one of {parts} parts"),
-                "join them with llama.cpp's `llama-gguf-split --merge`",
-            ));
-        }
-        let architecture: &str = gguf.required("general.architecture")?;
-        if architecture != "llama" {
-            let message = format!(
-                "expected a model of architecture `llama`, found {}",
-                quote(architecture)
-            );
-            return Err(Error::file(gguf.path(), message, ANOTHER_MODEL));
-        }
-        let keys = Keys { gguf, architecture };
+        let keys = Keys {
+            gguf,
+            architecture: architecture(gguf)?,
+        };
         keys.refuse_what_we_do_not_run()?;
 
         let file_name = gguf.path().file_stem().unwrap_or_default();
         let name = gguf.optional::<&str>("general.name")?;
-        let name = plain(name.unwrap_or(&file_name.to_string_lossy()));
         let layers = keys.length("block_count", None, MAX_LAYERS)?;
         let hidden = keys.length("embedding_length", None, MAX_WIDTH)?;
         let heads = keys.length("attention.head_count", None, MAX_HEADS)?;
-        let kv_heads = keys.length("attention.head_count_kv", Some(heads), MAX_HEADS)?;
-        let head_dim = keys.length("attention.key_length", Some(hidden / heads), MAX_LENGTH)?;
-        let context = keys.length("context_length", None, MAX_LENGTH)?;
-        let feed_forward = keys.length("feed_forward_length", None, MAX_WIDTH)?;
         let vocab = gguf.required::<Vec<&str>>("tokenizer.ggml.tokens")?.len();
-
-        keys.check(
-            "embedding_length",
-            hidden,
-            hidden.is_multiple_of(BLOCK),
-            "a multiple of 32",
-        )?;
-        keys.check(
-            "feed_forward_length",
-            feed_forward,
-            feed_forward.is_multiple_of(BLOCK),
-            "a multiple of 32",
-        )?;
-        let divides = heads.is_multiple_of(kv_heads);
-        keys.check(
-            "attention.head_count_kv",
-            kv_heads,
-            divides,
-            &format!("a divisor of the {heads} heads"),
-        )?;
-        let fits = head_dim <= MAX_HEAD_DIM && head_dim.is_multiple_of(4) && head_dim > 0;
-        keys.check(
-            "attention.key_length",
-            head_dim,
-            fits,
-            &format!("a multiple of 4 from 4 to {MAX_HEAD_DIM}"),
-        )?;
-        let whole = (heads * head_dim).is_multiple_of(BLOCK);
-        keys.check(
-            "attention.head_count",
-            heads,
-            whole,
-            &format!("a multiple of 32 when multiplied by the head size {head_dim}"),
-        )?;
-        let value_length = keys.length("attention.value_length", Some(head_dim), MAX_LENGTH)?;
-        keys.check(
-            "attention.value_length",
-            value_length,
-            value_length == head_dim,
-            &format!("the key length {head_dim}"),
-        )?;
-        let rope_dim = keys.length("rope.dimension_count", Some(head_dim), MAX_LENGTH)?;
-        keys.check(
-            "rope.dimension_count",
-            rope_dim,
-            rope_dim == head_dim,
-            &format!("the head size {head_dim}"),
-        )?;
-        let vocab_size = keys.length("vocab_size", Some(vocab), MAX_VOCAB)?;
-        keys.check(
-            "vocab_size",
-            vocab_size,
-            vocab_size == vocab,
-            &format!("the number of tokens in the file, {vocab}"),
-        )?;
-
-        let config = Self {
-            architecture: architecture.to_owned(),
-            name,
+        let mut config = Self {
+            architecture: keys.architecture.to_owned(),
+            name: plain(name.unwrap_or(&file_name.to_string_lossy())),
             layers,
             hidden,
             heads,
-            kv_heads,
-            head_dim,
-            feed_forward,
+            kv_heads: keys.length("attention.head_count_kv", Some(heads), MAX_HEADS)?,
+            head_dim: keys.length("attention.key_length", Some(hidden / heads), MAX_LENGTH)?,
+            feed_forward: keys.length("feed_forward_length", None, MAX_WIDTH)?,
             vocab,
-            context,
+            context: keys.length("context_length", None, MAX_LENGTH)?,
             rope_base: keys.positive("rope.freq_base", Some(10_000.0))?,
-            rope_factors: rope_factors(gguf, head_dim)?,
+            rope_factors: None,
             rms_norm_epsilon: keys.positive("attention.layer_norm_rms_epsilon", None)?,
             tied_head: !gguf.has_tensor("output.weight"),
             eos: token(gguf, "tokenizer.ggml.eos_token_id", vocab)?,
         };
+        keys.check_shape(&config)?;
+        config.rope_factors = rope_factors(gguf, config.head_dim)?;
         // The tokenizer's; but what is beyond the vocabulary is refused in one place.
         token(gguf, "tokenizer.ggml.bos_token_id", vocab)?;
         check_tensors(gguf, &config)?;
@@ -211,6 +140,26 @@ impl Config {
             .chain([("model.norm.weight".to_owned(), vec![h])])
             .chain(head)
     }
+}
+
+/// The architecture, of a file that holds a whole model of one that we run.
+fn architecture(gguf: &Gguf) -> Result<&str> {
+    if let Some(parts @ 2..) = gguf.optional::<u32>("split.count")? {
+        return Err(Error::file(
+            gguf.path(),
+            format!("expected a whole model, found one of {parts} parts"),
+            "join them with llama.cpp's `llama-gguf-split --merge`",
+        ));
+    }
+    let architecture: &str = gguf.required("general.architecture")?;
+    if architecture != "llama" {
+        let message = format!(
+            "expected a model of architecture `llama`, found {}",
+            quote(architecture)
+        );
+        return Err(Error::file(gguf.path(), message, ANOTHER_MODEL));
+    }
+    Ok(architecture)
 }
 
 /// A name as terminals can show it: a file may hold anything.
@@ -336,6 +285,64 @@ impl<'a> Keys<'a> {
             )?;
         }
         Ok(())
+    }
+
+    /// What the kernels need of a shape, and what a file says twice.
+    fn check_shape(&self, config: &Config) -> Result<()> {
+        let Config {
+            heads,
+            kv_heads,
+            head_dim,
+            vocab,
+            ..
+        } = *config;
+        let blocks = "a multiple of 32";
+        let lengths = [
+            ("embedding_length", config.hidden),
+            ("feed_forward_length", config.feed_forward),
+        ];
+        for (key, length) in lengths {
+            self.check(key, length, length.is_multiple_of(BLOCK), blocks)?;
+        }
+        self.check(
+            "attention.head_count_kv",
+            kv_heads,
+            heads.is_multiple_of(kv_heads),
+            &format!("a divisor of the {heads} heads"),
+        )?;
+        self.check(
+            "attention.key_length",
+            head_dim,
+            head_dim <= MAX_HEAD_DIM && head_dim.is_multiple_of(4) && head_dim > 0,
+            &format!("a multiple of 4 from 4 to {MAX_HEAD_DIM}"),
+        )?;
+        self.check(
+            "attention.head_count",
+            heads,
+            (heads * head_dim).is_multiple_of(BLOCK),
+            &format!("{blocks} when multiplied by the head size {head_dim}"),
+        )?;
+        let value_length = self.length("attention.value_length", Some(head_dim), MAX_LENGTH)?;
+        self.check(
+            "attention.value_length",
+            value_length,
+            value_length == head_dim,
+            &format!("the key length {head_dim}"),
+        )?;
+        let rope_dim = self.length("rope.dimension_count", Some(head_dim), MAX_LENGTH)?;
+        self.check(
+            "rope.dimension_count",
+            rope_dim,
+            rope_dim == head_dim,
+            &format!("the head size {head_dim}"),
+        )?;
+        let vocab_size = self.length("vocab_size", Some(vocab), MAX_VOCAB)?;
+        self.check(
+            "vocab_size",
+            vocab_size,
+            vocab_size == vocab,
+            &format!("the number of tokens in the file, {vocab}"),
+        )
     }
 }
 

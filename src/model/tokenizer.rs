@@ -32,10 +32,16 @@ const ENDS: [&str; 8] = [
     "</s>",
 ];
 
+/// `tokenizer.ggml.token_type` of what words are merged of.
+const TEXT: i32 = 1;
 /// `tokenizer.ggml.token_type` of what is not text.
 const CONTROL: i32 = 3;
 /// `tokenizer.ggml.token_type` of text that is recognised before words are cut.
 const USER_DEFINED: i32 = 4;
+
+/// The longest special token, and the most of them: each byte of them costs the library a hundred.
+const MOST_SPECIAL_BYTES: usize = 1 << 10;
+const MOST_SPECIAL_BYTES_IN_ALL: usize = 4 << 20;
 
 /// A model's tokenizer.
 pub struct Tokenizer {
@@ -67,34 +73,22 @@ impl Tokenizer {
             ));
         }
         let texts: Vec<&str> = gguf.required("tokenizer.ggml.tokens")?;
-        let types: Vec<i32> = gguf
-            .optional("tokenizer.ggml.token_type")?
-            .unwrap_or_else(|| vec![1; texts.len()]);
-        if types.len() != texts.len() {
-            let message = format!(
-                "expected {} entries in `tokenizer.ggml.token_type`, found {}",
-                texts.len(),
-                types.len()
-            );
-            return Err(fail(message, BADLY_CONVERTED));
-        }
-        let mut ids = HashMap::with_capacity(texts.len());
-        for (id, text) in texts.iter().enumerate() {
-            let id = u32::try_from(id).map_err(|_| {
-                fail(
-                    "expected fewer than 2^32 tokens".to_owned(),
-                    BADLY_CONVERTED,
-                )
-            })?;
-            if let Some(other) = ids.insert(*text, id) {
-                let message = format!(
-                    "expected every token once in `tokenizer.ggml.tokens`, found {} at {other} and {id}",
-                    quote(text)
-                );
-                return Err(fail(message, BADLY_CONVERTED));
-            }
-        }
+        let ids = ids(gguf, &texts)?;
+        let kinds = kinds(gguf, &texts)?;
         let words = Words::from_gguf(gguf)?;
+        let add_bos = gguf
+            .optional("tokenizer.ggml.add_bos_token")?
+            .unwrap_or(words.bos_by_default);
+        let bos = gguf
+            .optional::<u32>("tokenizer.ggml.bos_token_id")?
+            .filter(|id| add_bos && (*id as usize) < texts.len());
+        let mut ends: HashSet<u32> = ENDS
+            .iter()
+            .filter_map(|text| ids.get(text).copied())
+            .collect();
+        for end in ["eos", "eot", "eom"] {
+            ends.extend(gguf.optional::<u32>(&format!("tokenizer.ggml.{end}_token_id"))?);
+        }
         let bpe = BPE::builder()
             .vocab_and_merges(
                 ids.iter()
@@ -110,51 +104,16 @@ impl Tokenizer {
                     BADLY_CONVERTED,
                 )
             })?;
-        let mut inner = tokenizers::Tokenizer::new(bpe);
-        inner.with_pre_tokenizer(Some(words.pre_tokenizer));
-        let library = |error| {
+        let typed = || texts.iter().copied().zip(kinds.iter().copied());
+        let inner = words.tokenizer(bpe, typed()).map_err(|error| {
             fail(
                 format!("expected a usable tokenizer: {error}"),
                 BADLY_CONVERTED,
             )
-        };
-        if words.nfc {
-            inner.with_normalizer(Some(NFC)).map_err(library)?;
-        }
-        let added = texts
-            .iter()
-            .zip(&types)
-            .filter_map(|(text, kind)| match *kind {
-                CONTROL => Some(AddedToken::from(*text, true)),
-                USER_DEFINED => Some(AddedToken::from(*text, false).normalized(false)),
-                _ => None,
-            });
-        inner
-            .add_tokens(added.collect::<Vec<_>>())
-            .map_err(library)?;
-
-        let tokens = texts
-            .iter()
-            .zip(&types)
-            .map(|(text, kind)| Token::new(text, *kind))
-            .collect();
-        let named = ["eos", "eot", "eom"].map(|end| format!("tokenizer.ggml.{end}_token_id"));
-        let mut ends: HashSet<u32> = ENDS
-            .iter()
-            .filter_map(|text| ids.get(text).copied())
-            .collect();
-        for key in named {
-            ends.extend(gguf.optional::<u32>(&key)?);
-        }
-        let add_bos = gguf
-            .optional("tokenizer.ggml.add_bos_token")?
-            .unwrap_or(words.bos_by_default);
-        let bos = gguf
-            .optional::<u32>("tokenizer.ggml.bos_token_id")?
-            .filter(|id| add_bos && (*id as usize) < texts.len());
+        })?;
         Ok(Self {
             inner,
-            tokens,
+            tokens: typed().map(|(text, kind)| Token::new(text, kind)).collect(),
             ends,
             bos,
         })
@@ -228,6 +187,50 @@ impl Token {
     }
 }
 
+/// The id of each token's text.
+fn ids<'a>(gguf: &Gguf, texts: &[&'a str]) -> Result<HashMap<&'a str, u32>> {
+    let fail = |message: String| Error::file(gguf.path(), message, BADLY_CONVERTED);
+    let mut ids = HashMap::with_capacity(texts.len());
+    for (id, text) in texts.iter().enumerate() {
+        let id =
+            u32::try_from(id).map_err(|_| fail("expected fewer than 2^32 tokens".to_owned()))?;
+        if let Some(other) = ids.insert(*text, id) {
+            return Err(fail(format!(
+                "expected every token once in `tokenizer.ggml.tokens`, found {} at {other} and {id}",
+                quote(text)
+            )));
+        }
+    }
+    Ok(ids)
+}
+
+/// What each token is: `CONTROL`, `USER_DEFINED` or text.
+fn kinds(gguf: &Gguf, texts: &[&str]) -> Result<Vec<i32>> {
+    let fail = |message: String| Error::file(gguf.path(), message, BADLY_CONVERTED);
+    let kinds: Option<Vec<i32>> = gguf.optional("tokenizer.ggml.token_type")?;
+    let kinds = kinds.unwrap_or_else(|| vec![TEXT; texts.len()]);
+    if kinds.len() != texts.len() {
+        return Err(fail(format!(
+            "expected {} entries in `tokenizer.ggml.token_type`, found {}",
+            texts.len(),
+            kinds.len()
+        )));
+    }
+    let special = texts.iter().zip(&kinds);
+    let special = special.filter(|(_, kind)| matches!(**kind, CONTROL | USER_DEFINED));
+    let mut bytes = 0;
+    for (text, _) in special {
+        bytes += text.len();
+        if text.len() > MOST_SPECIAL_BYTES || bytes > MOST_SPECIAL_BYTES_IN_ALL {
+            return Err(fail(format!(
+                "expected special tokens of at most {MOST_SPECIAL_BYTES} bytes, and {MOST_SPECIAL_BYTES_IN_ALL} in all, found {}",
+                quote(text)
+            )));
+        }
+    }
+    Ok(kinds)
+}
+
 /// The pairs to merge, in order. The library trusts them, so they are checked here.
 fn merges(gguf: &Gguf, ids: &HashMap<&str, u32>) -> Result<Vec<(String, String)>> {
     let merges: Vec<&str> = gguf.required("tokenizer.ggml.merges")?;
@@ -291,7 +294,7 @@ impl Words {
         };
         match name {
             "smollm" => Ok(plain(sequence(Digits::new(true).into(), true))),
-            "gpt-2" | "default" => Ok(plain(ByteLevel::new(false, true, true).into())),
+            "gpt-2" => Ok(plain(ByteLevel::new(false, true, true).into())),
             "llama-bpe" | "llama3" | "llama-v3" => Ok(Self {
                 whole_words_first: true,
                 bos_by_default: true,
@@ -313,6 +316,26 @@ impl Words {
                 ))
             }
         }
+    }
+
+    /// The library's tokenizer of these words, `bpe`'s merges and tokens of these kinds.
+    fn tokenizer<'a>(
+        self,
+        bpe: BPE,
+        tokens: impl Iterator<Item = (&'a str, i32)>,
+    ) -> tokenizers::Result<tokenizers::Tokenizer> {
+        let mut tokenizer = tokenizers::Tokenizer::new(bpe);
+        tokenizer.with_pre_tokenizer(Some(self.pre_tokenizer));
+        if self.nfc {
+            tokenizer.with_normalizer(Some(NFC))?;
+        }
+        let added = tokens.filter_map(|(text, kind)| match kind {
+            CONTROL => Some(AddedToken::from(text, true)),
+            USER_DEFINED => Some(AddedToken::from(text, false).normalized(false)),
+            _ => None,
+        });
+        tokenizer.add_tokens(added.collect::<Vec<_>>())?;
+        Ok(tokenizer)
     }
 }
 
