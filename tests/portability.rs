@@ -73,16 +73,19 @@ fn every_variant_translates_to_every_backend() {
         };
         msl::write_string(module, info, &options, &msl::PipelineOptions::default())
             .unwrap_or_else(|error| panic!("{name} to MSL: {error}"));
-        let options = hlsl::Options {
-            shader_model: hlsl::ShaderModel::V6_0,
-            fake_missing_bindings: true,
-            immediates_target: Some(Default::default()),
-            ..Default::default()
-        };
-        let mut text = String::new();
-        hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
-            .write(module, info, None)
-            .unwrap_or_else(|error| panic!("{name} to HLSL: {error}"));
+        // What FXC takes, and what DXC does.
+        for shader_model in [hlsl::ShaderModel::V5_1, hlsl::ShaderModel::V6_0] {
+            let options = hlsl::Options {
+                shader_model,
+                fake_missing_bindings: true,
+                immediates_target: Some(Default::default()),
+                ..Default::default()
+            };
+            let mut text = String::new();
+            hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
+                .write(module, info, None)
+                .unwrap_or_else(|error| panic!("{name} to HLSL {shader_model:?}: {error}"));
+        }
     }
 }
 

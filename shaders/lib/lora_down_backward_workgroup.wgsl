@@ -14,10 +14,11 @@ fn add_up(all: u32, column: u32, local: vec3<u32>) {
     for (var token = local.y; token < params.tokens; token += SPLITS) {
         let row = x[token * params.row_fours + four];
         let own = token * params.rank_fours + column;
-        for (var j = 0u; j < 4u; j++) {
-            low[j] += row * g[own][j];
-            high[j] += row * g[own + 1u][j];
-        }
+        let left = g[own];
+        let right = g[own + 1u];
+        // Whole matrices: one of DirectX's compilers takes no column that is chosen in a loop it cannot unroll.
+        low += mat4x4<f32>(row * left.x, row * left.y, row * left.z, row * left.w);
+        high += mat4x4<f32>(row * right.x, row * right.y, row * right.z, row * right.w);
     }
     for (var half = SPLITS / 2u; half > 0u; half /= 2u) {
         if (local.y >= half && local.y < 2u * half) {

@@ -1,5 +1,6 @@
-//! Choosing an adapter and opening it with what it offers.
+//! A GPU that is open: what it offers, and how work is handed to it.
 
+use super::adapters::{adapters, called, choose, first_good, summary, wanted};
 use super::cache::PipelineCache;
 use super::failure::{Failure, guarded};
 use super::pipeline::{Params, Pipeline, layout_entry};
@@ -14,25 +15,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// What an adapter is, for lists and traces.
-fn summary(info: &wgpu::AdapterInfo) -> AdapterSummary {
-    let kind = match info.device_type {
-        wgpu::DeviceType::DiscreteGpu => "discrete",
-        wgpu::DeviceType::IntegratedGpu => "integrated",
-        wgpu::DeviceType::VirtualGpu => "virtual",
-        wgpu::DeviceType::Cpu => "software",
-        wgpu::DeviceType::Other => "other",
-    };
-    AdapterSummary {
-        name: info.name.clone(),
-        driver: format!("{} {}", info.driver, info.driver_info)
-            .trim()
-            .to_owned(),
-        backend: info.backend.to_str().to_owned(),
-        kind: kind.to_owned(),
-    }
-}
 
 /// What kernels are chosen by.
 #[derive(Clone, Copy, Debug)]
@@ -150,35 +132,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn adapters() -> Vec<wgpu::Adapter> {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.flags = wgpu::InstanceFlags::empty();
-    // Not OpenGL, even where another crate has built it in: its libraries are not so much as loaded.
-    descriptor.backends = wgpu::Backends::PRIMARY;
-    let instance = wgpu::Instance::new(descriptor);
-    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    // The fastest kind first, so that index 0 is what most people want.
-    adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
-    });
-    adapters
-}
-
-/// The adapter that is meant: by index, by part of its name in any case, or, as `4090`, by a number in it, whole.
-fn choose(text: &str, names: &[String]) -> Option<usize> {
-    let part = |name: &String| name.to_lowercase().contains(&text.to_lowercase());
-    let number = |name: &String| name.split_whitespace().any(|word| word == text);
-    match text.parse::<usize>() {
-        Ok(index) if index < names.len() => Some(index),
-        Ok(_) => names.iter().position(number),
-        Err(_) => names.iter().position(part),
-    }
-}
-
 impl Gpu {
     /// All adapters, in the order of their index.
     pub fn list() -> Vec<AdapterSummary> {
@@ -203,45 +156,23 @@ impl Gpu {
                 "install your GPU's driver, or Mesa's software one (Debian, Ubuntu: `apt install libvulkan1 mesa-vulkan-drivers`)",
             ));
         }
-        let chosen = match selector {
-            None => Some(0),
-            Some(text) => {
-                let names: Vec<_> = adapters.iter().map(|one| one.get_info().name).collect();
-                choose(text, &names)
-            }
+        let open = |adapter: &wgpu::Adapter| Self::with_adapter(adapter, cache);
+        let Some(text) = selector else {
+            return first_good(&adapters, open);
         };
-        let Some(index) = chosen else {
-            return Err(Error::input(
-                format!(
-                    "no GPU matches `{}` among {}",
-                    selector.unwrap_or_default(),
-                    adapters.len()
-                ),
+        let names: Vec<_> = adapters.iter().map(called).collect();
+        let index = choose(text, &names).ok_or_else(|| {
+            Error::input(
+                format!("no GPU matches `{text}` among {}", adapters.len()),
                 "run `first devices` and give an index or a part of a name",
-            ));
-        };
-        Self::with_adapter(&adapters[index], cache)
+            )
+        })?;
+        open(&adapters[index])
     }
 
     fn with_adapter(adapter: &wgpu::Adapter, cache: Option<&Path>) -> Result<Self> {
         let info = adapter.get_info();
-        let wanted = wgpu::Features::SUBGROUP
-            | wgpu::Features::IMMEDIATES
-            | wgpu::Features::PIPELINE_CACHE
-            | wgpu::Features::TIMESTAMP_QUERY;
-        let features = adapter.features() & wanted;
-        let offered = adapter.limits();
-        // The default limits are what kernels are written for; only sizes that follow the model are raised.
-        let mut limits = wgpu::Limits::default();
-        limits.max_buffer_size = offered.max_buffer_size.max(limits.max_buffer_size);
-        limits.max_storage_buffer_binding_size = offered
-            .max_storage_buffer_binding_size
-            .max(limits.max_storage_buffer_binding_size);
-        limits.max_immediate_size = if features.contains(wgpu::Features::IMMEDIATES) {
-            offered.max_immediate_size.min(64)
-        } else {
-            0
-        };
+        let (features, limits) = wanted(adapter);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("first"),
             required_features: features,
@@ -256,23 +187,7 @@ impl Gpu {
             )
         })?;
 
-        let failure = Arc::new(Mutex::new(None));
-        let slot = failure.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                lock(&slot).get_or_insert_with(|| Failure::lost(&message));
-            }
-        });
-        let slot = failure.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            let memory = matches!(error, wgpu::Error::OutOfMemory { .. });
-            let failed = || Failure {
-                message: error.to_string(),
-                memory: false,
-            };
-            // A device that has no memory for what is uploaded is called lost first.
-            lock(&slot).get_or_insert_with(failed).memory |= memory;
-        }));
+        let failure = Failure::of(&device);
         let has = |feature| features.contains(feature);
         let subgroup = has(wgpu::Features::SUBGROUP)
             .then_some((info.subgroup_min_size, info.subgroup_max_size));
@@ -455,7 +370,7 @@ impl Gpu {
                 self.adapter.name,
                 size >> 20
             ),
-            "use a smaller model or a shorter context (`--context`)",
+            "use a smaller model, a shorter context (`--context`), or another entry of `first devices` (`--device`)",
         ))
     }
 }
@@ -469,30 +384,5 @@ impl Drop for Gpu {
                 tracing::warn!("pipelines were not kept: {error}");
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::choose;
-
-    #[test]
-    fn adapters_go_by_index_or_by_name() {
-        let names = [
-            "NVIDIA GeForce RTX 4090",
-            "llvmpipe (LLVM 15.0.6, 256 bits)",
-        ];
-        let names = names.map(str::to_owned);
-        let of = |text: &str| choose(text, &names);
-        assert_eq!([of("0"), of("1")], [Some(0), Some(1)]);
-        assert_eq!(
-            [of("nvidia"), of("LLVMpipe"), of("4090")],
-            [Some(0), Some(1), Some(0)]
-        );
-        assert_eq!(
-            [of("2"), of("15"), of("amd")],
-            [None; 3],
-            "no digit of a version is meant"
-        );
     }
 }

@@ -1,9 +1,10 @@
 //! What drivers refuse, and panics deep in their bindings, as of a device that is lost while the host waits for it.
 
+use super::device::lock;
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::sync::Once;
+use std::sync::{Arc, Mutex, Once};
 
 /// What a driver has refused, or why it is gone.
 #[derive(Debug)]
@@ -14,6 +15,28 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// Where the first failure of a device will be found: drivers tell of it at any time, on any thread.
+    pub(super) fn of(device: &wgpu::Device) -> Arc<Mutex<Option<Self>>> {
+        let failure = Arc::new(Mutex::new(None));
+        let slot = failure.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                lock(&slot).get_or_insert_with(|| Self::lost(&message));
+            }
+        });
+        let slot = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let memory = matches!(error, wgpu::Error::OutOfMemory { .. });
+            let failed = || Self {
+                message: error.to_string(),
+                memory: false,
+            };
+            // A device that has no memory for what is uploaded is called lost first.
+            lock(&slot).get_or_insert_with(failed).memory |= memory;
+        }));
+        failure
+    }
+
     pub(super) fn lost(why: &str) -> Self {
         Self {
             message: format!("the GPU was lost: {why}"),

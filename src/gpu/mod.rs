@@ -6,6 +6,7 @@
 //! shader is written to, and `FIRST_NO_IMMEDIATES` passes run-time values in uniform buffers, as where adapters have no
 //! immediates.
 
+mod adapters;
 pub mod buffer;
 mod cache;
 pub mod device;

@@ -252,18 +252,16 @@ impl Timestamps {
 }
 
 /// The times of groups by their ticks, two each, of `period` nanoseconds; and how many have none. Metal leaves zeros or the
-/// largest number where it has not written, and some drivers let time run backwards.
+/// largest number where it has not written, and some drivers let time run backwards, as it does where a counter of few bits
+/// begins again.
 fn times(ticks: &[u64], period: f64) -> (Vec<GpuTime>, u32) {
     let written = |pair: &[u64]| pair[0] > 0 && pair[1] < u64::MAX && pair[0] <= pair[1];
     let pairs = ticks.chunks_exact(2);
-    let begins = pairs
-        .clone()
-        .filter(|pair| written(pair))
-        .map(|pair| pair[0]);
-    let first = begins.min().unwrap_or_default();
+    let first = pairs.clone().find(|pair| written(pair));
+    let first = first.map_or(0, |pair| pair[0]);
     let nanos = |ticks: u64| (ticks as f64 * period) as u64;
     let mut dropped = 0;
-    let time = |pair: &[u64]| match written(pair) {
+    let time = |pair: &[u64]| match written(pair) && pair[0] >= first {
         true => GpuTime {
             start_nanos: nanos(pair[0] - first),
             duration_nanos: nanos(pair[1] - pair[0]),
@@ -291,5 +289,9 @@ mod tests {
         assert_eq!(times, [(0, 0), (0, 60), (0, 0), (0, 0), (100, 20)]);
         assert_eq!(dropped, 3);
         assert_eq!(super::times(&[], 1.0).0.len(), 0);
+        let begun_again = [1000, 1010, 1020, 1030, 5, 15];
+        let (times, dropped) = super::times(&begun_again, 1.0);
+        assert_eq!((times[1].start_nanos, times[2].duration_nanos), (20, 0));
+        assert_eq!(dropped, 1);
     }
 }
