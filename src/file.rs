@@ -55,6 +55,11 @@ impl Written {
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
         let mut file = builder().tempfile_in(folder).map_err(fail)?;
+        // One that was the user's alone stays so.
+        if let Ok(found) = std::fs::metadata(&path) {
+            let permissions = found.permissions();
+            file.as_file().set_permissions(permissions).map_err(fail)?;
+        }
         let mut writer = std::io::BufWriter::new(&mut file);
         fill(&mut writer)
             .and_then(|()| writer.flush())
@@ -239,6 +244,28 @@ mod tests {
     }
 
     /// What cannot be written whole leaves what was there, and nothing beside it; nor does what is staged and let go.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_replaced_stays_as_private_as_it_was() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("file");
+        let mode = || {
+            std::fs::metadata(&path)
+                .expect("there")
+                .permissions()
+                .mode()
+                & 0o777
+        };
+        write_whole(&path, |file| file.write_all(b"old")).expect("written");
+        let anyone = mode();
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, private).expect("its owner");
+        write_whole(&path, |file| file.write_all(b"new")).expect("written");
+        assert_ne!(anyone, 0o600);
+        assert_eq!(mode(), 0o600);
+    }
+
     #[test]
     fn what_fails_half_way_changes_nothing() {
         let folder = tempfile::tempdir().expect("a temporary folder");

@@ -86,6 +86,16 @@ impl LayerMask {
         if skipped.trim() == "none" {
             return Ok(mask);
         }
+        // Names each sublayer, with room to spare: files may hold anything.
+        if skipped.len() > 32 * layers.max(8) {
+            return Err(Error::input(
+                format!(
+                    "a mask of {layers} layers is not {} characters long",
+                    skipped.len()
+                ),
+                "name each layer once, like `7-9,21,12.attn`",
+            ));
+        }
         for item in skipped
             .split(',')
             .map(str::trim)
@@ -260,6 +270,8 @@ mod tests {
 
     #[test]
     fn wrong_text_is_refused() {
+        // Each range of a long one would be set again.
+        assert!(LayerMask::parse(&"0-29,".repeat(1000), 30).is_err());
         for text in ["x", "5-3", "30", "1.ffn", "-", "1-", "none,3", "4294967296"] {
             assert!(LayerMask::parse(text, 30).is_err(), "{text}");
         }

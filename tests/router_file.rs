@@ -167,6 +167,9 @@ fn damaged_files_are_refused() {
         "`epsilon`",
     );
 
+    let folder = edit("\"name\"", &format!("{}\"name\"", " ".repeat(1 << 20)));
+    refused(folder.path(), "expected at most");
+
     let folder = saved(&sample(Granularity::Sublayer));
     let tensors = folder.path().join("router.safetensors");
     let bytes = std::fs::read(&tensors).expect("there");

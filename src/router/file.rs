@@ -19,7 +19,8 @@ pub const VERSION: u32 = 1;
 const CONFIG: &str = "router_config.json";
 const TENSORS: &str = "router.safetensors";
 
-/// Router files are a few hundred kilobytes; anything near this is something else.
+/// A configuration is a page of text, and router files are a few hundred kilobytes; anything near these is something else.
+const MOST_CONFIG_BYTES: u64 = 1 << 20;
 const MOST_BYTES: u64 = 64 << 20;
 
 const WRITTEN_BY_FIRST: &str = "give a folder written by first";
@@ -179,7 +180,7 @@ impl RouterFile {
     /// Loads a folder and checks that it is whole.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG);
-        let bytes = read_at_most(&path, MOST_BYTES, WRITTEN_BY_FIRST)?;
+        let bytes = read_at_most(&path, MOST_CONFIG_BYTES, WRITTEN_BY_FIRST)?;
         let remedy = "see docs/router-file.md for the format";
         let config: RouterConfig = serde_json::from_slice(&bytes).map_err(|error| {
             Error::file(

@@ -28,7 +28,7 @@ struct Arguments {
     /// A LoRA adapter: a folder in PEFT's format.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// The GPU, by index or part of its name (see `first devices`).
+    /// The GPU, by index, or part of its name or backend (see `first devices`).
     #[arg(long, value_name = "GPU")]
     device: Option<String>,
     /// Only look: load no model.
@@ -111,8 +111,8 @@ fn setup(arguments: &Arguments) -> anyhow::Result<Setup> {
         device: arguments.device.clone(),
         cache: pull::cache_folder().ok(),
     };
-    if setup.model.is_none() && setup.router.is_none() && setup.adapter.is_none() {
-        let shipped = shipped::for_default_model()?;
+    if setup.router.is_none() && setup.adapter.is_none() {
+        let shipped = shipped::for_model(setup.model.as_deref())?;
         (setup.router, setup.adapter) = (shipped.router, shipped.adapter);
     }
     Ok(setup)
