@@ -149,24 +149,8 @@ fn take_turns(
                 0 => turn,
                 _ => candidates.len() - 1 - turn,
             };
-            let candidate = &candidates[index];
-            engine.model.adapted = candidate.adapted;
-            let mut generate = |ids: &[u32], max_tokens: usize, detail| {
-                if max_tokens == 0 || ids.is_empty() {
-                    return Ok(None);
-                }
-                engine.reset();
-                let request = request(ids, candidate, max_tokens, detail);
-                let listener = &mut |_: Event<'_>| ControlFlow::Continue(());
-                engine.generate(&request, listener).map(Some)
-            };
-            let answer = if plan.answer > 0 { plan.answer + 1 } else { 0 };
-            let prefilled = generate(&prompt, 1, Detail::None)?;
-            let decoded = generate(&context, answer, Detail::None)?;
-            let traced = match plan.detail {
-                Detail::None => None,
-                detail => generate(&context, answer, detail)?,
-            };
+            let texts = [prompt.as_slice(), &context];
+            let [prefilled, decoded, traced] = turn_of(engine, plan, &candidates[index], texts)?;
             let done = (repetition * candidates.len() + turn) as u64 + 1;
             if progress(done, total).is_break() {
                 return Err(crate::Error::Cancelled);
@@ -189,17 +173,11 @@ fn take_turns(
             }
             if let Some(run) = decoded.filter(|run| !run.token_nanos.is_empty()) {
                 masks[index].token_nanos.extend(&run.token_nanos);
-                let host = &mut host[index];
-                host.0.extend(
-                    run.submissions
-                        .iter()
-                        .map(|submission| submission.encode_nanos),
-                );
-                host.1.extend(
-                    run.submissions
-                        .iter()
-                        .map(|submission| submission.submit_nanos),
-                );
+                let (encode, submit) = &mut host[index];
+                for submission in &run.submissions {
+                    encode.push(submission.encode_nanos);
+                    submit.push(submission.submit_nanos);
+                }
             }
         }
     }
@@ -217,6 +195,34 @@ fn take_turns(
         masks,
     };
     Ok((report, traces))
+}
+
+/// One turn: the prompt read, an answer behind the context, and that answer traced; those that the plan has.
+fn turn_of(
+    engine: &mut Engine,
+    plan: &Plan,
+    candidate: &Candidate,
+    [prompt, context]: [&[u32]; 2],
+) -> Result<[Option<Run>; 3]> {
+    engine.model.adapted = candidate.adapted;
+    let mut generate = |ids: &[u32], max_tokens: usize, detail| {
+        if max_tokens == 0 || ids.is_empty() {
+            return Ok(None);
+        }
+        engine.reset();
+        let request = request(ids, candidate, max_tokens, detail);
+        let listener = &mut |_: Event<'_>| ControlFlow::Continue(());
+        engine.generate(&request, listener).map(Some)
+    };
+    // The first token is the prompt's.
+    let answer = if plan.answer > 0 { plan.answer + 1 } else { 0 };
+    let prefilled = generate(prompt, 1, Detail::None)?;
+    let decoded = generate(context, answer, Detail::None)?;
+    let traced = match plan.detail {
+        Detail::None => None,
+        detail => generate(context, answer, detail)?,
+    };
+    Ok([prefilled, decoded, traced])
 }
 
 fn describe(measured: &mut Measured, run: &Run) {

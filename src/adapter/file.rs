@@ -160,104 +160,90 @@ fn tensor_name(layer: usize, target: Target, matrix: char) -> String {
 }
 
 fn options(path: &Path, bytes: &[u8]) -> Result<Options> {
-    let bad = |what: String| {
-        Error::file(
-            path,
-            what,
-            "see docs/adapter-file.md for what is understood",
-        )
-    };
+    let remedy = "see docs/adapter-file.md for what is understood";
+    checked_options(bytes).map_err(|what| Error::file(path, what, remedy))
+}
+
+/// The options, or what is wrong with them.
+fn checked_options(bytes: &[u8]) -> Result<Options, String> {
     let options: Map<String, Value> = serde_json::from_slice(bytes)
-        .map_err(|error| bad(format!("expected PEFT's configuration as JSON: {error}")))?;
+        .map_err(|error| format!("expected PEFT's configuration as JSON: {error}"))?;
     for (key, value) in &options {
         let known = WITHOUT_EFFECT.contains(&key.as_str()) || READ.contains(&key.as_str());
         if !known && !is_off(value) {
-            return Err(bad(format!(
+            return Err(format!(
                 "the option {} is not supported, found {}",
                 quote(key),
-                quote(&value.to_string())
-            )));
+                quoted(value)
+            ));
         }
     }
     let get = |key: &str| options.get(key).unwrap_or(&Value::Null);
+    let expected = |what: &str, key: &str| format!("expected {what}, found {}", quoted(get(key)));
     if get("peft_type") != "LORA" {
-        let found = quote(&get("peft_type").to_string());
-        return Err(bad(format!("expected `peft_type` LORA, found {found}")));
+        return Err(expected("`peft_type` LORA", "peft_type"));
     }
     // These begin by changing the base model itself, which we do not have as they left it.
     match get("init_lora_weights") {
         Value::Null | Value::Bool(_) => {}
         Value::String(text) if ["gaussian", "orthogonal", "eva"].contains(&text.as_str()) => {}
         other => {
-            return Err(bad(format!(
+            return Err(format!(
                 "`init_lora_weights` {} is not supported: convert it to plain LoRA in PEFT first",
-                quote(&other.to_string())
-            )));
+                quoted(other)
+            ));
         }
     }
     let rank = get("r").as_u64().map(|rank| rank as usize);
-    let Some(rank) = rank.filter(|rank| (1..=MOST_RANK).contains(rank)) else {
-        return Err(bad(format!(
-            "expected `r` from 1 to {MOST_RANK}, found {}",
-            quote(&get("r").to_string())
-        )));
-    };
-    let alpha = get("lora_alpha").as_f64().map(|alpha| alpha as f32);
+    let rank = rank
+        .filter(|rank| (1..=MOST_RANK).contains(rank))
+        .ok_or_else(|| expected(&format!("`r` from 1 to {MOST_RANK}"), "r"))?;
     let times = match get("use_rslora") {
         Value::Null | Value::Bool(false) => 1.0,
         // Scaled by alpha / sqrt(r) instead of alpha / r (arXiv 2312.03732).
         Value::Bool(true) => (rank as f32).sqrt(),
-        other => {
-            return Err(bad(format!(
-                "expected `use_rslora` true or false, found {}",
-                quote(&other.to_string())
-            )));
-        }
+        _ => return Err(expected("`use_rslora` true or false", "use_rslora")),
     };
-    let alpha = alpha.map(|alpha| alpha * times);
-    let Some(alpha) = alpha.filter(|alpha| alpha.is_finite() && *alpha > 0.0) else {
-        return Err(bad(format!(
-            "expected `lora_alpha` above 0 and not too large, found {}",
-            quote(&get("lora_alpha").to_string())
-        )));
-    };
-    let names = get("target_modules")
-        .as_array()
-        .filter(|names| !names.is_empty());
-    let Some(names) = names else {
-        return Err(bad(format!(
-            "expected a list of `target_modules`, found {}",
-            quote(&get("target_modules").to_string())
-        )));
-    };
-    // PEFT writes `q_proj`, or `model.layers.3.self_attn.q_proj` for each layer (`all-linear`); that every
-    // layer has its tensors is checked when they are read.
-    let last = |name: &'_ Value| {
-        name.as_str()?
-            .rsplit('.')
-            .next()
-            .and_then(Target::from_name)
-    };
-    let target = |name: &Value| {
-        last(name).ok_or_else(|| {
-            bad(format!(
-                "expected `target_modules` among q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj, found {}",
-                quote(&name.to_string())
-            ))
-        })
-    };
-    let mut targets = names.iter().map(target).collect::<Result<Vec<_>>>()?;
-    targets.sort_unstable();
-    targets.dedup();
+    let alpha = get("lora_alpha").as_f64().map(|alpha| alpha as f32 * times);
+    let alpha = alpha
+        .filter(|alpha| alpha.is_finite() && *alpha > 0.0)
+        .ok_or_else(|| expected("`lora_alpha` above 0 and not too large", "lora_alpha"))?;
+    let base_model = get("base_model_name_or_path").as_str();
     Ok(Options {
         rank,
         alpha,
-        base_model: get("base_model_name_or_path")
-            .as_str()
-            .unwrap_or_default()
-            .to_owned(),
-        targets,
+        base_model: base_model.unwrap_or_default().to_owned(),
+        targets: targets(get("target_modules"))?,
     })
+}
+
+/// `target_modules`, of which PEFT writes `q_proj`, or `model.layers.3.self_attn.q_proj` for each layer (`all-linear`); that
+/// every layer has its tensors is checked when they are read.
+fn targets(value: &Value) -> Result<Vec<Target>, String> {
+    let names = value.as_array().filter(|names| !names.is_empty());
+    let names = names.ok_or_else(|| {
+        format!(
+            "expected a list of `target_modules`, found {}",
+            quoted(value)
+        )
+    })?;
+    let target = |name: &Value| {
+        let last = name.as_str().and_then(|name| name.rsplit('.').next());
+        last.and_then(Target::from_name).ok_or_else(|| {
+            format!(
+                "expected `target_modules` among q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj, found {}",
+                quoted(name)
+            )
+        })
+    };
+    let mut targets = names.iter().map(target).collect::<Result<Vec<_>, _>>()?;
+    targets.sort_unstable();
+    targets.dedup();
+    Ok(targets)
+}
+
+fn quoted(value: &Value) -> String {
+    quote(&value.to_string())
 }
 
 /// Whether an option is left at nothing.

@@ -35,12 +35,12 @@ pub(super) struct Bench {
     /// Repetitions, after one that warms up.
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = some())]
     repetitions: usize,
-    /// What to compare, first the base: `none`, `routed`, `fixed:7-9,21`, `even:5`, `random:25%`, or `plain`: the
-    /// model without its adapter. Several are run in turns.
+    /// What to compare: `none`, `routed`, `fixed:7-9,21`, `even:5`, `random:25%`, or `plain`, the model without its
+    /// adapter. May be given several times: they are run in turns, and held against the one given first.
     #[arg(long = "mask", value_name = "MASK", default_value = "none")]
     masks: Vec<String>,
     /// How to print.
-    #[arg(short, long, value_enum, default_value_t = Output::Md)]
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Md)]
     output: Output,
     /// Decode once more per repetition with GPU timestamps: write the last of these runs (see
     /// docs/trace.md), and say what the timing itself costs.
@@ -52,7 +52,8 @@ pub(super) struct Bench {
     /// Compare with a run saved by `-o json`.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// Time a model of this shape with random weights instead: `llama-3.2-3b:q4_1`.
+    /// Time a model of this shape with random weights instead, `llama-3.2-3b:q4_1`; see `first bench kernels --help` for
+    /// others.
     #[arg(long, value_name = "SHAPE:FORMAT", conflicts_with_all = ["model", "router", "adapter"])]
     synthetic: Option<Synthetic>,
     #[command(flatten)]
@@ -81,7 +82,7 @@ struct Show {
     #[arg(long, value_name = "MASK")]
     base: Option<String>,
     /// How to print.
-    #[arg(short, long, value_enum, default_value_t = Output::Md)]
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Md)]
     output: Output,
 }
 
@@ -103,6 +104,7 @@ impl Bench {
         }
         let baseline = self.baseline.as_deref().map(saved).transpose()?;
         self.routers.check()?;
+        self.adapter.check()?;
         anyhow::ensure!(
             !self.routers.is_given() || self.masks.iter().any(|mask| mask == "routed"),
             "`--router` alone is not timed; compare it with `--mask none --mask routed`"
@@ -270,15 +272,14 @@ fn decode_rates(report: &Report, measured: &Measured) -> Vec<f64> {
     times.iter().map(|nanos| 1e9 / nanos).collect()
 }
 
-fn markdown(report: &Report, baseline: Option<&Report>) {
-    let spread = |values: &[f64]| match mean_and_deviation(values) {
-        Some((mean, deviation)) => format!("{mean:.1} ± {deviation:.1}"),
-        None => "-".to_owned(),
-    };
-    let interval = |change: Option<(f64, f64)>| match change {
+fn interval(change: Option<(f64, f64)>) -> String {
+    match change {
         Some((mean, half)) => format!("{:+.1} % ± {:.1}", 100.0 * mean, 100.0 * half),
         None => "-".to_owned(),
-    };
+    }
+}
+
+fn markdown(report: &Report, baseline: Option<&Report>) {
     say!(
         "{} on {} ({})",
         report.model.name,
@@ -286,55 +287,16 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
         report.adapter.driver
     );
     say!();
+    let base = &report.masks[0].name;
     say!(
-        "| mask | skipped | weight bytes skipped | pp{} tokens/s | TTFT against first | tg{} @ {} tokens/s | TPOT p50 / p95 ms | TPOT against first | skip efficiency | encode per token |",
+        "| mask | skipped | weight bytes skipped | pp{} tokens/s | TTFT against {base} | tg{} @ {} tokens/s | TPOT p50 / p95 ms | TPOT against {base} | skip efficiency | encode per token |",
         report.prompt,
         report.answer,
         report.depth
     );
     say!("|---|---|---|---|---|---|---|---|---|---|");
-    let first = &report.masks[0];
-    let ttft = |measured: &Measured| {
-        let nanos = measured.ttft_nanos.iter();
-        nanos.map(|nanos| *nanos as f64).collect()
-    };
-    let against_first = |measured: &Measured, times: &dyn Fn(&Measured) -> Vec<f64>| {
-        let others = (!std::ptr::eq(first, measured)).then(|| times(measured));
-        let [base, own] = [times(first), others.unwrap_or_default()];
-        let median = median_change(&base, &own);
-        let median = median.map(|median| format!(" (median {:+.1} %)", 100.0 * median));
-        interval(change(&base, &own)) + &median.unwrap_or_default()
-    };
     for measured in &report.masks {
-        let millis = |share| {
-            quantile(&measured.token_nanos, share)
-                .map_or("-".to_owned(), |nanos| format!("{:.1}", nanos as f64 / 1e6))
-        };
-        let own = std::ptr::eq(first, measured);
-        let tpot = median(&report.tpot_nanos(measured));
-        say!(
-            "| {} | {} attn, {} mlp | {:.1} % | {} | {} | {} | {} / {} | {} | {} | {} |",
-            measured.name,
-            measured.attn_skipped,
-            measured.mlp_skipped,
-            100.0 * measured.bytes_skipped,
-            spread(&prefill_rates(report, measured)),
-            against_first(measured, &ttft),
-            spread(&decode_rates(report, measured)),
-            millis(0.5),
-            millis(0.95),
-            against_first(measured, &|measured| report.tpot_nanos(measured)),
-            report
-                .skip_efficiency(first, measured)
-                .filter(|_| !own)
-                .map_or("-".to_owned(), |(efficiency, half)| format!(
-                    "{efficiency:.2} ± {half:.2}"
-                )),
-            tpot.map_or("-".to_owned(), |tpot| format!(
-                "{:.2} %",
-                100.0 * measured.encode_nanos as f64 / tpot
-            )),
-        );
+        say!("{}", row(report, measured));
     }
     for measured in &report.masks {
         if let Some(cost) = change(&report.tpot_nanos(measured), &measured.traced_tpot_nanos) {
@@ -346,7 +308,59 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
             );
         }
     }
-    let Some(baseline) = baseline else { return };
+    if let Some(baseline) = baseline {
+        against(report, baseline);
+    }
+}
+
+/// A mask's row of the table.
+fn row(report: &Report, measured: &Measured) -> String {
+    let first = &report.masks[0];
+    let own = std::ptr::eq(first, measured);
+    let spread = |values: &[f64]| match mean_and_deviation(values) {
+        Some((mean, deviation)) => format!("{mean:.1} ± {deviation:.1}"),
+        None => "-".to_owned(),
+    };
+    let against_first = |times: &dyn Fn(&Measured) -> Vec<f64>| {
+        let others = (!own).then(|| times(measured));
+        let [base, own] = [times(first), others.unwrap_or_default()];
+        let median = median_change(&base, &own);
+        let median = median.map(|median| format!(" (median {:+.1} %)", 100.0 * median));
+        interval(change(&base, &own)) + &median.unwrap_or_default()
+    };
+    let millis = |share| {
+        quantile(&measured.token_nanos, share)
+            .map_or("-".to_owned(), |nanos| format!("{:.1}", nanos as f64 / 1e6))
+    };
+    let efficiency = report.skip_efficiency(first, measured).filter(|_| !own);
+    let tpot = median(&report.tpot_nanos(measured));
+    format!(
+        "| {} | {} attn, {} mlp | {:.1} % | {} | {} | {} | {} / {} | {} | {} | {} |",
+        measured.name,
+        measured.attn_skipped,
+        measured.mlp_skipped,
+        100.0 * measured.bytes_skipped,
+        spread(&prefill_rates(report, measured)),
+        against_first(&|measured| {
+            let nanos = measured.ttft_nanos.iter();
+            nanos.map(|nanos| *nanos as f64).collect()
+        }),
+        spread(&decode_rates(report, measured)),
+        millis(0.5),
+        millis(0.95),
+        against_first(&|measured| report.tpot_nanos(measured)),
+        efficiency.map_or("-".to_owned(), |(efficiency, half)| format!(
+            "{efficiency:.2} ± {half:.2}"
+        )),
+        tpot.map_or("-".to_owned(), |tpot| format!(
+            "{:.2} %",
+            100.0 * measured.encode_nanos as f64 / tpot
+        )),
+    )
+}
+
+/// Prints how the times of masks of the same name differ from a saved run's.
+fn against(report: &Report, baseline: &Report) {
     say!();
     say!(
         "Against the saved run on {} ({}); intervals know nothing of what differs between two processes:",
@@ -357,14 +371,8 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
         let Some(old) = baseline.masks.iter().find(|old| old.name == measured.name) else {
             continue;
         };
-        say!(
-            "- {}: TPOT {}",
-            measured.name,
-            interval(change(
-                &baseline.tpot_nanos(old),
-                &report.tpot_nanos(measured)
-            ))
-        );
+        let [old, new] = [baseline.tpot_nanos(old), report.tpot_nanos(measured)];
+        say!("- {}: TPOT {}", measured.name, interval(change(&old, &new)));
     }
 }
 

@@ -1,18 +1,19 @@
 //! `first calibrate`.
 
 use super::options::{
-    ModelOptions, base_model, count_bar, follow, load, some, tell_of_cuts, text_tokens,
+    ModelOptions, base_model, count_bar, follow, load, some, tell_of_cuts, text_tokens, units,
 };
 use super::train::no_run_in;
 use crate::adapter::LoraAdapter;
 use crate::calibrate::meter::{Against, LossMeter, Noted};
-use crate::calibrate::{Budget, Unit, block_influence, greedy, influences};
+use crate::calibrate::{Budget, Influence, Unit, block_influence, greedy, influences};
 use crate::data;
 use crate::journal::Journal;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::file::RouterFile;
 use crate::router::{Granularity, PrefillReading};
 use anyhow::Context;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,7 +27,7 @@ pub(super) struct Calibrate {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// How many layers (or sublayers) to skip: the cheapest per byte, so that among sublayers MLPs are often first.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = some())]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = units)]
     skip: usize,
     /// Search over attentions and MLPs separately rather than whole layers.
     #[arg(long)]
@@ -88,24 +89,7 @@ impl Calibrate {
                 "loss of the full model on {} answers: {base:.4} nats per token",
                 examples.len()
             );
-            say!(
-                "{:>12}  {:>18}  {:>15}",
-                "skipped",
-                "change of the loss",
-                "block influence"
-            );
-            for influence in &influences {
-                let name = influence
-                    .unit
-                    .skipped_from(&LayerMask::full(layers))
-                    .to_string();
-                say!(
-                    "{name:>12}  {:>+18.4}  {:>15.4}",
-                    influence.loss_change,
-                    block[influence.unit.layer]
-                        [influence.unit.sublayer.unwrap_or(Sublayer::Mlp) as usize]
-                );
-            }
+            list(&influences, &block, layers);
         });
         let budget = Budget {
             units: self.skip,
@@ -122,29 +106,9 @@ impl Calibrate {
             loss - base,
             100.0 * rate
         );
-        let names: Vec<_> = self
-            .data
-            .iter()
-            .filter_map(|path| path.file_name())
-            .map(|name| name.to_string_lossy())
-            .collect();
-        let provenance = [
-            (
-                "made by",
-                format!("first calibrate {}", env!("CARGO_PKG_VERSION")),
-            ),
-            (
-                "data",
-                format!("{} examples of {}", examples.len(), names.join(", ")),
-            ),
-            (
-                "loss",
-                format!("{loss:.4} nats per token, {base:.4} with all layers"),
-            ),
-        ];
-        let provenance = provenance.map(|(key, value)| (key.to_owned(), value));
+        let provenance = self.provenance(examples.len(), [*loss, base]);
         let masking = (mask, PrefillReading::Masked);
-        RouterFile::fixed(base_model(&engine)?, masking, provenance.into())
+        RouterFile::fixed(base_model(&engine)?, masking, provenance)
             .save(&self.out)
             .context("the mask was found but not written")?;
         say!(
@@ -153,6 +117,26 @@ impl Calibrate {
             self.out.display()
         );
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What the mask's file says of where it comes from: of `examples`, with the loss with the mask and without.
+    fn provenance(&self, examples: usize, [loss, base]: [f64; 2]) -> BTreeMap<String, String> {
+        let names = self.data.iter().filter_map(|path| path.file_name());
+        let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+        let version = env!("CARGO_PKG_VERSION");
+        let entries = [
+            ("made by", format!("first calibrate {version}")),
+            (
+                "data",
+                format!("{examples} examples of {}", names.join(", ")),
+            ),
+            (
+                "loss",
+                format!("{loss:.4} nats per token, {base:.4} with all layers"),
+            ),
+        ];
+        let entries = entries.map(|(key, value)| (key.to_owned(), value));
+        entries.into()
     }
 
     /// A mask is not to be beside an adapter that was made for something else, nor to replace routers.
@@ -165,5 +149,20 @@ impl Calibrate {
             out.display()
         );
         Ok(())
+    }
+}
+
+/// Prints what skipping each unit alone does to the loss, beside its block influence of `[layers][sublayers]`.
+fn list(influences: &[Influence], block: &[[f64; 2]], layers: usize) {
+    say!(
+        "{:>12}  {:>18}  {:>15}",
+        "skipped",
+        "change of the loss",
+        "block influence"
+    );
+    for Influence { unit, loss_change } in influences {
+        let mask = unit.skipped_from(&LayerMask::full(layers)).to_string();
+        let block = block[unit.layer][unit.sublayer.unwrap_or(Sublayer::Mlp) as usize];
+        say!("{mask:>12}  {loss_change:>+18.4}  {block:>15.4}");
     }
 }

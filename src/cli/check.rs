@@ -18,6 +18,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.adapter.check()?;
         let entries = entries(&self.folder)?;
         let engine = load_with(&self.model, &self.adapter)?;
         let nmse = |nmse: Option<f64>| nmse.map_or("-".to_owned(), |nmse| format!("{nmse:.1e}"));

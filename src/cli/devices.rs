@@ -13,7 +13,7 @@ pub(super) struct Devices {
     /// Time the candidates of the kernels on one GPU, and keep the fastest for later runs.
     #[arg(long)]
     tune: bool,
-    /// The GPU to tune for, by index or part of its name.
+    /// The GPU to tune for, by index, or part of its name or backend.
     #[arg(long, value_name = "GPU", requires = "tune")]
     device: Option<String>,
     /// Repetitions of each candidate.

@@ -1,27 +1,25 @@
 //! `first eval`.
 
+mod candidates;
 mod show;
 
 use super::options::{
-    AdapterOptions, ModelOptions, base_model, count_bar, follow, load, load_with, mask_named, rate,
-    some, tell_of_cuts, text_tokens,
+    AdapterOptions, ModelOptions, count_bar, follow, load, load_with, rate, some, tell_of_cuts,
+    text_tokens,
 };
 use crate::adapter::LoraAdapter;
 use crate::data;
-use crate::engine::AdapterMode;
-use crate::engine::Engine;
+use crate::engine::{AdapterMode, Engine};
 use crate::error::{Error, Result};
 use crate::eval::controls::Control;
 use crate::eval::meter::Meter;
 use crate::eval::metrics::Metric;
 use crate::eval::report::Report;
-use crate::eval::{Adapter, Candidate, Item, Masks, Plan, adapters_of, control_name, family, run};
+use crate::eval::{Item, Plan, run};
 use crate::file::write_whole;
 use crate::journal::Journal;
-use crate::mask::LayerMask;
 use crate::pull;
-use crate::router::file::{Decides, RouterFile};
-use crate::router::{PrefillReading, threshold_for};
+use candidates::{adapter, router, tell_apart};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -81,7 +79,7 @@ pub(super) struct Eval {
     /// since these answers are generated.
     #[arg(long)]
     scores: bool,
-    /// The most tokens of such an answer.
+    /// With `--scores`: the most tokens of a generated answer.
     #[arg(
         short = 'n',
         long,
@@ -93,7 +91,7 @@ pub(super) struct Eval {
     /// Examples of each task of a file, spread evenly.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = some())]
     examples: usize,
-    /// The same of calibration files.
+    /// Examples of each task of a calibration file to search controls on.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = some(), requires = "calibration")]
     search: usize,
     /// Longest example in tokens; longer ones are cut.
@@ -217,129 +215,6 @@ impl Eval {
         publish(&report, self.out.as_deref())?;
         Ok(ExitCode::SUCCESS)
     }
-
-    fn controls(&self) -> Result<Vec<Control>> {
-        let all = <Control as clap::ValueEnum>::value_variants().to_vec();
-        let searchable = !self.calibration.is_empty();
-        match &self.controls {
-            None if self.tuned => Ok(Vec::new()),
-            None => Ok(all
-                .into_iter()
-                .filter(|control| searchable || !control.needs_answers())
-                .collect()),
-            Some(wanted) => match wanted.iter().find(|control| control.needs_answers()) {
-                Some(control) if !searchable => Err(Error::input(
-                    format!("the control `{}` is searched on answers", control.name()),
-                    "give others than those measured with `--calibration FILE`",
-                )),
-                _ => Ok(wanted.clone()),
-            },
-        }
-    }
-
-    /// What is measured besides controls, and which of it controls are made for.
-    fn candidates(
-        &self,
-        files: &[(String, RouterFile)],
-        adapters: &[Adapter],
-        controls: &[Control],
-        engine: &Engine,
-    ) -> anyhow::Result<(Vec<Candidate>, Vec<usize>)> {
-        let layers = engine.model.config.layers;
-        let full = Masks::Fixed(LayerMask::full(layers));
-        let mut policies = vec![("none".to_owned(), full, PrefillReading::Masked)];
-        let base = base_model(engine)?;
-        let mut leads = Vec::new();
-        for (name, file) in files {
-            file.check(&base)?;
-            let before = policies.len();
-            match &file.decides {
-                Decides::Routers(router) => {
-                    let routed = |decision| Masks::Routed(Box::new(router.clone()), decision);
-                    for rate in &self.skip {
-                        let threshold = threshold_for(file.calibration(), *rate)?;
-                        let decision = router.decision().with_threshold(threshold);
-                        // As it was given: 15 %, not 15.000001 %.
-                        let percent = (1e6 * f64::from(*rate)).round() / 1e4;
-                        let name = format!("{name}@{percent}%");
-                        policies.push((name, routed(decision), router.prefill));
-                    }
-                    if self.skip.is_empty() {
-                        let decision = router.decision();
-                        policies.push((name.clone(), routed(decision), router.prefill));
-                    }
-                }
-                Decides::Mask(mask, prefill) => {
-                    policies.push((name.clone(), Masks::Fixed(mask.clone()), *prefill));
-                }
-            }
-            // One policy at several rates is one policy.
-            if family(name) == family(&files[0].0) {
-                leads.extend(before..policies.len());
-            }
-        }
-        for text in &self.masks {
-            let (name, mask) = text.split_once('=').unwrap_or((text, text));
-            let mask = Masks::Fixed(mask_named(mask, layers)?);
-            policies.push((name.to_owned(), mask, PrefillReading::Masked));
-        }
-        anyhow::ensure!(
-            self.skip.is_empty() || files.iter().any(|(_, file)| file.router().is_some()),
-            "`--skip` moves thresholds, and a fixed mask has none; leave it out"
-        );
-        let of = |lead: &usize| {
-            let lead = policies[*lead].0.as_str();
-            controls
-                .iter()
-                .map(move |control| control_name(*control, lead))
-        };
-        let controlled: Vec<String> = leads.iter().flat_map(of).collect();
-        let names = policies.iter().map(|(name, ..)| name);
-        let mut names: Vec<&String> = names.chain(&controlled).collect();
-        names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            anyhow::bail!(
-                "two policies are called `{}`; name routers like `--router NAME=DIR`, masks like `--mask NAME=MASK`, and none like a control",
-                pair[0]
-            );
-        }
-        let (mut candidates, mut own_leads) = (Vec::new(), Vec::new());
-        for (index, (name, masks, prefill)) in policies.into_iter().enumerate() {
-            let first = candidates.len();
-            let measured = adapters_of(&name, adapters, self.tuned);
-            candidates.extend(measured.map(|adapter| Candidate {
-                policy: name.clone(),
-                masks: masks.clone(),
-                prefill,
-                adapter,
-            }));
-            if leads.contains(&index) && !controls.is_empty() {
-                // Routers trained with an adapter decide as they do with it.
-                let own = |candidate: &Candidate| {
-                    let adapter = candidate.adapter.map(|index| &adapters[index]);
-                    adapter.is_some_and(|adapter| adapter.policy.is_some())
-                };
-                let with = candidates[first..].iter().position(own);
-                own_leads.push(first + with.unwrap_or(0));
-            }
-        }
-        let policies = || {
-            let policies = candidates.iter().map(|one: &Candidate| &one.policy);
-            let both = |policy: &'_ String| [policy.clone(), family(policy).to_owned()];
-            policies.chain(&controlled).flat_map(both)
-        };
-        for name in adapters
-            .iter()
-            .filter_map(|adapter| adapter.policy.as_deref())
-        {
-            if !policies().any(|policy| policy == name) {
-                anyhow::bail!(
-                    "`--adapter {name}=...` is for a policy that is not measured; name one with `--router {name}=DIR`, or leave the name out"
-                );
-            }
-        }
-        Ok((candidates, own_leads))
-    }
 }
 
 /// Prints the tables, and writes them to a folder.
@@ -367,59 +242,4 @@ fn read(files: &[PathBuf], count: usize) -> Result<Vec<data::Example>> {
         chosen.extend(data::of_each_task(&examples, count));
     }
     Ok(chosen)
-}
-
-/// `NAME=DIR`, or a folder alone, whose name is `routed` or, for a fixed mask, `fixed`.
-fn router(text: &str) -> Result<(String, RouterFile)> {
-    let (name, folder) = named(text);
-    let file = RouterFile::load(folder)?;
-    let own = match file.decides {
-        Decides::Routers(_) => "routed",
-        Decides::Mask(..) => "fixed",
-    };
-    Ok((name.unwrap_or(own).to_owned(), file))
-}
-
-/// Tables call adapters by their folders' names, and hold results against those of the same name.
-fn tell_apart(adapters: &[Adapter]) -> Result<()> {
-    for (index, adapter) in adapters.iter().enumerate() {
-        let same_name = |other: &&Adapter| other.name == adapter.name;
-        if let Some(other) = adapters[..index].iter().find(same_name)
-            && other.digest != adapter.digest
-        {
-            return Err(Error::input(
-                format!("two adapters are in folders called `{}`", adapter.name),
-                "rename one of the folders",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// `NAME=DIR`, or a folder alone, and what the journal knows it by.
-fn adapter(text: &str, mode: AdapterMode) -> Result<(Adapter, PathBuf)> {
-    let (policy, folder) = named(text);
-    // Sums of both ways differ in their last digits.
-    let way = match mode {
-        AdapterMode::RunTime => "",
-        AdapterMode::Merged => " merged",
-    };
-    let digest = LoraAdapter::digest(folder)? + way;
-    // `.` has a name too.
-    let whole = std::fs::canonicalize(folder).map_err(|error| Error::read(folder, error))?;
-    let name = folder.file_name().or(whole.file_name());
-    let adapter = Adapter {
-        name: name.unwrap_or_default().to_string_lossy().into_owned(),
-        digest,
-        policy: policy.map(str::to_owned),
-    };
-    Ok((adapter, folder.to_owned()))
-}
-
-/// A name and a folder; a folder that is there is no name, even if there is a `=` in it.
-fn named(text: &str) -> (Option<&str>, &Path) {
-    match text.split_once('=') {
-        Some((name, folder)) if !Path::new(text).exists() => (Some(name), Path::new(folder)),
-        _ => (None, Path::new(text)),
-    }
 }

@@ -33,7 +33,7 @@ pub(super) struct ModelFile {
 pub(super) struct ModelOptions {
     #[command(flatten)]
     file: ModelFile,
-    /// The GPU, by index or part of its name (see `first devices`).
+    /// The GPU, by index, or part of its name or backend (see `first devices`).
     #[arg(long, value_name = "GPU")]
     device: Option<String>,
     /// How the KV cache stores numbers.
@@ -49,7 +49,7 @@ impl AdapterOptions {
     pub(super) fn of(folder: PathBuf, mode: AdapterMode) -> Self {
         Self {
             adapter: Some(folder),
-            adapter_mode: mode,
+            adapter_mode: Some(mode),
         }
     }
 }
@@ -83,21 +83,30 @@ pub(super) struct AdapterOptions {
     /// A LoRA adapter in PEFT's format: the folder (see docs/adapter-file.md).
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// How it is applied.
-    #[arg(
-        long,
-        value_enum,
-        value_name = "MODE",
-        default_value_t,
-        requires = "adapter"
-    )]
-    adapter_mode: AdapterMode,
+    /// How the LoRA adapter is applied; `run-time` if nothing else is said.
+    #[arg(long, value_enum, value_name = "MODE")]
+    adapter_mode: Option<AdapterMode>,
 }
 
 impl AdapterOptions {
     /// Whether an adapter is applied beside the weights.
     pub(super) fn is_beside(&self) -> bool {
-        self.adapter.is_some() && self.adapter_mode == AdapterMode::RunTime
+        self.adapter.is_some() && self.mode() == AdapterMode::RunTime
+    }
+
+    /// Refuses a way to apply what there is none of.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.adapter.is_none() && self.adapter_mode.is_some() {
+            return Err(Error::input(
+                "`--adapter-mode` says how an adapter is applied, and there is none",
+                "give one with `--adapter DIR`, or leave it out",
+            ));
+        }
+        Ok(())
+    }
+
+    fn mode(&self) -> AdapterMode {
+        self.adapter_mode.unwrap_or_default()
     }
 }
 
@@ -118,7 +127,7 @@ pub(super) fn load(options: &ModelOptions) -> Result<Engine> {
 pub(super) fn load_with(options: &ModelOptions, adapter: &AdapterOptions) -> Result<Engine> {
     let mut options = options.load_options(options.file.path()?);
     options.adapter = adapter.adapter.clone();
-    options.adapter_mode = adapter.adapter_mode;
+    options.adapter_mode = adapter.mode();
     let bar = byte_bar("loading");
     let engine = Engine::load(&options, &mut |done, total| update(&bar, done, total))?;
     bar.finish_and_clear();
@@ -294,6 +303,14 @@ pub(super) fn some() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=1 << 20)
 }
 
+/// A number of layers or sublayers.
+pub(super) fn units(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=8192) => Ok(count),
+        _ => Err("expected a number of layers or sublayers, no share of the weights".to_owned()),
+    }
+}
+
 /// Tokens of a text: one of the prompt and one of the answer, and no more than a dispatch has workgroups.
 pub(super) fn text_tokens() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(2..=65_535)
@@ -302,13 +319,14 @@ pub(super) fn text_tokens() -> RangedU64ValueParser<usize> {
 /// Routers, and how much they skip.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RouterOptions {
-    /// A router file, or a fixed mask written by `first calibrate`: the folder.
+    /// Routers, or a fixed mask written by `first calibrate`: the folder (see docs/router-file.md).
     #[arg(long, value_name = "DIR")]
     router: Option<PathBuf>,
     /// Run what scores at least X, whatever the router file says.
     #[arg(long, value_name = "X", value_parser = share, conflicts_with = "skip")]
     threshold: Option<f32>,
-    /// Skip about this share of the layers' weights, by the router's calibration: `6%`.
+    /// Move the routers' threshold to where their calibration's prompts skip this share of the layers' weights on the mean, as
+    /// `6%`; one prompt may skip far more, or nothing.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     skip: Option<f32>,
 }
@@ -318,16 +336,16 @@ pub(super) struct RouterOptions {
 pub(super) struct PolicyOptions {
     #[command(flatten)]
     routers: RouterOptions,
-    /// Skip exactly these: `7-9,21,12.attn,5.mlp`; `none` for nothing.
+    /// Skip exactly these layers, attentions and MLPs, for prompt and answer: `7-9,21,12.attn,5.mlp`; `none` for nothing.
     #[arg(long, value_name = "LAYERS", conflicts_with_all = ["router", "no_skip"])]
     skip_layers: Option<String>,
-    /// Run every layer, whatever the router says; without `--adapter`, the model as it came.
+    /// Run every layer, whatever routers say; without `--adapter`, the model as it came.
     #[arg(long)]
     no_skip: bool,
 }
 
 impl PolicyOptions {
-    /// Takes what came with the program, if the model is the default one and nothing else is asked for.
+    /// Takes what came with the program for the model, if nothing else is asked for.
     pub(super) fn or_shipped(
         &mut self,
         model: &ModelOptions,
@@ -335,10 +353,11 @@ impl PolicyOptions {
     ) -> Result<()> {
         let router = &mut self.routers.router;
         let asked = router.is_some() || self.skip_layers.is_some() || self.no_skip;
-        if model.file.model.is_none() && !asked && adapter.adapter.is_none() {
-            let shipped = shipped::for_default_model()?;
+        if !asked && adapter.adapter.is_none() {
+            let shipped = shipped::for_model(model.file.model.as_deref())?;
             (*router, adapter.adapter) = (shipped.router, shipped.adapter);
         }
+        adapter.check()?;
         self.routers.check()
     }
 
@@ -488,6 +507,7 @@ mod tests {
             assert!(rate(wrong).is_err(), "{wrong}");
         }
         assert_eq!(tolerance("inf"), Ok(f32::INFINITY));
+        assert!(units("6%").is_err() && units("0").is_err() && units("4") == Ok(4));
         assert!(tolerance("nan").is_err() && tolerance("-1").is_err());
     }
 }

@@ -12,6 +12,7 @@ use crate::router::policy::TurnPolicy;
 use crate::trace::{self, Detail, Run as TraceRun, Sampling};
 use anyhow::Context;
 use indicatif::ProgressBar;
+use std::borrow::Cow;
 use std::io::{IsTerminal, Read, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -21,6 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Answer one prompt.
+///
+/// With the default model come routers and a LoRA adapter, which are used unless `--router`, `--adapter`, `--skip-layers` or
+/// `--no-skip` is given; each of these leaves out both.
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
     /// The prompt; `-` or nothing reads it from standard input.
@@ -148,7 +152,7 @@ fn generate(
     show: bool,
     interrupted: &AtomicBool,
 ) -> crate::Result<TraceRun> {
-    let mut out = std::io::stdout();
+    let mut shown = 0;
     let bar = count_bar("reading the prompt");
     let run = engine.generate(request, &mut |event| {
         match event {
@@ -158,9 +162,9 @@ fn generate(
             _ => bar.finish_and_clear(),
         }
         if let (Event::Token(_, text), true) = (event, show) {
-            let shown = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            shown += text.len();
             // A closed pipe (`| head`) ends the answer like Ctrl-C does.
-            if shown.is_err() {
+            if show_text(text).is_err() {
                 return ControlFlow::Break(());
             }
         }
@@ -170,17 +174,41 @@ fn generate(
             ControlFlow::Continue(())
         }
     })?;
+    if show {
+        // A character that was cut short is only known at the end.
+        let _ = show_text(&run.answer[shown..]);
+    }
     Ok(run)
 }
 
+/// Prints a part of an answer. A terminal is not given what it would obey: who knows what a model says.
+fn show_text(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    let plain = match out.is_terminal() {
+        true => Cow::Owned(harmless(text)),
+        false => Cow::Borrowed(text),
+    };
+    out.write_all(plain.as_bytes())?;
+    out.flush()
+}
+
+/// Text without control characters, but for ends of lines and tabs.
+fn harmless(text: &str) -> String {
+    let shown = |character: &char| !character.is_control() || matches!(character, '\n' | '\t');
+    text.chars().filter(shown).collect()
+}
+
 /// Talk, turn by turn.
+///
+/// With the default model come routers and a LoRA adapter, which are used unless `--router`, `--adapter`, `--skip-layers` or
+/// `--no-skip` is given; each of these leaves out both.
 #[derive(Debug, clap::Args)]
 pub(super) struct Chat {
     /// A system message to begin with.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// What later turns do about the mask: keep it, or decide again. By default they keep it, unless every layer is to
-    /// read what is asked.
+    /// What later turns do about the mask: keep it, as is the default where the mask is the prompt's too, or decide again, as
+    /// they must where every layer reads the prompt (the routers that come with the default model are such).
     #[arg(long, value_enum)]
     turns: Option<TurnPolicy>,
     /// The most tokens of an answer.
@@ -205,7 +233,7 @@ impl Chat {
         let (policy, policy_name) = self.policy.policy(&mut engine)?;
         let turns = match (engine.reading(&policy), self.turns) {
             (PrefillReading::Full, Some(TurnPolicy::Sticky)) => anyhow::bail!(
-                "with these routers every layer reads what is asked, which a mask that is kept does not let it; leave out `--turns sticky`"
+                "with these routers every layer reads each turn, so that no mask can be kept; leave out `--turns sticky`"
             ),
             (PrefillReading::Full, _) => TurnPolicy::Reroute,
             (PrefillReading::Masked, turns) => turns.unwrap_or_default(),
@@ -292,5 +320,16 @@ impl Chat {
             keep_prompt: true,
             ..Request::new(engine.chat_ids(messages)?, policy, self.max_tokens)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_are_told_nothing_to_obey() {
+        let text = "a\u{1b}]52;c;eA==\u{7}b\r\n\tc\u{9b}2J\u{85}é";
+        assert_eq!(harmless(text), "a]52;c;eA==b\n\tc2Jé");
     }
 }

@@ -220,6 +220,76 @@ fn may_go_on(
     ))
 }
 
+/// Looks at held-out texts.
+#[derive(Clone, Copy)]
+struct Looks<'a> {
+    texts: &'a Tasks,
+    served: &'a TextPath,
+    /// Steps between them; 0 for none.
+    every: u32,
+    /// The step that the run ends with, which is looked at too.
+    last: u32,
+}
+
+impl Looks<'_> {
+    fn are_made(&self) -> bool {
+        self.every > 0 && !self.texts.is_empty()
+    }
+
+    fn are_due(&self, after: u32) -> bool {
+        self.are_made() && (after.is_multiple_of(self.every) || after == self.last)
+    }
+
+    fn look(
+        &self,
+        trainer: &mut Trainer<'_>,
+        log: &mut Log,
+        step: u32,
+        listener: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let line = evaluate(trainer, self.texts, self.served, step)?;
+        log.line(&line)?;
+        // Whoever breaks off is heard again at the next step.
+        let _ = listener(Event::Evaluation(&line));
+        Ok(())
+    }
+}
+
+/// A trainer of these options, with nothing learned yet.
+fn untrained<'a>(
+    engine: &'a Engine,
+    options: &RunOptions,
+    texts: [&Tasks; 2],
+    beginning: &Beginning<'_>,
+) -> Result<Trainer<'a>> {
+    // What no text needs would only take memory.
+    let lengths = texts.into_iter().flat_map(BTreeMap::values).flatten();
+    let longest = lengths.map(|text| text.ids.len() - 1).max();
+    let tokens = options.tokens.min(longest.unwrap_or_default().max(2));
+    let trainer = Trainer::new(engine, options.lora()?, tokens, options.bias, options.seed)?
+        .reading(options.prefill)?
+        .distil(options.distil, beginning.teacher)?;
+    Ok(match beginning.router {
+        Some(router) => trainer.protect(&router.protected),
+        None => trainer,
+    })
+}
+
+/// The log's first line.
+fn header(engine: &Engine, options: &RunOptions, command: &str) -> Header {
+    Header {
+        first_wgpu_training: VERSION,
+        command: command.to_owned(),
+        model: engine.summary.name.clone(),
+        layers: engine.model.config.layers,
+        target: match options.routers_until > 0.0 {
+            true => options.skip,
+            false => 0.0,
+        },
+        steps: options.steps,
+    }
+}
+
 /// Runs to the end, or until the listener breaks it off: then the last step is kept too, and the run can go on, with the look
 /// that was due after it.
 ///
@@ -238,34 +308,23 @@ pub fn run<'a>(
         beginning.teacher.is_some(),
         "a teacher's adapter and its digest"
     );
-    let layers = engine.model.config.layers;
+    let (layers, folder) = (engine.model.config.layers, keeping.folder);
     let served = options.served(layers)?;
     must_learn(options, &served, beginning.router, layers)?;
-    let Keeping {
-        folder,
-        command,
-        model_sha256,
-        checkpoint,
-        evaluate: every,
-    } = keeping;
-    let RunOptions {
-        tokens, bias, seed, ..
-    } = *options;
-    // What no text needs would only take memory.
-    let texts = train.values().chain(held_out.values()).flatten();
-    let longest = texts.map(|text| text.ids.len() - 1).max();
-    let tokens = tokens.min(longest.unwrap_or_default().max(2));
-    let mut trainer = Trainer::new(engine, options.lora()?, tokens, bias, seed)?
-        .reading(options.prefill)?
-        .distil(options.distil, beginning.teacher)?;
-    if let Some(router) = beginning.router {
-        trainer = trainer.protect(&router.protected);
-    }
+    let mut trainer = untrained(engine, options, [train, held_out], &beginning)?;
     std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-    let subject = digest_of(model_sha256, train);
-    let looks = every > 0 && !held_out.is_empty();
+    let looks = Looks {
+        texts: held_out,
+        served: &served,
+        every: keeping.evaluate,
+        last: options.steps,
+    };
+    let subject = digest_of(keeping.model_sha256, train);
     let texts = digest_of("held out", held_out);
-    let mut looked = if looks { texts.clone() } else { String::new() };
+    let mut looked = match looks.are_made() {
+        true => texts.clone(),
+        false => String::new(),
+    };
     // Whether the looks so far were at these.
     let mut same = false;
     let done = match Checkpoint::load(folder)? {
@@ -283,28 +342,11 @@ pub fn run<'a>(
             0
         }
     };
-    let header = Header {
-        first_wgpu_training: VERSION,
-        command: command.to_owned(),
-        model: engine.summary.name.clone(),
-        layers,
-        target: match options.routers_until > 0.0 {
-            true => options.skip,
-            false => 0.0,
-        },
-        steps: options.steps,
-    };
-    let mut log = Log::open(folder, &header, done)?;
-    let due = |after: u32| looks && (after.is_multiple_of(every) || after == options.steps);
-    let look = |trainer: &mut Trainer<'_>, log: &mut Log, step: u32| {
-        let line = evaluate(trainer, held_out, &served, step)?;
-        log.line(&line)?;
-        Ok::<_, Error>(line)
-    };
+    let mut log = Log::open(folder, &header(engine, options, keeping.command), done)?;
     // One that was broken off is made up for.
-    if same && due(done) && last_evaluation(folder)?.is_none_or(|line| line.step < done) {
-        let line = look(&mut trainer, &mut log, done)?;
-        let _ = listener(Event::Evaluation(&line));
+    let missed = || Ok::<_, Error>(last_evaluation(folder)?.is_none_or(|line| line.step < done));
+    if same && looks.are_due(done) && missed()? {
+        looks.look(&mut trainer, &mut log, done, listener)?;
     }
     for index in done..options.steps {
         let line = step(&mut trainer, train, options, index, layers)?;
@@ -314,12 +356,10 @@ pub fn run<'a>(
         }
         let broken = listener(Event::Step(&line)).is_break();
         let after = index + 1;
-        let last = after == options.steps;
-        if due(after) && !broken {
-            let line = look(&mut trainer, &mut log, after)?;
-            let _ = listener(Event::Evaluation(&line));
+        if looks.are_due(after) && !broken {
+            looks.look(&mut trainer, &mut log, after, listener)?;
         }
-        if after % checkpoint.max(1) == 0 || last || broken {
+        if after % keeping.checkpoint.max(1) == 0 || after == options.steps || broken {
             let snapshot = trainer.snapshot()?;
             if snapshot.values.iter().any(|value| !value.is_finite()) {
                 return Err(diverged("what has learned", after));

@@ -256,6 +256,30 @@ fn evaluations_that_mean_nothing_are_refused() {
 }
 
 #[test]
+fn options_of_training_that_would_do_nothing_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = file(folder.path(), "data.jsonl", b"");
+    let data = data.to_str().expect("UTF-8");
+    let out = folder.path().join("out").to_string_lossy().into_owned();
+    let train = |what: &str, more: &[&str]| {
+        let all = ["train", what, "--data", data, "--out", &out];
+        first(&[&all, more].concat(), b"")
+    };
+    let mask = ["--skip-layers", "none"];
+    let looks = train("lora", &[&mask[..], &["--evaluate", "5"]].concat());
+    fails_with("`--evaluate` looks at calibration examples", &looks);
+    // No look is one without examples too.
+    let none = train("lora", &[&mask[..], &["--evaluate", "0"]].concat());
+    fails_with("no example", &none);
+    let routers = concat!(env!("CARGO_MANIFEST_DIR"), "/routers/smollm2-135m");
+    for what in ["routers", "joint"] {
+        let begun = train(what, &["--begin", routers, "--bias", "1"]);
+        fails_with("have biases, which `--bias` would not change", &begun);
+        fails_with("no example", &train(what, &["--bias", "1"]));
+    }
+}
+
+#[test]
 fn a_reference_folder_that_is_none_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().to_string_lossy().into_owned();

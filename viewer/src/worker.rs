@@ -24,7 +24,7 @@ pub struct Setup {
     pub router: Option<PathBuf>,
     /// A folder with a LoRA adapter.
     pub adapter: Option<PathBuf>,
-    /// The GPU, by index or part of its name.
+    /// The GPU, by index, or part of its name or backend.
     pub device: Option<String>,
     /// Where tuned kernels and compiled pipelines are kept, if they are.
     pub cache: Option<PathBuf>,

@@ -32,7 +32,7 @@ pub(super) struct Kernels {
     /// Repetitions, after one that warms up.
     #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
-    /// The GPU, by index or part of its name (see `first devices`).
+    /// The GPU, by index, or part of its name or backend (see `first devices`).
     #[arg(long, value_name = "GPU")]
     device: Option<String>,
     /// Print everything as JSON, each repetition included.

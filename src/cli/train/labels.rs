@@ -2,7 +2,7 @@
 
 use super::super::options::{
     ModelOptions, base_model, count_bar, follow, load, not_negative, rate, some, text_tokens,
-    tolerance,
+    tolerance, units,
 };
 use super::search::{enough, found};
 use super::settle::{self, Trained};
@@ -80,11 +80,12 @@ pub(crate) struct Labels {
     /// What always runs, in the syntax of `--skip-layers`, whatever the routers' thresholds.
     #[arg(long, value_name = "LAYERS", default_value = "none")]
     protect: String,
-    /// How many of them each task skips, at most; the cheapest per byte, so that among sublayers MLPs are often first.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = some())]
+    /// How many of the `--units` each task skips, at most; the cheapest per byte, so that among sublayers MLPs are often
+    /// first.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = units)]
     skip: usize,
-    /// These shares of the layers' weights instead, `4%,8%`, on the mean over the tasks: a task that loses less by it skips
-    /// more, up to half as much again. For each share a folder of its own in DIR.
+    /// In place of `--skip`: shares of the layers' weights, `4%,8%`, on the mean over the tasks. A task that loses less by it
+    /// skips more, up to half as much again. For each share a folder of its own in DIR.
     #[arg(
         long,
         value_name = "RATE",
@@ -162,11 +163,7 @@ impl Labels {
         let interrupted = super::super::run::interrupt()?;
         let layers = engine.model.config.layers;
         let protected = LayerMask::parse(&self.protect, layers)?;
-        let units: Vec<Unit> = Unit::all(layers, self.units != What::Layers)
-            .into_iter()
-            .filter(|unit| self.units != What::Attentions || unit.sublayer == Some(Sublayer::Attn))
-            .filter(|unit| !unit.is_in(&protected))
-            .collect();
+        let units = self.searched(layers, &protected);
         let search = Search {
             units: &units,
             budget: self.budget(&engine, &units)?,
@@ -202,14 +199,7 @@ impl Labels {
                 paths
             }
         };
-        let whole = match trained.as_slice() {
-            [] => self.units == What::Layers,
-            runs => runs.iter().all(Trained::skips_layers_whole),
-        };
-        let granularity = match whole {
-            true => Granularity::Layer,
-            false => Granularity::Sublayer,
-        };
+        let granularity = self.granularity(&trained);
         // No routers are written before all rates are known to be met.
         let choose = |index: usize| self.chosen(&engine, &fit, &paths, self.rates.get(index));
         let chosen = (0..outs.len()).map(choose);
@@ -247,6 +237,28 @@ impl Labels {
             )?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What may be skipped, but for what is protected.
+    fn searched(&self, layers: usize, protected: &LayerMask) -> Vec<Unit> {
+        let attentions = self.units == What::Attentions;
+        let units = Unit::all(layers, self.units != What::Layers).into_iter();
+        units
+            .filter(|unit| !attentions || unit.sublayer == Some(Sublayer::Attn))
+            .filter(|unit| !unit.is_in(protected))
+            .collect()
+    }
+
+    /// What the routers decide over: layers, if all masks skip them whole.
+    fn granularity(&self, trained: &[Trained]) -> Granularity {
+        let whole = match trained {
+            [] => self.units == What::Layers,
+            runs => runs.iter().all(Trained::skips_layers_whole),
+        };
+        match whole {
+            true => Granularity::Layer,
+            false => Granularity::Sublayer,
+        }
     }
 
     /// The folders to write.

@@ -21,6 +21,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
+const BETWEEN_LOOKS: u32 = 50;
+const FIRST_BIAS: f32 = 2.0;
+
 /// What every run needs.
 #[derive(Debug, clap::Args)]
 struct RunArguments {
@@ -30,7 +33,7 @@ struct RunArguments {
     /// Examples to look at while training, which must be others.
     #[arg(long, value_name = "FILE")]
     calibration: Vec<PathBuf>,
-    /// How many of them, of each task.
+    /// Calibration examples of each task to look at.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = some(), requires = "calibration")]
     look_at: usize,
     /// Leave out lines that are no examples, saying which, instead of stopping.
@@ -51,16 +54,17 @@ struct RunArguments {
     /// Longest text in tokens; longer ones are cut.
     #[arg(long, value_name = "N", default_value_t = 320, value_parser = text_tokens())]
     tokens: usize,
-    /// Of the order of the texts and the first values.
+    /// Seed of the order of the texts and of the first values.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Steps between checkpoints.
     #[arg(long, value_name = "N", default_value_t = 10)]
     checkpoint: u32,
-    /// Steps between looks at the calibration examples; 0 for none.
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    evaluate: u32,
-    /// Learn from the full model too: share of its probabilities in what each token is to be.
+    /// Steps between looks at the calibration examples, 50 if nothing else is said; 0 for none.
+    #[arg(long, value_name = "N")]
+    evaluate: Option<u32>,
+    /// Learn from the full model too: the share, from 0 to 1, of its probabilities in what each token is to be; the rest is
+    /// the text's own token.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     distil: f32,
     #[command(flatten)]
@@ -73,10 +77,10 @@ struct RouterArguments {
     /// Share of the layers' weights to skip.
     #[arg(long, value_name = "RATE", default_value = "9%", value_parser = rate)]
     skip: f32,
-    /// Share of the steps after which all of that is asked for.
+    /// Share of the steps over which the rate that is asked for rises to `--skip`.
     #[arg(long, value_name = "SHARE", default_value_t = 0.33)]
     skip_after: f32,
-    /// Weight of the pull towards it.
+    /// Weight, in the loss, of being away from that rate.
     #[arg(long, value_name = "X", default_value_t = 40.0)]
     pull: f32,
     /// How the gates become hard.
@@ -98,9 +102,9 @@ struct RouterArguments {
     /// Learning rate of the routers' biases.
     #[arg(long, value_name = "X", default_value_t = 0.05)]
     bias_rate: f32,
-    /// The routers' first bias.
-    #[arg(long, value_name = "X", default_value_t = 2.0)]
-    bias: f32,
+    /// The first bias of routers that begin anew, 2 if nothing else is said.
+    #[arg(long, value_name = "X")]
+    bias: Option<f32>,
 }
 
 /// How low-rank updates learn.
@@ -109,13 +113,13 @@ struct LoraArguments {
     /// Learning rate of the low-rank updates.
     #[arg(long, value_name = "X", default_value_t = 5e-4)]
     lora_rate: f32,
-    /// Their rank.
+    /// Rank of the low-rank updates, PEFT's `r`.
     #[arg(long, value_name = "N", default_value_t = 8)]
     rank: usize,
-    /// The rank times what they are multiplied by.
+    /// PEFT's `lora_alpha`: updates are alpha / rank times B A.
     #[arg(long, value_name = "X", default_value_t = 16.0)]
     alpha: f32,
-    /// The matrices that they adapt.
+    /// The matrices that low-rank updates adapt.
     #[arg(long, value_name = "NAME", value_enum, value_delimiter = ',', default_values_t = Target::ALL)]
     targets: Vec<Target>,
     /// With `--distil`: the full model teaches with the adapter of this folder, of the same rank and alpha.
@@ -159,7 +163,7 @@ pub(crate) struct Lora {
     /// Skip exactly these for every text, in place of the routers of `--begin`: `7-9,21,12.attn`; `none` for nothing.
     #[arg(long, value_name = "LAYERS")]
     skip_layers: Option<String>,
-    /// What they are skipped for: prompt and answer, or the answer alone. Routers of `--begin` say so themselves.
+    /// What `--skip-layers` concerns: prompt and answer, or the answer alone. Routers of `--begin` say so themselves.
     #[arg(long, value_enum, default_value_t, requires = "skip_layers")]
     prefill: PrefillReading,
 }
@@ -186,7 +190,7 @@ impl RunArguments {
             router_rate: routers.map_or(0.0, |routers| routers.router_rate),
             decay: routers.map_or(0.0, |routers| routers.decay),
             bias_rate: routers.map_or(0.0, |routers| routers.bias_rate),
-            bias: routers.map_or(0.0, |routers| routers.bias),
+            bias: routers.map_or(0.0, |routers| routers.bias.unwrap_or(FIRST_BIAS)),
             lora_rate: lora.map_or(0.0, |lora| lora.lora_rate),
             rank: lora.map_or(8, |lora| lora.rank),
             alpha: lora.map_or(16.0, |lora| lora.alpha),
@@ -211,6 +215,10 @@ impl RunArguments {
         lora: Option<&LoraArguments>,
     ) -> anyhow::Result<ExitCode> {
         options.check()?;
+        anyhow::ensure!(
+            !self.calibration.is_empty() || self.evaluate.is_none_or(|every| every == 0),
+            "`--evaluate` looks at calibration examples, and there are none; give some with `--calibration FILE`"
+        );
         let out = self.out.display();
         // What a run writes at its end must not be what another has made.
         anyhow::ensure!(
@@ -244,7 +252,7 @@ impl RunArguments {
             command: &command,
             model_sha256: &base_model.sha256,
             checkpoint: self.checkpoint,
-            evaluate: self.evaluate,
+            evaluate: self.evaluate.unwrap_or(BETWEEN_LOOKS),
         };
         let bar = count_bar("training");
         bar.set_length(u64::from(options.steps));
@@ -300,6 +308,18 @@ impl RunArguments {
             base_model,
             &command,
         )
+    }
+
+    /// Refuses a first bias of routers that begin with one of their own.
+    fn check_bias(&self, routers: &RouterArguments) -> anyhow::Result<()> {
+        let begun = self.begin.as_deref().filter(|_| routers.bias.is_some());
+        if let Some(folder) = begun.filter(|folder| RouterFile::has_routers(folder)) {
+            anyhow::bail!(
+                "the routers of {} have biases, which `--bias` would not change; leave it out",
+                folder.display()
+            );
+        }
+        Ok(())
     }
 
     /// Writes what was learned, and says so.
@@ -433,6 +453,7 @@ fn calibrate(
 
 impl Routers {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        self.run.check_bias(&self.routers)?;
         self.run
             .run(self.run.options(Some(&self.routers), None), None)
     }
@@ -440,6 +461,7 @@ impl Routers {
 
 impl Joint {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        self.run.check_bias(&self.routers)?;
         let options = self.run.options(Some(&self.routers), Some(&self.lora));
         let options = RunOptions {
             routers_until: self.routers_until,
