@@ -256,6 +256,24 @@ fn evaluations_that_mean_nothing_are_refused() {
 }
 
 #[test]
+fn a_way_to_apply_no_adapter_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = file(folder.path(), "other.gguf", b"not the default model");
+    let model = model.to_str().expect("UTF-8");
+    let path = folder.path().to_str().expect("UTF-8");
+    for command in [
+        &["run", "hello"][..],
+        &["chat"],
+        &["bench"],
+        &["check", path],
+    ] {
+        let merged = ["-m", model, "--adapter-mode", "merged"];
+        let refused = first(&[command, &merged].concat(), b"");
+        fails_with("how an adapter is applied, and there is none", &refused);
+    }
+}
+
+#[test]
 fn options_of_training_that_would_do_nothing_are_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let data = file(folder.path(), "data.jsonl", b"");
