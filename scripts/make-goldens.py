@@ -25,7 +25,7 @@ def forward(meta, w, ids, skipped):
     get = lambda key: meta["llama." + key]
     heads, kv_heads = get("attention.head_count"), get("attention.head_count_kv")
     hidden, epsilon = get("embedding_length"), get("attention.layer_norm_rms_epsilon")
-    size, count = hidden // heads, len(ids)
+    size, count = meta.get("llama.attention.key_length", hidden // heads), len(ids)
     frequency = get("rope.freq_base") ** (-np.arange(size // 2) / (size // 2))
     frequency = frequency / w.get("rope_freqs.weight", 1.0)
     angle = np.arange(count)[:, None] * frequency

@@ -143,12 +143,7 @@ fn take_turns(
     let prompt = random_ids(engine, plan.prompt);
     let context = random_ids(engine, plan.depth.max(1));
     for repetition in 0..=plan.repetitions {
-        // There and back, lest one always follow the same other.
-        for turn in 0..candidates.len() {
-            let index = match repetition % 2 {
-                0 => turn,
-                _ => candidates.len() - 1 - turn,
-            };
+        for (turn, index) in order(repetition, candidates.len()).into_iter().enumerate() {
             let texts = [prompt.as_slice(), &context];
             let [prefilled, decoded, traced] = turn_of(engine, plan, &candidates[index], texts)?;
             let done = (repetition * candidates.len() + turn) as u64 + 1;
@@ -195,6 +190,14 @@ fn take_turns(
         masks,
     };
     Ok((report, traces))
+}
+
+/// There and back, lest one always follow the same other.
+fn order(repetition: usize, candidates: usize) -> Vec<usize> {
+    match repetition.is_multiple_of(2) {
+        true => (0..candidates).collect(),
+        false => (0..candidates).rev().collect(),
+    }
 }
 
 /// One turn: the prompt read, an answer behind the context, and that answer traced; those that the plan has.
@@ -254,6 +257,11 @@ fn random_ids(engine: &Engine, count: usize) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn masks_take_turns_there_and_back() {
+        assert_eq!([order(0, 3), order(1, 3)], [[0, 1, 2], [2, 1, 0]]);
+    }
 
     #[test]
     fn skip_efficiency_is_time_saved_over_bytes_skipped() {

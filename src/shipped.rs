@@ -23,15 +23,20 @@ pub struct Shipped {
 /// What came for a model, which is the default one if no file is named; unpacked to the cache folder, where every other folder
 /// is read from too.
 pub fn for_model(model: Option<&Path>) -> Result<Shipped> {
-    let default = model.map_or(Ok(true), is_default_model)?;
-    match ADAPTERS.get_dir(NAME) {
-        Some(folder) if default => {
-            // Other builds that come with others share the cache: what one of them reads must stay of one piece.
-            let build = cache_folder()?.join("adapters").join(digest_of(folder));
-            unpack(folder, &build.join(NAME))
-        }
-        _ => Ok(Shipped::default()),
+    match model.map_or(Ok(true), is_default_model)? {
+        true => unpacked(&cache_folder()?),
+        false => Ok(Shipped::default()),
     }
+}
+
+/// What came for the default model, in a cache folder.
+fn unpacked(cache: &Path) -> Result<Shipped> {
+    let Some(folder) = ADAPTERS.get_dir(NAME) else {
+        return Ok(Shipped::default());
+    };
+    // Other builds that come with others share the cache: what one of them reads must stay of one piece.
+    let build = cache.join("adapters").join(digest_of(folder));
+    unpack(folder, &build.join(NAME))
 }
 
 /// What tells the files of a folder from others.
@@ -90,13 +95,22 @@ mod tests {
         let own = ADAPTERS.get_dir(NAME).expect("something ships");
         let bytes: usize = own.files().map(|file| file.contents().len()).sum();
         assert!(bytes < 10_000_000, "{bytes} bytes");
-        let into = tempfile::tempdir().expect("a temporary folder");
-        let shipped = unpack(own, into.path()).expect("writes");
-        assert!(shipped.router.is_some() && shipped.adapter.is_some());
-        RouterFile::load(into.path()).expect("loads");
-        let about = std::fs::read_to_string(into.path().join("router_config.json"));
+        let cache = tempfile::tempdir().expect("a temporary folder");
+        let shipped = unpacked(cache.path()).expect("writes");
+        let into = shipped.router.expect("routers");
+        assert_eq!(shipped.adapter.as_ref(), Some(&into));
+        // Reports call the adapter by it.
+        assert!(into.ends_with(NAME), "{}", into.display());
+        RouterFile::load(&into).expect("loads");
+        let about = std::fs::read_to_string(into.join("router_config.json"));
         assert!(!about.expect("is there").contains(" /"), "names a folder");
-        assert!(into.path().join("README.md").exists(), "no model card");
+        assert!(into.join("README.md").exists(), "no model card");
+        // Another model gets nothing.
+        let other = into.join("README.md");
+        assert_eq!(
+            for_model(Some(&other)).expect("is read"),
+            Shipped::default()
+        );
         let other = ROUTERS.get_dir("").unwrap_or(&ROUTERS);
         assert_ne!(digest_of(own), digest_of(other));
     }

@@ -151,3 +151,22 @@ fn plan(gpu: &Gpu, work: &Work, weights: &[Linear]) -> Result<Plan> {
     }
     Plan::new(gpu, steps)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fastest_is_kept() {
+        let timed = [(2, 3.0), (4, 1.0), (8, 2.0)].map(|(slices, nanos)| {
+            let tuning = Tuning {
+                one_subgroup: false,
+                textures: false,
+                slices,
+                groups: 4,
+            };
+            (tuning, "k", nanos)
+        });
+        assert_eq!(fastest(&timed).slices, 4);
+    }
+}

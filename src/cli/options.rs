@@ -351,14 +351,17 @@ impl PolicyOptions {
         model: &ModelOptions,
         adapter: &mut AdapterOptions,
     ) -> Result<()> {
-        let router = &mut self.routers.router;
-        let asked = router.is_some() || self.skip_layers.is_some() || self.no_skip;
-        if !asked && adapter.adapter.is_none() {
+        if self.asks_for_nothing(adapter) {
             let shipped = shipped::for_model(model.file.model.as_deref())?;
-            (*router, adapter.adapter) = (shipped.router, shipped.adapter);
+            (self.routers.router, adapter.adapter) = (shipped.router, shipped.adapter);
         }
         adapter.check()?;
         self.routers.check()
+    }
+
+    fn asks_for_nothing(&self, adapter: &AdapterOptions) -> bool {
+        let asked = self.routers.router.is_some() || self.skip_layers.is_some() || self.no_skip;
+        !asked && adapter.adapter.is_none()
     }
 
     /// The policy, with its router put on the GPU, and what traces call it.
@@ -491,6 +494,34 @@ pub(super) fn base_model(engine: &Engine) -> Result<BaseModel> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        policy: PolicyOptions,
+        #[command(flatten)]
+        adapter: AdapterOptions,
+    }
+
+    /// What comes with the program serves unless something else is asked for; how much it skips is no such thing.
+    #[test]
+    fn what_ships_is_used_by_default() {
+        for (line, shipped) in [
+            ("", true),
+            ("--skip 6%", true),
+            ("--threshold 0.3", true),
+            ("--adapter-mode merged", true),
+            ("--no-skip", false),
+            ("--skip-layers 3", false),
+            ("--router dir", false),
+            ("--adapter dir", false),
+        ] {
+            let words = std::iter::once("first").chain(line.split_whitespace());
+            let Line { policy, adapter } = Line::parse_from(words);
+            assert_eq!(policy.asks_for_nothing(&adapter), shipped, "{line}");
+        }
+    }
 
     /// What a rate is called is what was typed: folders and policies are named after it.
     #[test]

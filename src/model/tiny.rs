@@ -16,12 +16,14 @@ use std::path::Path;
 pub struct TinyOptions {
     /// Transformer layers.
     pub layers: usize,
-    /// Width of the residual stream, a multiple of 32 and of `heads`.
+    /// Width of the residual stream, a multiple of 32 and, without `head_dim`, of `heads`.
     pub hidden: usize,
     /// Query heads.
     pub heads: usize,
     /// Key/value heads, a divisor of `heads`.
     pub kv_heads: usize,
+    /// The size of a head, where all heads together are not as wide as the residual stream.
+    pub head_dim: Option<usize>,
     /// Width of the MLP, a multiple of 32.
     pub feed_forward: usize,
     /// Tokens, at least [`TinyOptions::MIN_VOCAB`]; what the vocabulary does not need is padding.
@@ -34,8 +36,12 @@ pub struct TinyOptions {
     pub finer: Option<Format>,
     /// Whether the embedding is the head too.
     pub tied: bool,
-    /// Whether RoPE's frequencies are divided by factors.
+    /// The base of RoPE's frequencies.
+    pub rope_base: f32,
+    /// Whether these are divided by factors.
     pub rope_factors: bool,
+    /// The epsilon of RMSNorm.
+    pub epsilon: f32,
     /// What the weights are drawn from.
     pub seed: u64,
 }
@@ -44,14 +50,28 @@ impl TinyOptions {
     /// The special tokens, all bytes and the merged tokens.
     pub const MIN_VOCAB: usize = SPECIAL.len() + 256 + MERGES.len();
 
-    /// With a head of its own and RoPE factors, as Llama 3 has them. Its answers vary: with random weights a head that is
-    /// the embedding repeats the prompt's last token, whatever the layers do.
+    /// With a head of its own, and RoPE's base and factors as Llama 3 has them; and with heads that are wider than the residual
+    /// stream, and an epsilon of its own. Its answers vary: with random weights a head that is the embedding repeats the
+    /// prompt's last token, whatever the layers do.
     pub fn llama3() -> Self {
         Self {
+            head_dim: Some(24),
             tied: false,
+            rope_base: 500_000.0,
             rope_factors: true,
+            epsilon: 3e-5,
             ..Self::default()
         }
+    }
+
+    fn head_dim(&self) -> usize {
+        self.head_dim.unwrap_or_else(|| {
+            assert!(
+                self.hidden.is_multiple_of(self.heads),
+                "{self:?}: the heads divide the hidden size"
+            );
+            self.hidden / self.heads
+        })
     }
 }
 
@@ -62,13 +82,16 @@ impl Default for TinyOptions {
             hidden: 64,
             heads: 4,
             kv_heads: 2,
+            head_dim: None,
             feed_forward: 96,
             vocab: 320,
             context: 256,
             format: Format::F32,
             finer: None,
             tied: true,
+            rope_base: 10_000.0,
             rope_factors: false,
+            epsilon: 1e-5,
             seed: 1,
         }
     }
@@ -117,10 +140,7 @@ pub fn tiny_bytes(options: &TinyOptions) -> Vec<u8> {
 }
 
 fn writer(options: &TinyOptions) -> GgufWriter {
-    assert!(
-        options.hidden.is_multiple_of(options.heads),
-        "{options:?}: the heads divide the hidden size"
-    );
+    let head_dim = options.head_dim();
     let mut writer = GgufWriter::new();
     let number = |value: usize| u32::try_from(value).expect("a small number");
     writer
@@ -132,12 +152,14 @@ fn writer(options: &TinyOptions) -> GgufWriter {
         .u32("llama.feed_forward_length", number(options.feed_forward))
         .u32("llama.attention.head_count", number(options.heads))
         .u32("llama.attention.head_count_kv", number(options.kv_heads))
-        .u32(
-            "llama.rope.dimension_count",
-            number(options.hidden / options.heads),
-        )
-        .f32("llama.rope.freq_base", 10_000.0)
-        .f32("llama.attention.layer_norm_rms_epsilon", 1e-5);
+        .u32("llama.rope.dimension_count", number(head_dim))
+        .f32("llama.rope.freq_base", options.rope_base)
+        .f32("llama.attention.layer_norm_rms_epsilon", options.epsilon);
+    if options.head_dim.is_some() {
+        for key in ["key_length", "value_length"] {
+            writer.u32(&format!("llama.attention.{key}"), number(head_dim));
+        }
+    }
     vocabulary(&mut writer, options.vocab);
     weights(&mut writer, options);
     writer
@@ -191,7 +213,7 @@ fn weights(writer: &mut GgufWriter, options: &TinyOptions) {
         format,
         ..
     } = *options;
-    let k = h / options.heads * options.kv_heads;
+    let [q, k] = [options.heads, options.kv_heads].map(|heads| heads * options.head_dim());
     let mut random = Random(options.seed);
     let to_residual = 1.0 / (2.0 * layers as f32).sqrt();
     let mut matrix =
@@ -224,10 +246,10 @@ fn weights(writer: &mut GgufWriter, options: &TinyOptions) {
     for layer in 0..layers {
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
         norm(writer, name("attn_norm"), layer);
-        matrix(writer, name("attn_q"), h, h, 1.5);
+        matrix(writer, name("attn_q"), q, h, 1.5);
         matrix(writer, name("attn_k"), k, h, 1.5);
         matrix(writer, name("attn_v"), k, h, 1.0);
-        matrix(writer, name("attn_output"), h, h, to_residual);
+        matrix(writer, name("attn_output"), h, q, to_residual);
         norm(writer, name("ffn_norm"), layer + 5);
         matrix(writer, name("ffn_gate"), f, h, 1.0);
         matrix(writer, name("ffn_up"), f, h, 1.0);
@@ -238,7 +260,9 @@ fn weights(writer: &mut GgufWriter, options: &TinyOptions) {
         matrix(writer, "output.weight".to_owned(), vocab, h, 2.0);
     }
     if options.rope_factors {
-        let factors: Vec<f32> = (0..h / options.heads / 2).map(|i| (1 + i) as f32).collect();
+        let factors: Vec<f32> = (0..options.head_dim() / 2)
+            .map(|i| (1 + i) as f32)
+            .collect();
         writer.tensor("rope_freqs.weight", Format::F32, &[factors.len()], &factors);
     }
 }

@@ -206,3 +206,68 @@ pub fn csv(runs: &[Run], out: &mut dyn Write) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mask::LayerMask;
+    use crate::trace::{AdapterSummary, ModelSummary};
+
+    /// Each number is where tools look for it, in their units.
+    #[test]
+    fn spans_are_exact() {
+        let run: Run = serde_json::from_value(json!({
+            "model": ModelSummary::alike(2),
+            "adapter": AdapterSummary::default(),
+            "prompt": "", "prompt_ids": [1], "prompt_pieces": [""], "answer_ids": [5, 6], "answer": "",
+            "policy": "fixed:1,2", "mask": LayerMask::full(2), "scores": [], "sampling": {},
+            "ttft_nanos": 2_000, "token_nanos": [1_500],
+            "kv_bytes": 0, "kv_bytes_full": 0, "decode_dispatches": 1, "prefill_dispatches": 0,
+            "dispatches": [{
+                "token": 1, "layer": 1, "label": "L01.mlp.down", "kernel": "matvec",
+                "start_nanos": 2_100, "duration_nanos": 1_001, "weight_bytes": 77, "flops": 99,
+            }],
+            "submissions": [{
+                "token": 1, "start_nanos": 2_010, "encode_nanos": 30, "submit_nanos": 40, "dispatches": 1,
+            }],
+        }))
+        .expect("a run");
+        let mut table = Vec::new();
+        csv(std::slice::from_ref(&run), &mut table).expect("into memory");
+        let table = String::from_utf8(table).expect("UTF-8");
+        let lines: Vec<&str> = table.lines().skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                "0,\"fixed:1,2\",tokens,0,token 0,,,0,2000,,",
+                "0,\"fixed:1,2\",tokens,1,token 1,,,2000,1500,,",
+                "0,\"fixed:1,2\",cpu,1,encode,,,2010,30,,",
+                "0,\"fixed:1,2\",cpu,1,submit,,,2040,40,,",
+                "0,\"fixed:1,2\",gpu,1,L01.mlp.down,matvec,1,2100,1001,77,99",
+            ]
+        );
+        let mut events = Vec::new();
+        perfetto(std::slice::from_ref(&run), &mut events).expect("into memory");
+        let events: Value = serde_json::from_slice(&events).expect("JSON");
+        let events = events["traceEvents"].as_array().expect("a list");
+        let spans: Vec<_> = events.iter().filter(|event| event["ph"] == "X").collect();
+        let times = spans
+            .iter()
+            .map(|span| [span["ts"].as_f64(), span["dur"].as_f64()]);
+        // In microseconds.
+        assert_eq!(
+            times.collect::<Vec<_>>(),
+            [
+                [0.0, 2.0],
+                [2.0, 1.5],
+                [2.01, 0.03],
+                [2.04, 0.04],
+                [2.1, 1.001]
+            ]
+            .map(|pair| pair.map(Some))
+        );
+        let last = &spans[4];
+        assert_eq!(last["args"]["weight_bytes"], 77);
+        assert_eq!(last["args"]["flops"], 99);
+    }
+}

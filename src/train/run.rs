@@ -386,6 +386,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tasks_take_turns() {
+        let texts = |first: u32| {
+            let text = |id| Tokens {
+                ids: vec![id],
+                answer: 0,
+            };
+            (first..first + 3).map(text).collect::<Vec<_>>()
+        };
+        let tasks = Tasks::from([("a".to_owned(), texts(0)), ("b".to_owned(), texts(10))]);
+        let options = RunOptions {
+            batch: 3,
+            ..crate::train::schedule::tests::options()
+        };
+        let ids = (0..4).flat_map(|step| batch(&tasks, &options, step));
+        let ids: Vec<u32> = ids.map(|text| text.ids[0]).collect();
+        assert!(
+            ids.chunks(2).all(|pair| pair[0] < 10 && pair[1] >= 10),
+            "{ids:?}"
+        );
+        let mut round = ids[..6].to_vec();
+        round.sort_unstable();
+        assert_eq!(round, [0, 1, 2, 10, 11, 12]);
+    }
+
+    #[test]
     fn each_round_goes_through_all_texts_in_another_order() {
         let round = |round: usize| {
             (0..7)

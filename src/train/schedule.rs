@@ -235,10 +235,10 @@ impl RunOptions {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn options() -> RunOptions {
+    pub(in crate::train) fn options() -> RunOptions {
         RunOptions {
             steps: 100,
             batch: 1,
@@ -265,6 +265,32 @@ mod tests {
             teacher: None,
             clip: 1.0,
         }
+    }
+
+    /// Up in the first three steps of a hundred, then down half a cosine to a tenth.
+    #[test]
+    fn rates_rise_and_fall() {
+        let options = RunOptions {
+            steps: 100,
+            ..options()
+        };
+        for (step, expected) in [
+            (0, 1.0 / 3.0),
+            (1, 2.0 / 3.0),
+            (2, 1.0),
+            (50, 0.55),
+            (99, 0.1),
+        ] {
+            let rates = options.moment(step, 4).expect("valid").rates;
+            let share = rates[2] / options.lora_rate;
+            assert!((share - expected).abs() < 2e-3, "step {step}: {share}");
+        }
+        let [weights, biases, _] = options.moment(1, 4).expect("valid").rates;
+        let shares = [weights / options.router_rate, biases / options.bias_rate];
+        assert!(
+            shares.iter().all(|share| (share - 2.0 / 3.0).abs() < 1e-6),
+            "{shares:?}"
+        );
     }
 
     #[test]

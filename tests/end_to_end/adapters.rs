@@ -159,6 +159,8 @@ fn same_logits(engine: &Engine) {
 pub(super) fn long_contexts() {
     let options = TinyOptions {
         context: 1024,
+        // As wide as the adapter's.
+        head_dim: None,
         ..TinyOptions::llama3()
     };
     let mut engine = load(&options, AdapterMode::RunTime);

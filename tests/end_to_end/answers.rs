@@ -6,8 +6,10 @@ use first_wgpu::engine::{Event, LoadOptions, Policy, Request};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::chat_template::Message;
 use first_wgpu::model::tiny::{TinyOptions, tiny_bytes, write_tiny};
+use first_wgpu::model::tokenizer::Tokenizer;
 use first_wgpu::router::{Granularity, PrefillReading};
 use first_wgpu::trace::{FinishReason, Run, Sampling};
+use first_wgpu::weights::gguf::Gguf;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -38,7 +40,57 @@ pub(super) fn sticky() {
             // The keys and values of an answer's last token were never computed.
             let known = first.prompt_ids.len() + first.answer_ids.len() - 1;
             assert_eq!([continued.cached_tokens, fresh.cached_tokens], [known, 0]);
+            // An answer's text may be cut into other tokens when it is read again: what is known ends before those.
+            generate(engine, &request(engine, PROMPT, fixed(mask)));
+            let alike = first.prompt_ids.len() + 2;
+            next.ids[alike] ^= 1;
+            next.policy = Policy::Sticky;
+            let parted = generate(engine, &next);
+            next.policy = fixed(mask);
+            assert_eq!(parted.cached_tokens, alike);
+            assert_eq!(parted.answer_ids, generate(engine, &next).answer_ids);
         }
+    });
+}
+
+/// A model's tokenizer in which answers end with this token.
+fn ending_with(end: u32) -> Tokenizer {
+    let key = b"tokenizer.ggml.eos_token_id";
+    let mut bytes = tiny_bytes(&TinyOptions::llama3());
+    let at = bytes.windows(key.len()).position(|window| window == key);
+    // Its name, its kind in four bytes, its value.
+    let value = at.expect("the key") + key.len() + 4;
+    bytes[value..value + 4].copy_from_slice(&end.to_le_bytes());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("tiny.gguf");
+    std::fs::write(&model, bytes).expect("written");
+    Tokenizer::from_gguf(&Gguf::open(&model).expect("valid")).expect("a tokenizer")
+}
+
+/// An answer ends with a token that says so and is no part of its text; a turn goes on behind it.
+pub(super) fn ends() {
+    with_engine(|engine| {
+        let mut asked = request(engine, PROMPT, fixed(""));
+        let whole = generate(engine, &asked);
+        assert_eq!(whole.finish_reason, Some(FinishReason::Length));
+        let (before, end) = (&whole.answer_ids[..2], whole.answer_ids[2]);
+        assert!(!before.contains(&end), "{:?}", whole.answer_ids);
+        let own = std::mem::replace(&mut engine.tokenizer, ending_with(end));
+        assert_eq!(generate(engine, &asked).answer_ids, whole.answer_ids);
+        asked.stop_at_end = true;
+        let ended = generate(engine, &asked);
+        engine.tokenizer = own;
+        assert_eq!(ended.answer_ids, whole.answer_ids[..3]);
+        assert_eq!(ended.finish_reason, Some(FinishReason::Stop));
+        assert_eq!(ended.answer, engine.tokenizer.decode(before));
+        let more = engine.prompt_ids("hello", true).expect("valid");
+        let mut next = asked.clone();
+        next.ids = [&ended.prompt_ids[..], &ended.answer_ids, &more].concat();
+        next.policy = Policy::Sticky;
+        let continued = generate(engine, &next);
+        assert_eq!(continued.cached_tokens, asked.ids.len() + 2);
+        next.policy = fixed("");
+        assert_eq!(continued.answer_ids, generate(engine, &next).answer_ids);
     });
 }
 
@@ -134,7 +186,15 @@ pub(super) fn answers_go_on() {
             completion: "the sun".to_owned(),
         };
         let raw = engine.prompt_ids("hello", false).expect("ids").len();
-        (example.tokens(&engine, 256).expect("fits"), raw)
+        // The prompt as a chat, the answer as it goes on, and what ends it.
+        let tokens = example.tokens(&engine, 256).expect("fits");
+        let asked = engine.chat_ids(&example.messages).expect("a template");
+        let said = engine.tokenizer.encode_continuation(&example.completion);
+        let ids = [&asked[..], &said.expect("ids"), &[2]].concat();
+        assert_eq!((&tokens.ids, tokens.answer), (&ids, asked.len()));
+        let cut = example.tokens(&engine, ids.len() - 1).expect("fits");
+        assert!(cut.is_cut(&engine) && !tokens.is_cut(&engine));
+        (tokens, raw)
     });
     assert_eq!(without.0, with.0);
     assert_eq!(without.1 + 1, with.1, "a text does begin with it");
@@ -212,7 +272,9 @@ pub(super) fn interrupted() {
     let checkpoint = Path::new(out).join("checkpoint.safetensors");
     let mut child = first(&model, &training).spawn().expect("starts");
     // What is waited for is a file: the next look may come a little later.
+    let clock = std::time::Instant::now();
     while !checkpoint.exists() && child.try_wait().expect("is asked").is_none() {
+        assert!(clock.elapsed().as_secs() < 600, "no checkpoint comes");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     interrupt(&child);
@@ -252,6 +314,46 @@ pub(super) fn long_turns() {
     assert!(said.contains("; shorten the prompt"), "{said}");
     assert!(said.contains("not UTF-8"), "{said}");
     assert!(said.contains("answer    "), "{said}");
+}
+
+/// A chat knows what was said in it.
+pub(super) fn turns_of_a_chat() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("tiny.gguf");
+    write_tiny(&model, &TinyOptions::llama3()).expect("written");
+    // The same model: what it answers to the first turn is known, and how many tokens the second has.
+    let [mut asked, mut turns] = [0, 0];
+    with_engine(|engine| {
+        let hello = Message::new("user", "hello");
+        let mut messages = vec![Message::new("system", "an ant"), hello.clone()];
+        asked = engine.chat_ids(&messages).expect("valid").len();
+        let mut request = request(engine, "", fixed(""));
+        request.ids = engine.chat_ids(&messages).expect("valid");
+        (request.max_tokens, request.stop_at_end) = (4, true);
+        let answer = generate(engine, &request).answer;
+        messages.extend([Message::new("assistant", answer), hello]);
+        turns = engine.chat_ids(&messages).expect("valid").len();
+    });
+    for (more, kept) in [(&[][..], true), (&["--turns", "reroute"], false)] {
+        let chat = ["chat", "-n", "4", "--system", "an ant"];
+        let mut child = first(&model, &[&chat, more].concat())
+            .spawn()
+            .expect("starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(b"hello\nhello\n").expect("is read");
+        drop(stdin);
+        let output = child.wait_with_output().expect("ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let prompts: Vec<&str> = said
+            .lines()
+            .filter(|line| line.starts_with("prompt "))
+            .collect();
+        assert_eq!(prompts.len(), 2, "{said}");
+        for (line, tokens) in prompts.iter().zip([asked, turns]) {
+            assert!(line.contains(&format!(" {tokens} tokens,")), "{said}");
+        }
+        assert_eq!(prompts[1].contains("of them new"), kept, "{said}");
+    }
 }
 
 /// What `echo` puts behind a prompt is none of it; and an answer says why it ended.

@@ -11,10 +11,10 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 /// A folder with `tiny.gguf`, `train.jsonl` and `others.jsonl`, where commands run and keep what they cache.
-struct Shell(TempDir);
+pub(super) struct Shell(TempDir);
 
 impl Shell {
-    fn new(tiny: &TinyOptions) -> Self {
+    pub(super) fn new(tiny: &TinyOptions) -> Self {
         let shell = Self(tempfile::tempdir().expect("a temporary folder"));
         write_tiny(shell.path("tiny.gguf"), tiny).expect("written");
         for name in ["train.jsonl", "others.jsonl"] {
@@ -30,7 +30,7 @@ impl Shell {
         shell
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -38,7 +38,7 @@ impl Shell {
         std::fs::read(self.path(name)).expect("was written")
     }
 
-    fn json(&self, name: &str) -> serde_json::Value {
+    pub(super) fn json(&self, name: &str) -> serde_json::Value {
         serde_json::from_slice(&self.read(name)).expect("JSON")
     }
 
@@ -57,7 +57,7 @@ impl Shell {
     }
 
     /// What a command prints that must succeed.
-    fn first(&self, arguments: &str) -> Vec<u8> {
+    pub(super) fn first(&self, arguments: &str) -> Vec<u8> {
         let (output, said) = self.output(arguments);
         assert_eq!(output.status.code(), Some(0), "{said}");
         output.stdout

@@ -107,12 +107,50 @@ pub(super) fn workers_apart() {
             workers += 1;
         }
         assert!(workers > 0, "no thread has the workers' name");
-        let cpus = std::thread::available_parallelism().expect("CPUs").get();
+        let cpus = allowed_cpus();
         assert_eq!(
             used.len(),
             cpus.min(workers),
             "{workers} workers on {used:?}"
         );
+    });
+}
+
+/// How many CPUs this process may use, which a container's share of their time does not change.
+fn allowed_cpus() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("is Linux's");
+    let list = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let ranges = list.expect("CPUs").trim().split(',').map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| text.parse::<usize>().expect("a number");
+        number(last) - number(first) + 1
+    });
+    ranges.sum()
+}
+
+/// Times of tokens are those of the host's clock: no token comes before the GPU is done with it, nor all of them after they came.
+pub(super) fn times() {
+    with_engine(|engine| {
+        let mut request = request(engine, PROMPT, fixed("1.attn"));
+        request.detail = Detail::Dispatch;
+        let clock = std::time::Instant::now();
+        let run = generate(engine, &request);
+        let elapsed = clock.elapsed().as_nanos() as u64;
+        let mut came = run.ttft_nanos;
+        for (index, nanos) in run.token_nanos.iter().enumerate() {
+            came += nanos;
+            let own = run.submissions.iter();
+            let own = own.filter(|submission| submission.token as usize == index + 1);
+            let ends = own.map(|own| own.start_nanos + own.encode_nanos + own.wall_nanos);
+            let done = ends.max().expect("each token has a submission");
+            assert!(
+                done <= came,
+                "token {index}: done at {done}, came at {came}"
+            );
+        }
+        assert!(came <= elapsed, "{came} of {elapsed}");
     });
 }
 
@@ -143,6 +181,11 @@ pub(super) fn traces() {
                 .any(|dispatch| skipped(&dispatch.label)),
             "a masked sublayer was dispatched"
         );
+        // What a token reads is what its model is said to read, and a row of the embedding.
+        let read = run.dispatches.iter().filter(|dispatch| dispatch.token == 1);
+        let read = read.filter(|dispatch| dispatch.kernel != "embed");
+        let read: u64 = read.map(|dispatch| dispatch.weight_bytes).sum();
+        assert_eq!(read, run.model.weight_bytes(&run.mask));
         assert_no_overlaps(&run);
         let exported = export::events(&run);
         let on_gpu = exported.iter().filter(|event| event.dispatch.is_some());

@@ -39,7 +39,7 @@ fn items(engine: &Engine, texts: [&str; 4]) -> Vec<Item> {
     texts.into_iter().enumerate().map(item).collect()
 }
 
-fn load(model: &Path, adapter: bool) -> Engine {
+pub(super) fn load(model: &Path, adapter: bool) -> Engine {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/lora");
     let options = LoadOptions {
         model: model.to_owned(),
@@ -49,7 +49,7 @@ fn load(model: &Path, adapter: bool) -> Engine {
     super::open(&options)
 }
 
-fn plan(engine: &Engine, adapters: &[Adapter]) -> Plan {
+pub(super) fn plan(engine: &Engine, adapters: &[Adapter]) -> Plan {
     let router = random_router(Granularity::Sublayer, PrefillReading::Masked);
     // Low enough that most sublayers run.
     let decision = router.decision().with_threshold(0.4);
@@ -108,7 +108,7 @@ fn measured(model: &Path, journal: Journal, most: u64) -> Result<Vec<Row>, Error
     plan_measured(model, &plan, &adapters, journal, most)
 }
 
-fn plan_measured(
+pub(super) fn plan_measured(
     model: &Path,
     plan: &Plan,
     adapters: &[Adapter],
@@ -133,7 +133,7 @@ fn plan_measured(
     )
 }
 
-fn summed_up(engine: &Engine, items: &[Item], rows: Vec<Row>) -> Report {
+pub(super) fn summed_up(engine: &Engine, items: &[Item], rows: Vec<Row>) -> Report {
     let (summary, device) = (engine.summary.clone(), engine.gpu.adapter.clone());
     Report::new(summary, device, items, rows, 1).expect("sums up")
 }

@@ -70,7 +70,7 @@ pub(super) fn router() -> Router {
     router
 }
 
-fn trainer(engine: &Engine) -> Trainer<'_> {
+pub(super) fn trainer(engine: &Engine) -> Trainer<'_> {
     let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1).expect("fits");
     let (router, adapter) = (router(), adapter(engine, &lora_options(), 0.2));
     trainer

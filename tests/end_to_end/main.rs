@@ -16,14 +16,17 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 mod adapters;
 mod answers;
 mod commands;
+mod controls;
 mod costs;
 mod evaluation;
 mod gradient_goldens;
 mod gradients;
+mod options;
 mod readings;
 mod resume;
 mod routing;
 mod saved;
+mod steps;
 mod training;
 
 /// Which looks at threads that only this driver has.
@@ -54,6 +57,8 @@ fn main() {
             "turns_go_on_from_a_prompt_all_have_read",
             answers::whole_turns,
         ),
+        ("an_answer_ends_with_a_token_that_says_so", answers::ends),
+        ("a_chat_knows_what_was_said", answers::turns_of_a_chat),
         ("a_seed_repeats_its_draws", answers::seeds),
         ("breaking_ends_cleanly", answers::breaking),
         ("prompts_that_do_not_fit_are_refused", answers::refused),
@@ -110,7 +115,28 @@ fn main() {
             "a_fixed_mask_is_the_smaller_model",
             evaluation::a_fixed_mask_is_the_smaller_model,
         ),
+        (
+            "a_mask_does_not_know_the_answer_it_is_measured_on",
+            controls::answers_are_not_known,
+        ),
+        (
+            "what_is_scored_is_what_the_mask_answers",
+            controls::scores_are_of_the_mask,
+        ),
+        (
+            "controls_are_searched_on_calibration_answers",
+            controls::searched_on_calibration,
+        ),
+        (
+            "block_influence_is_how_far_a_sublayer_turns_its_input",
+            controls::block_influences,
+        ),
+        (
+            "losses_of_both_readings_are_noted_apart",
+            controls::readings_are_noted_apart,
+        ),
         ("traces_hold_every_dispatch", costs::traces),
+        ("tokens_come_when_they_are_done", costs::times),
         ("a_token_costs_known_counts", costs::counts),
         ("dropped_work_is_told_of", costs::dropped),
         ("after_a_warm_up_nothing_is_compiled", costs::warm_up),
@@ -124,6 +150,8 @@ fn main() {
             training::against_the_full_model,
         ),
         ("the_commands_run_and_measure", commands::measuring),
+        ("thresholds_and_rates_move_routers", options::thresholds),
+        ("skipped_bytes_include_the_head", options::bytes),
         ("the_commands_train_and_serve", commands::training),
         (
             "one_mask_learned_skips_what_was_asked_for",
@@ -163,6 +191,9 @@ fn main() {
             gradient_goldens::agree,
         ),
         ("gradients_are_slopes_of_the_loss", gradients::slopes),
+        ("a_step_learns_from_all_its_texts", steps::all_texts),
+        ("large_gradients_are_scaled_down", steps::clipped),
+        ("tasks_weigh_alike_in_a_look", steps::tasks_weigh_alike),
         ("a_student_learns_from_its_teacher", gradients::distilled),
         ("a_run_goes_on_bit_for_bit", resume::resumed),
         (

@@ -11,7 +11,7 @@ use first_wgpu::train::run::{Beginning, Event, Keeping, Tasks, run};
 use first_wgpu::train::schedule::{Gates, RunOptions};
 use std::ops::ControlFlow;
 
-fn run_options() -> RunOptions {
+pub(super) fn run_options() -> RunOptions {
     RunOptions {
         steps: 6,
         batch: 2,

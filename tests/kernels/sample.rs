@@ -1,11 +1,12 @@
-use super::{for_cases, numbers, output, run, upload};
+use super::{assert_close, for_cases, numbers, output, read, run, tolerance, upload};
 use first_wgpu::gpu::{Buffer, Gpu};
 use first_wgpu::kernels::sample;
 use first_wgpu::reference::sample::probabilities;
 use first_wgpu::trace::Sampling;
 use proptest::prelude::*;
 
-fn draw(gpu: &Gpu, logits: &[f32], sampling: &Sampling, position: u32) -> u32 {
+/// The token that is drawn, and the weights that it was drawn by.
+fn weighed(gpu: &Gpu, logits: &[f32], sampling: &Sampling, position: u32) -> (u32, Vec<f32>) {
     let state = Buffer::from_slice(gpu, "state", &[u32::MAX, position, 0, 0]).expect("fits");
     let weights = output(gpu, logits.len());
     let step = sample::step(
@@ -18,12 +19,39 @@ fn draw(gpu: &Gpu, logits: &[f32], sampling: &Sampling, position: u32) -> u32 {
     run(gpu, vec![step]);
     let state: Vec<u32> = state.read_back(gpu, 2).expect("reads");
     assert_eq!(state[1], position + 1);
-    state[0]
+    (state[0], read(gpu, &weights, logits.len()))
+}
+
+fn draw(gpu: &Gpu, logits: &[f32], sampling: &Sampling, position: u32) -> u32 {
+    weighed(gpu, logits, sampling, position).0
 }
 
 pub(crate) fn test(gpu: &Gpu) {
+    weights_are_exponentials(gpu);
     drawn_tokens_are_kept_ones(gpu);
     draws_follow_the_probabilities(gpu);
+}
+
+/// `exp((logit - max) / temperature)`.
+fn weights_are_exponentials(gpu: &Gpu) {
+    let logits: Vec<f32> = numbers(3, 999).iter().map(|logit| logit * 8.0).collect();
+    let most = logits.iter().copied().fold(f32::MIN, f32::max);
+    for temperature in [0.3, 1.0, 2.5f32] {
+        let sampling = Sampling {
+            temperature,
+            ..Sampling::default()
+        };
+        let (_, found) = weighed(gpu, &logits, &sampling, 0);
+        let exponent = |logit: &f32| f64::from(logit - most) / f64::from(temperature);
+        let expected: Vec<f32> = logits
+            .iter()
+            .map(|logit| exponent(logit).exp() as f32)
+            .collect();
+        // An error of an exponent is a relative error of its weight, the largest of which is 1.
+        let size = 16.0 / temperature;
+        let allowed = tolerance::sum(1) + size * tolerance::TRANSCENDENTAL;
+        assert_close("weights", &expected, &found, allowed);
+    }
 }
 
 fn drawn_tokens_are_kept_ones(gpu: &Gpu) {

@@ -6,6 +6,8 @@ use first_viewer::job::{Choice, Job, Options};
 use first_viewer::prompts::{Prompt, examples};
 use first_viewer::session::Control;
 use first_viewer::worker::{Outcome, Worker};
+use first_wgpu::mask::LayerMask;
+use first_wgpu::router::PrefillReading;
 use first_wgpu::trace::{Detail, Sampling};
 use std::time::{Duration, Instant};
 
@@ -20,7 +22,7 @@ fn rest(worker: &Worker, mut hear: impl FnMut(&Outcome)) -> (Vec<Outcome>, Optio
         if progress.ready && !progress.busy {
             return (outcomes, progress.error);
         }
-        assert!(clock.elapsed() < Duration::from_secs(60), "it is busy");
+        assert!(clock.elapsed() < Duration::from_secs(600), "it is busy");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -56,6 +58,47 @@ pub(crate) fn a_bad_prompt_does_not_end_a_set() {
     for needle in ["prompt 2 of 4: ", "shorten the prompt", "1 other prompt"] {
         assert!(error.contains(needle), "{error}");
     }
+}
+
+/// A mask parts a run from the full model, and losses are of the masks that they stand beside.
+pub(crate) fn what_masks_cost_is_measured_under_them() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut setup = tiny(folder.path(), &tiny_options());
+    let model = setup.model.clone().expect("there is one");
+    setup.router = Some(router(folder.path(), &model, &tiny_options()));
+    let worker = Worker::start(setup, Context::default());
+    rest(&worker, |_| ());
+    let mask = LayerMask::parse("1.attn", tiny_options().layers).expect("valid");
+    let choice = Choice::Mask(mask.clone(), PrefillReading::Masked);
+    let prompt = Prompt {
+        text: "hello".to_owned(),
+        ..Prompt::default()
+    };
+    worker.send(0, Job::Prompts(vec![prompt], options(choice)));
+    let (outcomes, _) = rest(&worker, |_| ());
+    let [Outcome::Run { run, .. }] = &outcomes[..] else {
+        panic!("{outcomes:?}")
+    };
+    assert_eq!(run.mask, mask);
+    worker.send(0, Job::Agreement(0, run.clone()));
+    let (outcomes, _) = rest(&worker, |_| ());
+    let [Outcome::Agreement { agreement, .. }] = &outcomes[..] else {
+        panic!("{outcomes:?}")
+    };
+    assert_eq!(agreement.kl.len(), run.answer_ids.len());
+    assert!(agreement.kl.iter().any(|kl| *kl > 1e-3), "{agreement:?}");
+    worker.send(0, Job::Controls(examples(), options(Choice::Routed)));
+    let (outcomes, _) = rest(&worker, |_| worker.stop());
+    let Outcome::Controls { controls, .. } = &outcomes[0] else {
+        panic!("{outcomes:?}")
+    };
+    for (index, control) in controls.iter().enumerate() {
+        for other in &controls[..index] {
+            let alike = [control.masks == other.masks, control.losses == other.losses];
+            assert_eq!(alike[0], alike[1], "{} and {}", control.name, other.name);
+        }
+    }
+    assert_ne!(controls[0].losses, controls[1].losses);
 }
 
 /// Losses take long: they are there as soon as they are known, and stay when the user stops the timing.

@@ -1,0 +1,98 @@
+//! Options whose effect is a number.
+
+use super::commands::Shell;
+use super::{LAYERS, random_router};
+use first_wgpu::mask::LayerMask;
+use first_wgpu::model::tiny::TinyOptions;
+use first_wgpu::router::file::{
+    BaseModel, Decides, Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION,
+};
+use first_wgpu::router::{CalibrationPoint, Granularity, PrefillReading, threshold_for};
+use first_wgpu::trace::{ModelSummary, Run};
+use std::collections::BTreeMap;
+
+/// `--threshold` is taken as it is, and `--skip` to where calibration says that so much is skipped.
+pub(super) fn thresholds() {
+    let shell = Shell::new(&TinyOptions::llama3());
+    let router = random_router(Granularity::Sublayer, PrefillReading::Masked);
+    let calibration = [(0.2, 0.1), (0.6, 0.5)].map(|(threshold, skip_rate)| CalibrationPoint {
+        threshold,
+        skip_rate,
+    });
+    let model = first_wgpu::pull::sha256(&shell.path("tiny.gguf")).expect("is there");
+    let config = RouterConfig {
+        version: VERSION,
+        base_model: BaseModel {
+            sha256: model,
+            name: String::new(),
+            layers: LAYERS,
+            hidden: 64,
+        },
+        kind: Kind::Routed {
+            granularity: router.granularity,
+            pooling: Pooling::Mean,
+            norm: Norm::Rms,
+            epsilon: 1e-5,
+            thresholds: router.thresholds.clone(),
+            prefill: router.prefill,
+            protected: String::new(),
+            calibration: calibration.to_vec(),
+        },
+        provenance: BTreeMap::new(),
+    };
+    let file = RouterFile {
+        config,
+        decides: Decides::Routers(router),
+    };
+    file.save(&shell.path("routers")).expect("writes");
+    let at = |option: &str| {
+        let printed = shell.first(&format!(
+            "run -m tiny.gguf --json --raw -n 2 --router routers {option} the"
+        ));
+        let run: Run = serde_json::from_slice(&printed).expect("a run as JSON");
+        let mask = run
+            .scores
+            .iter()
+            .filter(|score| score.score < score.threshold);
+        let skipped = run.mask.skipped(first_wgpu::mask::Sublayer::Attn)
+            + run.mask.skipped(first_wgpu::mask::Sublayer::Mlp);
+        assert_eq!(mask.count(), skipped);
+        run.scores[0].threshold
+    };
+    assert_eq!(at(""), 0.5);
+    assert_eq!(at("--threshold 0.35"), 0.35);
+    let expected = threshold_for(&calibration, 0.3).expect("between the points");
+    assert!((0.3..0.5).contains(&expected), "{expected}");
+    assert_eq!(at("--skip 30%"), expected);
+    shell.first(
+        "eval -m tiny.gguf --data train.jsonl --router routers --skip 30% --controls even --out eval",
+    );
+    let rows = &shell.json("eval/eval.json")["rows"];
+    let masks = |row: &serde_json::Value| row["answers"][0]["masks"][0].to_string();
+    assert_eq!(rows[1]["policy"], "routed@30%");
+    shell.first(&format!(
+        "eval -m tiny.gguf --data train.jsonl --router routers --controls even --out plain --tokens 200 --seed {}",
+        1
+    ));
+    let plain = &shell.json("plain/eval.json")["rows"];
+    assert_eq!(plain[1]["policy"], "routed");
+    assert_ne!(masks(&rows[1]), masks(&plain[1]), "the threshold moved");
+}
+
+/// A share of a token's bytes is of all that it reads.
+pub(super) fn bytes() {
+    let shell = Shell::new(&TinyOptions::llama3());
+    let printed =
+        shell.first("bench -m tiny.gguf -p 0 -n 2 -r 1 --mask none --mask even:1 -o json");
+    let bench: serde_json::Value = serde_json::from_slice(&printed).expect("JSON");
+    let model: ModelSummary = serde_json::from_value(bench["model"].clone()).expect("a model");
+    let skipped = bench["masks"][1]["skipped"].as_str().expect("a mask");
+    let mask = LayerMask::parse(skipped, LAYERS).expect("valid");
+    let [all, read] = [&LayerMask::full(LAYERS), &mask].map(|mask| model.weight_bytes(mask) as f64);
+    let share = bench["masks"][1]["bytes_skipped"]
+        .as_f64()
+        .expect("a share");
+    assert!(!mask.is_full() && share > 0.0);
+    assert_eq!(share, 1.0 - read / all);
+    assert!(share < model.skip_rate(&mask), "the head is never skipped");
+}
