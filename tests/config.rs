@@ -273,14 +273,14 @@ fn what_we_do_not_run_is_refused() {
     // Factors of RoPE: one for each pair, above 0.
     let bytes = tiny_bytes(&TinyOptions::llama3());
     let config = open(&bytes).expect("a valid model");
-    let factors: Vec<f32> = (1..=8).map(|factor| factor as f32).collect();
+    let factors: Vec<f32> = (1..=12).map(|factor| factor as f32).collect();
     assert_eq!(config.rope_factors, Some(factors.clone()));
     let spelled: Vec<u8> = factors
         .iter()
         .flat_map(|factor| factor.to_le_bytes())
         .collect();
     let at = bytes
-        .windows(32)
+        .windows(spelled.len())
         .rposition(|window| window == spelled)
         .expect("the factors");
     for wrong in [0.0, -1.0, f32::NAN] {
