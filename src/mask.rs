@@ -90,7 +90,7 @@ impl LayerMask {
         if skipped.len() > 32 * layers.max(8) {
             return Err(Error::input(
                 format!(
-                    "a mask of {layers} layers is not {} characters long",
+                    "a mask of {layers} layers is not {} bytes long",
                     skipped.len()
                 ),
                 "name each layer once, like `7-9,21,12.attn`",

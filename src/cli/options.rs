@@ -307,7 +307,10 @@ pub(super) fn some() -> RangedU64ValueParser<usize> {
 pub(super) fn units(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=8192) => Ok(count),
-        _ => Err("expected a number of layers or sublayers, no share of the weights".to_owned()),
+        _ => Err(
+            "expected a number of layers or sublayers from 1 to 8192, and no share of the weights"
+                .to_owned(),
+        ),
     }
 }
 
@@ -325,8 +328,8 @@ pub(super) struct RouterOptions {
     /// Run what scores at least X, whatever the router file says.
     #[arg(long, value_name = "X", value_parser = share, conflicts_with = "skip")]
     threshold: Option<f32>,
-    /// Move the routers' threshold to where their calibration's prompts skip this share of the layers' weights on the mean, as
-    /// `6%`; one prompt may skip far more, or nothing.
+    /// Move the routers' threshold to where their calibration's prompts skip this share of the layers' weights on the
+    /// mean, as `6%`; one prompt may skip far more, or nothing.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     skip: Option<f32>,
 }

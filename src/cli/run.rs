@@ -207,8 +207,9 @@ pub(super) struct Chat {
     /// A system message to begin with.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// What later turns do about the mask: keep it, as is the default where the mask is the prompt's too, or decide again, as
-    /// they must where every layer reads the prompt (the routers that come with the default model are such).
+    /// What later turns do about the mask: keep it, or decide again. It is kept by default where it is the prompt's too;
+    /// where every layer reads the prompt, as with the routers that come with the default model, it is always decided
+    /// again.
     #[arg(long, value_enum)]
     turns: Option<TurnPolicy>,
     /// The most tokens of an answer.

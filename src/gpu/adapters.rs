@@ -1,6 +1,6 @@
 //! The GPUs that are there, in wgpu's word adapters, and what is asked of one.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::trace::AdapterSummary;
 
 /// What an adapter is, for lists and traces.
@@ -40,7 +40,7 @@ pub(super) fn adapters() -> Vec<wgpu::Adapter> {
     adapters
 }
 
-/// The adapter that is meant: by index, by part of its name in any case, or, as `4090`, by a number in it, whole.
+/// The adapter that is meant: by index, by part of its name or backend in any case, or, as `4090`, by a number in it, whole.
 pub(super) fn choose(text: &str, names: &[String]) -> Option<usize> {
     let part = |name: &String| name.to_lowercase().contains(&text.to_lowercase());
     let number = |name: &String| name.split_whitespace().any(|word| word == text);
@@ -51,14 +51,17 @@ pub(super) fn choose(text: &str, names: &[String]) -> Option<usize> {
     }
 }
 
-/// What the first of them gives that gives anything; if none does, what was wrong with the first.
-pub(super) fn first_good<A, T>(adapters: &[A], open: impl Fn(&A) -> Result<T>) -> Result<T> {
+/// What the first of them gives that gives anything, and what was wrong with the very first, if it did not; if none does, that
+/// alone.
+pub(super) fn first_good<A, T>(
+    adapters: &[A],
+    open: impl Fn(&A) -> Result<T>,
+) -> Result<(T, Option<Error>)> {
     let mut wrong = None;
     for adapter in adapters {
         match open(adapter) {
-            Ok(good) => return Ok(good),
+            Ok(good) => return Ok((good, wrong)),
             Err(error) => {
-                tracing::warn!("passed over: {error}");
                 wrong.get_or_insert(error);
             }
         }
@@ -137,25 +140,28 @@ mod tests {
     #[test]
     fn what_cannot_be_opened_is_passed_over() {
         let open = |good: &Option<u32>| good.ok_or_else(|| Error::gpu("closed", "none"));
-        assert_eq!(first_good(&[None, Some(1), Some(2)], open).ok(), Some(1));
+        let first = |adapters| first_good(adapters, open).map(|(good, why)| (good, why.is_some()));
+        assert_eq!(first(&[None, Some(1), Some(2)]).ok(), Some((1, true)));
+        assert_eq!(first(&[Some(1), None]).ok(), Some((1, false)));
         assert!(first_good(&[None, None], open).is_err());
     }
 
     #[test]
     fn adapters_go_by_index_or_by_name() {
         let names = [
-            "NVIDIA GeForce RTX 4090",
-            "llvmpipe (LLVM 15.0.6, 256 bits)",
+            "NVIDIA GeForce RTX 4090 vulkan",
+            "llvmpipe (LLVM 15.0.6, 256 bits) vulkan",
+            "NVIDIA GeForce RTX 4090 dx12",
         ];
         let names = names.map(str::to_owned);
         let of = |text: &str| choose(text, &names);
         assert_eq!([of("0"), of("1")], [Some(0), Some(1)]);
         assert_eq!(
-            [of("nvidia"), of("LLVMpipe"), of("4090")],
-            [Some(0), Some(1), Some(0)]
+            [of("nvidia"), of("LLVMpipe"), of("4090"), of("DX12")],
+            [Some(0), Some(1), Some(0), Some(2)]
         );
         assert_eq!(
-            [of("2"), of("15"), of("amd")],
+            [of("3"), of("15"), of("amd")],
             [None; 3],
             "no digit of a version is meant"
         );

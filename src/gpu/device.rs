@@ -116,7 +116,7 @@ pub struct Gpu {
     pub counters: Counters,
     /// Whether a stored tuning is in use.
     pub tuned: bool,
-    /// Why a stored tuning was ignored, in one line.
+    /// Why a better GPU, or a stored tuning, was passed over, in one line.
     pub ignored: Option<String>,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
@@ -141,7 +141,7 @@ impl Gpu {
             .collect()
     }
 
-    /// Opens an adapter: by index, by a part of its name (any case), or the best one. Nothing that was kept
+    /// Opens an adapter: by index, by a part of its name or backend (any case), or the best one. Nothing that was kept
     /// of earlier runs is used.
     pub fn open(selector: Option<&str>) -> Result<Self> {
         Self::open_with(selector, None)
@@ -158,13 +158,17 @@ impl Gpu {
         }
         let open = |adapter: &wgpu::Adapter| Self::with_adapter(adapter, cache);
         let Some(text) = selector else {
-            return first_good(&adapters, open);
+            let (mut gpu, wrong) = first_good(&adapters, open)?;
+            if let Some(error) = wrong {
+                gpu.ignored = Some(format!("{} is used: {error}", gpu.adapter.name));
+            }
+            return Ok(gpu);
         };
         let names: Vec<_> = adapters.iter().map(called).collect();
         let index = choose(text, &names).ok_or_else(|| {
             Error::input(
                 format!("no GPU matches `{text}` among {}", adapters.len()),
-                "run `first devices` and give an index or a part of a name",
+                "run `first devices` and give an index, or a part of a name or backend",
             )
         })?;
         open(&adapters[index])

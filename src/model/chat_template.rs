@@ -39,7 +39,7 @@ impl Message {
     }
 }
 
-/// A model's chat template. It is compiled when it is needed: a model whose template does not compile still continues text.
+/// A model's chat template. One that does not compile is no error before a chat needs it: such a model still continues text.
 pub struct ChatTemplate {
     environment: Environment<'static>,
     source: String,
@@ -199,6 +199,10 @@ fn python_method(
     let Some(text) = value.as_str() else {
         return Err(ErrorKind::UnknownMethod.into());
     };
+    // What is looked for is gone through before the text is, and costs nothing else.
+    for argument in args.iter().filter_map(Value::as_str) {
+        state.consume_fuel(argument.len() as u64 / 8)?;
+    }
     let trim = |start: bool, end: bool| -> std::result::Result<Value, minijinja::Error> {
         let (characters,): (Option<String>,) = from_args(args)?;
         // As a set: a template may be given millions of characters to look for.
@@ -357,6 +361,7 @@ fn strftime(format: &str, seconds: u64) -> Option<String> {
             'y' => two(year % 100),
             'm' => two(month),
             'd' => two(day),
+            'e' if bare => day.to_string(),
             'e' => format!("{day:2}"),
             'B' => month_name.to_owned(),
             'b' => month_name[..3].to_owned(),
@@ -475,6 +480,7 @@ mod tests {
             "{{ raise_exception('no system turns') }}",
             "{% include 'other' %}",
             "{{ strftime_now('%q') }}",
+            "{% set a = 'a' * 3000000 %}{% for i in range(99) %}{{ 'x'.strip(a) }}{% endfor %}",
         ] {
             assert!(render(source).is_err(), "{source}");
         }
@@ -482,7 +488,7 @@ mod tests {
 
     #[test]
     fn trimming_takes_no_longer_for_many_characters() {
-        let source = "{% set a = 'a' * 300000 %}{{ a.strip('b' * 300000 ~ 'a') | length }}";
+        let source = "{% set a = 'a' * 3000000 %}{{ a.strip('b' * 3000000 ~ 'a') | length }}";
         let clock = std::time::Instant::now();
         assert_eq!(render(source).expect("renders"), "0");
         // A search for each character would take minutes.
@@ -499,9 +505,9 @@ mod tests {
             strftime("%d %b %Y, %A %B", 1_709_210_096).as_deref(),
             Some("29 Feb 2024, Thursday February")
         );
-        let clock = |seconds| strftime("%-d %e %-m/%y %-I:%M %I %p", seconds);
-        assert_eq!(clock(0).as_deref(), Some("1  1 1/70 12:00 12 AM"));
-        assert_eq!(clock(50_700).as_deref(), Some("1  1 1/70 2:05 02 PM"));
+        let clock = |seconds| strftime("%-d %e %-e %-m/%y %-I:%M %I %p", seconds);
+        assert_eq!(clock(0).as_deref(), Some("1  1 1 1/70 12:00 12 AM"));
+        assert_eq!(clock(50_700).as_deref(), Some("1  1 1 1/70 2:05 02 PM"));
         for unknown in ["%q", "100%", "%-"] {
             assert_eq!(strftime(unknown, 0), None, "{unknown}");
         }

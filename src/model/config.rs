@@ -54,7 +54,8 @@ pub struct Config {
     pub rms_norm_epsilon: f32,
     /// Whether the head is the embedding: the file has no `lm_head.weight`.
     pub tied_head: bool,
-    /// The token that ends an answer. [`Tokenizer::is_end`](super::tokenizer::Tokenizer::is_end) knows more of them.
+    /// The token that the file calls its end. [`Tokenizer::is_end`](super::tokenizer::Tokenizer::is_end) knows more of them; an
+    /// answer that is learned from ends with [`Engine::answer_end`](crate::engine::Engine::answer_end).
     pub eos: Option<u32>,
 }
 

@@ -50,9 +50,9 @@ impl TinyOptions {
     /// The special tokens, all bytes and the merged tokens.
     pub const MIN_VOCAB: usize = SPECIAL.len() + 256 + MERGES.len();
 
-    /// With a head of its own, and RoPE's base and factors as Llama 3 has them; and with heads that are wider than the residual
-    /// stream, and an epsilon of its own. Its answers vary: with random weights a head that is the embedding repeats the
-    /// prompt's last token, whatever the layers do.
+    /// With a head of its own, and RoPE's base and factors as Llama 3 has them; and with heads that are wider than the
+    /// residual stream, and an epsilon of its own. Its answers vary: with random weights a head that is the embedding
+    /// repeats the prompt's last token, whatever the layers do.
     pub fn llama3() -> Self {
         Self {
             head_dim: Some(24),

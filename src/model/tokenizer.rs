@@ -39,7 +39,7 @@ const CONTROL: i32 = 3;
 /// `tokenizer.ggml.token_type` of text that is recognised before words are cut.
 const USER_DEFINED: i32 = 4;
 
-/// The longest special token, and the most of them: each byte of them costs the library a hundred.
+/// Bytes of the longest special token, and of all of them: each of these costs the library a hundred.
 const MOST_SPECIAL_BYTES: usize = 1 << 10;
 const MOST_SPECIAL_BYTES_IN_ALL: usize = 4 << 20;
 

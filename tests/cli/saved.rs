@@ -147,7 +147,12 @@ fn show_evals(paths: &[String]) -> Output {
 
 #[test]
 fn saved_evals_print_the_tables_beside_them() {
-    for name in ["eval-controls", "eval-controls-4", "eval-controls-8", "eval-learned"] {
+    for name in [
+        "eval-controls",
+        "eval-controls-4",
+        "eval-controls-8",
+        "eval-learned",
+    ] {
         let shown = show_evals(&results(&[&format!("{name}.json")]));
         let [table] = &results(&[&format!("{name}.md")])[..] else {
             unreachable!("one name, one path")

@@ -130,7 +130,7 @@ fn allowed_cpus() -> usize {
     ranges.sum()
 }
 
-/// Times of tokens are those of the host's clock: no token comes before the GPU is done with it, nor all of them after they came.
+/// A token's time is not before the GPU was done with it, and all of them end before the call does.
 pub(super) fn times() {
     with_engine(|engine| {
         let mut request = request(engine, PROMPT, fixed("1.attn"));

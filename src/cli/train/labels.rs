@@ -84,8 +84,8 @@ pub(crate) struct Labels {
     /// first.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = units)]
     skip: usize,
-    /// In place of `--skip`: shares of the layers' weights, `4%,8%`, on the mean over the tasks. A task that loses less by it
-    /// skips more, up to half as much again. For each share a folder of its own in DIR.
+    /// In place of `--skip`: shares of the layers' weights, `4%,8%`, on the mean over the tasks. A task that loses less
+    /// by it skips more, up to half as much again. For each share a folder of its own in DIR.
     #[arg(
         long,
         value_name = "RATE",

@@ -77,10 +77,10 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], to
             (120.0, format!("{:.2}", routed.threshold)),
             (250.0, format!("{:.1} %", 100.0 * routed.skipped)),
             (380.0, time(routed.run.tpot_nanos())),
-            (530.0, format!("{:+.1} %", -100.0 * less)),
+            (530.0, format!("{:+.1} %", 0.0 - 100.0 * less)),
             (
                 680.0,
-                format!("{:+.1} %", -100.0 * saved(routed.run, routed.skipped)),
+                format!("{:+.1} %", 0.0 - 100.0 * saved(routed.run, routed.skipped)),
             ),
         ];
         for (x, cell) in cells {
