@@ -5,17 +5,15 @@ mod run;
 mod search;
 mod settle;
 
-use super::options::{base_model, count_bar, tell_of_cuts};
+use super::options::{count_bar, tell_of_cuts};
 use crate::adapter::LoraAdapter;
 use crate::data::{self, Example};
 use crate::engine::Engine;
 use crate::file::Staged;
 use crate::mask::LayerMask;
-use crate::router::file::{Decides, Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION};
-use crate::router::{CalibrationPoint, Router};
+use crate::router::file::RouterFile;
 use crate::train::checkpoint;
 use crate::train::run::Tasks;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -112,34 +110,6 @@ fn save(
     adapter.map_or(Ok(()), Staged::put)?;
     routers.put()?;
     Ok(())
-}
-
-/// The file of trained routers.
-fn router_file(
-    engine: &Engine,
-    router: Router,
-    calibration: Vec<CalibrationPoint>,
-    provenance: BTreeMap<String, String>,
-) -> anyhow::Result<RouterFile> {
-    let config = RouterConfig {
-        version: VERSION,
-        base_model: base_model(engine)?,
-        kind: Kind::Routed {
-            granularity: router.granularity,
-            pooling: Pooling::Mean,
-            norm: Norm::Rms,
-            epsilon: router.epsilon.unwrap_or_default(),
-            thresholds: router.thresholds.clone(),
-            prefill: router.prefill,
-            protected: LayerMask::skipping(&router.protected).to_string(),
-            calibration,
-        },
-        provenance,
-    };
-    Ok(RouterFile {
-        config,
-        decides: Decides::Routers(router),
-    })
 }
 
 /// What a mask skips, for people.

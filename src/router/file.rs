@@ -138,6 +138,34 @@ pub struct RouterFile {
 }
 
 impl RouterFile {
+    /// Routers, and what their thresholds skip.
+    pub fn routed(
+        base_model: BaseModel,
+        router: Router,
+        calibration: Vec<CalibrationPoint>,
+        provenance: BTreeMap<String, String>,
+    ) -> Self {
+        let config = RouterConfig {
+            version: VERSION,
+            base_model,
+            kind: Kind::Routed {
+                granularity: router.granularity,
+                pooling: Pooling::Mean,
+                norm: Norm::Rms,
+                epsilon: router.epsilon.unwrap_or_default(),
+                thresholds: router.thresholds.clone(),
+                prefill: router.prefill,
+                protected: LayerMask::skipping(&router.protected).to_string(),
+                calibration,
+            },
+            provenance,
+        };
+        Self {
+            config,
+            decides: Decides::Routers(router),
+        }
+    }
+
     /// One mask for every prompt.
     pub fn fixed(
         base_model: BaseModel,

@@ -4,12 +4,9 @@ use super::commands::Shell;
 use super::{LAYERS, random_router};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::tiny::TinyOptions;
-use first_wgpu::router::file::{
-    BaseModel, Decides, Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION,
-};
+use first_wgpu::router::file::{BaseModel, RouterFile};
 use first_wgpu::router::{CalibrationPoint, Granularity, PrefillReading, threshold_for};
 use first_wgpu::trace::{ModelSummary, Run};
-use std::collections::BTreeMap;
 
 /// `--threshold` is taken as it is, and `--skip` to where calibration says that so much is skipped.
 pub(super) fn thresholds() {
@@ -20,30 +17,14 @@ pub(super) fn thresholds() {
         skip_rate,
     });
     let model = first_wgpu::pull::sha256(&shell.path("tiny.gguf")).expect("is there");
-    let config = RouterConfig {
-        version: VERSION,
-        base_model: BaseModel {
-            sha256: model,
-            name: String::new(),
-            layers: LAYERS,
-            hidden: 64,
-        },
-        kind: Kind::Routed {
-            granularity: router.granularity,
-            pooling: Pooling::Mean,
-            norm: Norm::Rms,
-            epsilon: 1e-5,
-            thresholds: router.thresholds.clone(),
-            prefill: router.prefill,
-            protected: String::new(),
-            calibration: calibration.to_vec(),
-        },
-        provenance: BTreeMap::new(),
+    let base_model = BaseModel {
+        sha256: model,
+        name: String::new(),
+        layers: LAYERS,
+        hidden: 64,
     };
-    let file = RouterFile {
-        config,
-        decides: Decides::Routers(router),
-    };
+    let table = calibration.to_vec();
+    let file = RouterFile::routed(base_model, router, table, Default::default());
     file.save(&shell.path("routers")).expect("writes");
     let at = |option: &str| {
         let printed = shell.first(&format!(

@@ -6,7 +6,7 @@ use super::super::options::{
 };
 use super::search::{enough, found};
 use super::settle::{self, Trained};
-use super::{THRESHOLDS, command_line, no_run_in, read, router_file, save, skipping, tasks};
+use super::{THRESHOLDS, command_line, no_run_in, read, save, skipping, tasks};
 use crate::adapter::LoraAdapter;
 use crate::calibrate::meter::{Against, Counter};
 use crate::calibrate::{Budget, Unit, spread};
@@ -436,7 +436,7 @@ impl Labels {
         for (task, mask) in masks {
             note(&format!("mask of {}", task_name(task)), mask.to_string());
         }
-        let routers = router_file(engine, router, points, provenance)?;
+        let routers = RouterFile::routed(base_model(engine)?, router, points, provenance);
         // What is there is the same adapter, and perhaps the user's own file.
         let adapter = adapter.filter(|_| !LoraAdapter::is_in(out));
         save(out, adapter, &routers, engine).context("the routers were trained but not written")?;

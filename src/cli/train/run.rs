@@ -4,7 +4,7 @@ use super::super::options::{
     ModelOptions, base_model, count_bar, follow, load, rate, some, text_tokens,
 };
 use super::super::run::interrupt;
-use super::{THRESHOLDS, command_line, read, router_file, save, tasks};
+use super::{THRESHOLDS, command_line, read, save, tasks};
 use crate::adapter::{LoraAdapter, Target};
 use crate::data::must_be_others;
 use crate::engine::Engine;
@@ -340,7 +340,7 @@ impl RunArguments {
             provenance.insert("calibration examples".to_owned(), last.clone());
         }
         let file = match router {
-            Some(router) => router_file(engine, router, points, provenance)?,
+            Some(router) => RouterFile::routed(base_model, router, points, provenance),
             None => {
                 let skipped = options.mask.as_deref().unwrap_or("none");
                 let mask = LayerMask::parse(skipped, engine.model.config.layers)?;

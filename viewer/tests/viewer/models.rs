@@ -2,7 +2,7 @@
 
 use first_viewer::worker::Setup;
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
-use first_wgpu::router::file::{BaseModel, Decides, Kind, Norm, Pooling, RouterConfig, RouterFile};
+use first_wgpu::router::file::{BaseModel, RouterFile};
 use first_wgpu::router::{CalibrationPoint, Granularity, PrefillReading, Router};
 use std::path::{Path, PathBuf};
 
@@ -39,29 +39,15 @@ pub(crate) fn router(folder: &Path, model: &Path, options: &TinyOptions) -> Path
         threshold,
         skip_rate,
     };
-    let config = RouterConfig {
-        version: first_wgpu::router::file::VERSION,
-        base_model: BaseModel {
-            sha256: first_wgpu::pull::sha256(model).expect("readable"),
-            name: "tiny".to_owned(),
-            layers: options.layers,
-            hidden: options.hidden,
-        },
-        kind: Kind::Routed {
-            granularity: router.granularity,
-            pooling: Pooling::Mean,
-            norm: Norm::Rms,
-            epsilon: 1e-5,
-            thresholds: router.thresholds.clone(),
-            prefill: router.prefill,
-            protected: "0".to_owned(),
-            calibration: vec![point(0.5, 0.1), point(0.9, 0.75)],
-        },
-        provenance: Default::default(),
+    let base_model = BaseModel {
+        sha256: first_wgpu::pull::sha256(model).expect("readable"),
+        name: "tiny".to_owned(),
+        layers: options.layers,
+        hidden: options.hidden,
     };
-    let decides = Decides::Routers(router);
+    let calibration = vec![point(0.5, 0.1), point(0.9, 0.75)];
+    let file = RouterFile::routed(base_model, router, calibration, Default::default());
     let path = folder.join("router");
-    let file = RouterFile { config, decides };
     file.save(&path).expect("written");
     path
 }

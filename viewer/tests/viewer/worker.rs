@@ -37,6 +37,17 @@ fn options(choice: Choice) -> Options {
     }
 }
 
+/// A worker that has loaded the tiny model and its routers, of a folder.
+fn with_routers() -> (tempfile::TempDir, Worker) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut setup = tiny(folder.path(), &tiny_options());
+    let model = setup.model.clone().expect("there is one");
+    setup.router = Some(router(folder.path(), &model, &tiny_options()));
+    let worker = Worker::start(setup, Context::default());
+    rest(&worker, |_| ());
+    (folder, worker)
+}
+
 pub(crate) fn a_bad_prompt_does_not_end_a_set() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let worker = Worker::start(tiny(folder.path(), &tiny_options()), Context::default());
@@ -62,12 +73,7 @@ pub(crate) fn a_bad_prompt_does_not_end_a_set() {
 
 /// A mask parts a run from the full model, and losses are of the masks that they stand beside.
 pub(crate) fn what_masks_cost_is_measured_under_them() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut setup = tiny(folder.path(), &tiny_options());
-    let model = setup.model.clone().expect("there is one");
-    setup.router = Some(router(folder.path(), &model, &tiny_options()));
-    let worker = Worker::start(setup, Context::default());
-    rest(&worker, |_| ());
+    let (_folder, worker) = with_routers();
     let mask = LayerMask::parse("1.attn", tiny_options().layers).expect("valid");
     let choice = Choice::Mask(mask.clone(), PrefillReading::Masked);
     let prompt = Prompt {
@@ -103,12 +109,7 @@ pub(crate) fn what_masks_cost_is_measured_under_them() {
 
 /// Losses take long: they are there as soon as they are known, and stay when the user stops the timing.
 pub(crate) fn losses_are_kept_when_the_timing_is_stopped() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut setup = tiny(folder.path(), &tiny_options());
-    let model = setup.model.clone().expect("there is one");
-    setup.router = Some(router(folder.path(), &model, &tiny_options()));
-    let worker = Worker::start(setup, Context::default());
-    rest(&worker, |_| ());
+    let (_folder, worker) = with_routers();
     worker.send(0, Job::Controls(examples(), options(Choice::Routed)));
     let (outcomes, error) = rest(&worker, |_| worker.stop());
     assert_eq!(error, None);
