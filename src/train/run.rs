@@ -56,15 +56,35 @@ fn shuffled(texts: usize, task: usize, index: usize, seed: u64) -> usize {
     order[at]
 }
 
-/// The texts of a step: tasks take turns.
+/// Where the texts of a step are, as task and place in it; of tasks, which take turns, with so many texts each.
+fn places(
+    lengths: &[usize],
+    batch: usize,
+    seed: u64,
+    step: u32,
+) -> impl Iterator<Item = (usize, usize)> {
+    let first = step as usize * batch;
+    (first..first + batch).map(move |at| {
+        let (task, index) = (at % lengths.len(), at / lengths.len());
+        (task, shuffled(lengths[task], task, index, seed))
+    })
+}
+
+/// What a run of so many steps trains on, as task and place in it: of tasks in the order of their names, with so many texts
+/// each. The rest is as new to it as any held-out text.
+pub fn drawn(lengths: &[usize], batch: usize, seed: u64, steps: u32) -> BTreeSet<(usize, usize)> {
+    (0..steps)
+        .flat_map(|step| places(lengths, batch, seed, step))
+        .collect()
+}
+
+/// The texts of a step.
 fn batch<'a>(tasks: &'a Tasks, options: &RunOptions, step: u32) -> Vec<&'a Tokens> {
     let lists: Vec<&Vec<Tokens>> = tasks.values().collect();
-    let text = |at: usize| {
-        let (task, index) = (at % lists.len(), at / lists.len());
-        &lists[task][shuffled(lists[task].len(), task, index, options.seed)]
-    };
-    let first = step as usize * options.batch;
-    (first..first + options.batch).map(text).collect()
+    let lengths: Vec<usize> = lists.iter().map(|texts| texts.len()).collect();
+    places(&lengths, options.batch, options.seed, step)
+        .map(|(task, place)| &lists[task][place])
+        .collect()
 }
 
 /// A digest of what texts are for, as a model, and the texts.
@@ -408,6 +428,14 @@ mod tests {
         let mut round = ids[..6].to_vec();
         round.sort_unstable();
         assert_eq!(round, [0, 1, 2, 10, 11, 12]);
+        let drawn = drawn(&[3, 3], options.batch, options.seed, 1);
+        let drawn = drawn
+            .iter()
+            .map(|&(task, place)| 10 * task as u32 + place as u32);
+        assert_eq!(
+            drawn.collect::<BTreeSet<_>>(),
+            ids[..3].iter().copied().collect()
+        );
     }
 
     #[test]

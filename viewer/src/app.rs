@@ -23,7 +23,7 @@ use leave::{Leave, Question, Saved};
 use news::LoadedRouter;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use texts::{doing, live, times};
+use texts::{TIMES, doing, live, times};
 
 /// Everything the window remembers.
 pub struct App {
@@ -342,7 +342,8 @@ impl App {
             .auto_shrink([false, false])
             .stick_to_bottom(!progress.doing.is_empty())
             .show(ui, |ui| ui.label(answer));
-        ui.label(RichText::new(times).small().color(palette.muted));
+        ui.label(RichText::new(times).small().color(palette.muted))
+            .on_hover_text(TIMES);
     }
 
     /// The panel that is open.

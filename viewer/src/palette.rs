@@ -3,6 +3,9 @@
 
 use eframe::egui::{self, Color32, CornerRadius, Stroke, Visuals};
 
+/// How many series have a colour of their own.
+pub const SERIES: usize = 5;
+
 /// The colours of one theme.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Palette {
@@ -67,15 +70,14 @@ impl Palette {
         Self::of(ui.visuals().dark_mode)
     }
 
-    /// The colours of up to five series, told apart by lightness too.
+    /// The colours of up to five series, told apart by lightness too. Warnings have theirs to themselves.
     pub fn series(&self, index: usize) -> Color32 {
-        [
-            self.accent,
-            self.warning,
-            self.second,
-            self.muted,
-            self.text,
-        ][index % 5]
+        let (gold, brown) = match self.dark {
+            true => ([0xe9, 0xbe, 0x52], [0x7d, 0x4a, 0x3a]),
+            false => ([0xa8, 0x77, 0x1a], [0x7a, 0x3b, 0x2e]),
+        };
+        let [gold, brown] = [gold, brown].map(|[r, g, b]| Color32::from_rgb(r, g, b));
+        [self.accent, gold, self.second, self.text, brown][index % SERIES]
     }
 
     /// The theme of egui's own widgets.
@@ -190,6 +192,29 @@ pub fn style(ctx: &egui::Context) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The relative luminance of WCAG 2.2.
+    fn luminance(colour: Color32) -> f32 {
+        let part = |value: u8| match f32::from(value) / 255.0 {
+            value if value <= 0.04045 => value / 12.92,
+            value => ((value + 0.055) / 1.055).powf(2.4),
+        };
+        0.2126 * part(colour.r()) + 0.7152 * part(colour.g()) + 0.0722 * part(colour.b())
+    }
+
+    #[test]
+    fn series_are_told_apart_in_grey() {
+        for palette in [Palette::LIGHT, Palette::DARK] {
+            let series = (0..SERIES).map(|index| palette.series(index));
+            let all = series.chain([palette.background]).map(luminance);
+            let mut all: Vec<f32> = all.collect();
+            all.sort_by(f32::total_cmp);
+            for pair in all.windows(2) {
+                let contrast = (pair[1] + 0.05) / (pair[0] + 0.05);
+                assert!(contrast > 1.3, "{contrast} in {all:?}");
+            }
+        }
+    }
 
     #[test]
     fn heat_rises_in_lightness() {

@@ -59,6 +59,8 @@ impl Plot {
         [title, x_name]: [&str; 2],
         points: impl Iterator<Item = (f64, f64)> + Clone,
     ) -> Self {
+        // What is counted has no halves.
+        let whole = points.clone().all(|(x, _)| x.fract() == 0.0);
         let plot = Self {
             rect: Rect::from_min_max(
                 pos2(rect.min.x + LEFT, rect.min.y + TOP),
@@ -78,7 +80,12 @@ impl Plot {
             figure.cell(grid, palette.line, String::new(), None);
             figure.text_right(pos2(inner.min.x - 8.0, y), palette.muted, label);
         }
-        for (value, label) in ticks(plot.x, f64::from(inner.width() / 90.0).max(2.0)) {
+        let parts = f64::from(inner.width() / 90.0).max(2.0);
+        let parts = match whole {
+            true => parts.min(plot.x.1 - plot.x.0),
+            false => parts,
+        };
+        for (value, label) in ticks(plot.x, parts) {
             let x = plot.place(value, plot.y.0).x;
             let at = pos2(x, inner.max.y + 12.0);
             figure.text_middle(at, palette.muted, label);
@@ -122,11 +129,11 @@ impl Plot {
         }
     }
 
-    /// Draws an interval around a point.
-    pub fn interval(&self, figure: &mut Figure, color: Color32, x: f64, ends: (f64, f64)) {
-        if ends.0.is_finite() && ends.1.is_finite() {
-            let clamp = |y: f64| self.place(x, y.clamp(self.y.0, self.y.1));
-            figure.line(vec![clamp(ends.0), clamp(ends.1)], color, 1.5);
+    /// Draws an interval from end to end.
+    pub fn interval(&self, figure: &mut Figure, color: Color32, ends: [(f64, f64); 2]) {
+        if ends.iter().all(|(x, y)| x.is_finite() && y.is_finite()) {
+            let ends = ends.map(|(x, y)| self.place(x, y));
+            figure.line(ends.to_vec(), color, 1.5);
         }
     }
 
@@ -214,7 +221,7 @@ mod tests {
         let rect = area(0.0, 0.0, 400.0, 200.0);
         let mut figure = Figure::default();
         let plot = Plot::new(&mut figure, &Palette::LIGHT, rect, ["", ""], points);
-        plot.interval(&mut figure, Color32::RED, 0.0, (-1e308, 1e308));
+        plot.interval(&mut figure, Color32::RED, [(0.0, -1e308), (0.0, 1e308)]);
         plot.dot(&mut figure, Color32::RED, (1.0, 1e308), String::new());
         assert!(figure.size.max_elem() <= 400.0, "{}", figure.size);
     }

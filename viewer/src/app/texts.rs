@@ -27,6 +27,9 @@ pub(super) fn live(progress: &Progress) -> String {
     text
 }
 
+/// What the shortest of it means.
+pub(super) const TIMES: &str = "TTFT: time to first token, the prompt's; TPOT: time per output token, the mean of those after it";
+
 /// What is known of an answer, and what gave it.
 pub(super) fn times(run: &Run) -> String {
     let mut parts = vec![format!("TTFT {:.0} ms", run.ttft_nanos as f64 / 1e6)];
@@ -42,7 +45,7 @@ pub(super) fn times(run: &Run) -> String {
     let end = ended(run).map_or(String::new(), |end| format!(", ended by {end}"));
     parts.push(format!("{} tokens{end}", run.answer_ids.len()));
     if traced(run) {
-        parts.push("traced".to_owned());
+        parts.push("each dispatch timed, which takes longer".to_owned());
     }
     parts.extend([run.model.name.clone(), run.adapter.name.clone()]);
     parts.join(" · ")
@@ -65,7 +68,7 @@ mod tests {
         for needle in [
             "100 prompt tokens (200 tokens/s)",
             "ended by length",
-            "· traced ·",
+            "· each dispatch timed, which takes longer ·",
         ] {
             assert!(said.contains(needle), "{said}");
         }

@@ -4,8 +4,8 @@ mod answers;
 
 use super::runs::traced;
 use super::{
-    Action, Controls, LEFT, NO_RUN, View, engine_button, known, legend, millis, other_run, shade,
-    short, sublayers,
+    Action, Controls, LEFT, NO_RUN, View, engine_button, known, legend, millis, numbers, other_run,
+    shade, short, sublayers,
 };
 use crate::figure::{Figure, Table, Value, area};
 use crate::plot::Plot;
@@ -22,7 +22,7 @@ pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
     let run = runs.get(to.state.selected)?;
     let mut action = None;
     ui.horizontal_wrapped(|ui| {
-        other_run(ui, runs, &mut to.state.other);
+        other_run(ui, runs, &mut to.state.other, |_| true);
         let ready = to.ready && !run.answer_ids.is_empty();
         if engine_button(ui, ready, "Measure against the full model") {
             action = Some(Action::Agreement);
@@ -162,7 +162,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     }
     if a.mask.layers() == b.mask.layers() {
         masks(&mut figure, view, [a, b], y);
-        y += 112.0;
+        y += 128.0;
     }
     y = answers::draw(&mut figure, view, [&a.answer, &b.answer], y);
     if let Some(agreement) = view.session.agreement(view.state.selected) {
@@ -175,6 +175,8 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
 fn masks(figure: &mut Figure, view: &View<'_>, [a, b]: [&Run; 2], top: f32) {
     let palette = &view.palette;
     let step = ((view.width - LEFT - 8.0) / b.mask.layers() as f32).max(4.0);
+    numbers(figure, palette, b.mask.layers(), LEFT, step, top + 4.0);
+    let top = top + 16.0;
     for (row, (name, run)) in [("other run", a), ("this run", b)].into_iter().enumerate() {
         let y = top + 40.0 * row as f32;
         figure.text_right(pos2(LEFT - 10.0, y + 16.0), palette.muted, name);
@@ -184,7 +186,7 @@ fn masks(figure: &mut Figure, view: &View<'_>, [a, b]: [&Run; 2], top: f32) {
             let runs = run.mask.runs(layer, sublayer);
             let differ = a.mask.runs(layer, sublayer) != b.mask.runs(layer, sublayer);
             let fill = match runs && differ {
-                true => palette.warning,
+                true => palette.text,
                 false => shade(palette, sublayer, runs),
             };
             let state = if runs { "runs" } else { "skipped" };
@@ -193,8 +195,9 @@ fn masks(figure: &mut Figure, view: &View<'_>, [a, b]: [&Run; 2], top: f32) {
             figure.cell(rect, fill, tip, None);
         }
     }
-    let alone = Some((palette.warning, "runs in this one alone"));
-    legend::sublayers(figure, palette, pos2(LEFT, top + 84.0), alone);
+    let alone = [(palette.text, "runs in this one alone")];
+    let names = legend::sublayers(palette).into_iter().chain(alone);
+    legend::named(figure, palette, pos2(LEFT, top + 84.0), names);
 }
 
 /// How far this run is from the full model at each token of its answer.
@@ -204,22 +207,28 @@ fn divergences(figure: &mut Figure, view: &View<'_>, run: &Run, agreement: &Agre
     let points = points.map(|(index, kl)| (index as f64 + 1.0, f64::from(*kl)));
     let tokens = format!("token of the answer{}", part(agreement, run));
     let titles = [
-        "KL divergence of this run from the full model, in nats; orange where another token is likeliest",
+        "KL divergence of this run from the full model, in nats",
         &tokens,
     ];
+    let [same, another] = [palette.accent, palette.text];
     let rect = area(LEFT - 56.0, top, view.width - LEFT + 48.0, 170.0);
-    let from_zero = points.clone().chain([(1.0, 0.0)]);
+    // From zero on, with room around the first and the last.
+    let end = agreement.kl.len() as f64 + 1.0;
+    let from_zero = points.clone().chain([(0.0, 0.0), (end, 0.0)]);
     let plot = Plot::new(figure, palette, rect, titles, from_zero);
+    let names = [
+        (same, "both find the same token likeliest"),
+        (another, "another"),
+    ];
+    legend::named(figure, palette, pos2(LEFT + 330.0, top + 8.0), names);
     for ((index, kl), agrees) in points.zip(&agreement.agrees) {
         let (low, high) = (plot.place(index, 0.0), plot.place(index, kl));
         let width = ((view.width - LEFT) / agreement.kl.len() as f32 * 0.7).clamp(1.0, 14.0);
-        let fill = if *agrees {
-            palette.accent
-        } else {
-            palette.warning
+        let (fill, which) = match *agrees {
+            true => (same, "the same"),
+            false => (another, "another"),
         };
-        let same = if *agrees { "the same" } else { "another" };
-        let tip = format!("token {index}: {kl:.4} nats, {same} token is likeliest, measured");
+        let tip = format!("token {index}: {kl:.4} nats, {which} token is likeliest, measured");
         let rect = area(
             low.x - width / 2.0,
             high.y,

@@ -56,14 +56,14 @@ fn rows(controls: &[Control]) -> Vec<Row<'_>> {
         .collect()
 }
 
-/// A column: its name, how its numbers come about, its left edge.
+/// A column: its name, how its numbers come about, its right edge.
 const COLUMNS: [(&str, &str, f32); 6] = [
-    ("weights skipped", "counted", 0.0),
-    ("masks", "counted", 120.0),
-    ("loss, nats a token", "measured", 190.0),
-    ("against none ± 95 %", "derived", 320.0),
-    ("TPOT, mean", "measured", 480.0),
-    ("against none ± 95 %", "derived", 570.0),
+    ("weights skipped", "counted", 90.0),
+    ("masks", "counted", 150.0),
+    ("loss, nats a token", "measured", 270.0),
+    ("against none ± 95 %", "derived", 410.0),
+    ("TPOT, mean", "measured", 500.0),
+    ("against none ± 95 %", "derived", 640.0),
 ];
 
 impl Row<'_> {
@@ -120,8 +120,8 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     }
     let mut figure = Figure::default();
     for (name, how, x) in COLUMNS {
-        figure.text(pos2(LEFT + x, 10.0), palette.text, name);
-        figure.text(pos2(LEFT + x, 24.0), palette.muted, how);
+        figure.text_right(pos2(LEFT + x, 10.0), palette.text, name);
+        figure.text_right(pos2(LEFT + x, 24.0), palette.muted, how);
     }
     for (index, row) in rows.iter().enumerate() {
         let y = 48.0 + 22.0 * index as f32;
@@ -129,27 +129,29 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         figure.cell(rect, palette.series(index), row.control.name.clone(), None);
         figure.text(pos2(28.0, y), palette.text, row.control.name.clone());
         for ((_, _, x), cell) in COLUMNS.into_iter().zip(row.cells()) {
-            figure.text(pos2(LEFT + x, y), palette.text, cell);
+            figure.text_right(pos2(LEFT + x, y), palette.text, cell);
         }
     }
     let below = 48.0 + 22.0 * rows.len() as f32;
     figure.text(pos2(LEFT, below), palette.muted, extent(&rows));
     let top = below + 36.0;
     let titles = [
-        "Loss against time per output token: to the lower left is better; lines are 95 % intervals of the change of loss",
+        "Loss against time per output token (TPOT): to the lower left is better; lines are 95 % intervals of the change",
         "TPOT, ms",
     ];
     let first = &rows[0];
-    let ends = |row: &Row<'_>| match row.against {
-        Some((mean, half)) => {
-            let middle = first.loss + mean;
-            (middle - half, middle + half)
-        }
-        None => (row.loss, row.loss),
+    let half = |change: Option<(f64, f64)>| change.map_or(0.0, |(_, half)| half);
+    let intervals = |row: &Row<'_>| {
+        let (loss, tpot) = (half(row.against), first.tpot * half(row.faster));
+        let at = |x: f64, y: f64| (row.tpot + x, row.loss + y);
+        [
+            [at(0.0, -loss), at(0.0, loss)],
+            [at(-tpot, 0.0), at(tpot, 0.0)],
+        ]
     };
     let points = rows.iter().flat_map(|row| {
-        let (low, high) = ends(row);
-        [(row.tpot, low), (row.tpot, row.loss), (row.tpot, high)]
+        let at = [(row.tpot, row.loss)];
+        at.into_iter().chain(intervals(row).into_iter().flatten())
     });
     let rect = area(
         LEFT - 60.0,
@@ -164,7 +166,9 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
             continue;
         }
         let color = palette.series(index);
-        plot.interval(&mut figure, color, row.tpot, ends(row));
+        for interval in intervals(row) {
+            plot.interval(&mut figure, color, interval);
+        }
         let cells = row.cells().join(", ");
         let at = (row.tpot, row.loss);
         plot.dot(

@@ -31,6 +31,8 @@ const NAMES: f32 = LEFT + 70.0;
 const ROW: f32 = 18.0;
 /// Above the numbers of layers.
 const HEAD: f32 = 40.0;
+/// From cell to cell of the distances.
+const CELL: f32 = 46.0;
 /// The height of the bars of frequencies.
 const BARS: f32 = 54.0;
 
@@ -104,7 +106,8 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     );
     figure.text(pos2(8.0, 8.0), view.palette.text, text);
     let left = NAMES + 10.0;
-    legend::sublayers(&mut figure, &view.palette, pos2(left, 28.0), None);
+    let names = legend::sublayers(&view.palette);
+    legend::named(&mut figure, &view.palette, pos2(left, 28.0), names);
     numbers(&mut figure, &view.palette, layers, left, step, HEAD + 8.0);
     frequencies(&mut figure, view, &grid, &counted);
     let mut top = HEAD + 24.0 + BARS + 16.0;
@@ -112,7 +115,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     let masks: Vec<(&str, &LayerMask)> = masks.collect();
     let tags = tag_count(&masks);
     if tags > 1 {
-        let height = 34.0 + 20.0 * tags as f32;
+        let height = 50.0 + 20.0 * tags as f32;
         // All pairs of masks: not worth it while it is out of sight.
         if view
             .visible
@@ -140,7 +143,7 @@ fn tag_count(masks: &[(&str, &LayerMask)]) -> usize {
     tags.len()
 }
 
-/// How often each sublayer is skipped: a bar, and a line for its interval.
+/// How often each sublayer is skipped: a bar, and a line for its interval where it ever is.
 fn frequencies(figure: &mut Figure, view: &View<'_>, grid: &Grid, runs: &[&Run]) {
     let palette = &view.palette;
     let Some(first) = runs.first() else { return };
@@ -176,6 +179,9 @@ fn frequencies(figure: &mut Figure, view: &View<'_>, grid: &Grid, runs: &[&Run])
         let (x, width) = (grid.left(layer, sublayer), grid.width());
         let bar = area(x, y(share) - 1.0, width, low - y(share) + 1.0);
         figure.cell(bar, shade(palette, sublayer, true), tip, None);
+        if count == 0 {
+            continue;
+        }
         let middle = x + width / 2.0;
         let ends = vec![pos2(middle, y(interval.0)), pos2(middle, y(interval.1))];
         figure.line(ends, palette.muted, 1.0);
@@ -188,8 +194,16 @@ fn matrix(figure: &mut Figure, view: &View<'_>, tags: &TagDistances, top: f32) {
     let text =
         "Mean Jaccard distance of what the masks skip, tag by tag; on the diagonal, within a tag";
     figure.text(pos2(NAMES + 10.0, top + 4.0), palette.muted, text);
+    for (column, name) in tags.names.iter().enumerate() {
+        let x = NAMES + 10.0 + CELL * column as f32;
+        let seen = view.visible.x_range().intersects(Rangef::new(x, x + CELL));
+        if seen {
+            let middle = pos2(x + CELL / 2.0 - 1.0, top + 22.0);
+            figure.text_middle(middle, palette.text, short(name, 7));
+        }
+    }
     for (row, values) in tags.mean.iter().enumerate() {
-        let y = top + 16.0 + 20.0 * row as f32;
+        let y = top + 32.0 + 20.0 * row as f32;
         // The last row and column are always placed: they make the figure its size.
         let last = row + 1 == tags.mean.len();
         if !last && !view.visible.y_range().intersects(Rangef::new(y, y + 20.0)) {
@@ -199,12 +213,12 @@ fn matrix(figure: &mut Figure, view: &View<'_>, tags: &TagDistances, top: f32) {
         figure.text_right(pos2(NAMES, y + 9.0), palette.text, name);
         for (column, value) in values.iter().enumerate() {
             let Some(value) = value else { continue };
-            let x = NAMES + 10.0 + 46.0 * column as f32;
-            let seen = view.visible.x_range().intersects(Rangef::new(x, x + 46.0));
+            let x = NAMES + 10.0 + CELL * column as f32;
+            let seen = view.visible.x_range().intersects(Rangef::new(x, x + CELL));
             if column + 1 < values.len() && !seen {
                 continue;
             }
-            let rect = area(x, y, 44.0, 18.0);
+            let rect = area(x, y, CELL - 2.0, 18.0);
             let tip = format!("{} and {}: {value:.3}", tags.names[row], tags.names[column]);
             let fill = heat(*value as f32);
             figure.cell(rect, fill, tip, None);

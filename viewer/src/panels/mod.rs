@@ -251,6 +251,13 @@ fn score(run: &Run, layer: usize, sublayer: Sublayer) -> Option<&Score> {
     })
 }
 
+/// The threshold of a run's routers, if all have the same.
+fn one_threshold(run: &Run) -> Option<f32> {
+    let threshold = run.scores.first()?.threshold;
+    let same = run.scores.iter().all(|score| score.threshold == threshold);
+    same.then_some(threshold)
+}
+
 /// All sublayers of a mask, in the order of their indices.
 fn sublayers(mask: &LayerMask) -> impl Iterator<Item = (usize, Sublayer)> {
     (0..mask.layers()).flat_map(|layer| Sublayer::BOTH.map(|sublayer| (layer, sublayer)))

@@ -1,12 +1,12 @@
 //! The layers of one run as cells of two halves.
 
 use super::{
-    Action, Controls, LEFT, NO_RUN, View, engine_button, index, legend, millis, numbers, score,
-    shade, sublayers,
+    Action, Controls, LEFT, NO_RUN, View, engine_button, index, legend, millis, numbers,
+    one_threshold, score, shade, sublayers,
 };
 use crate::figure::{Figure, Heard, Table, Value, area};
 use crate::job::Choice;
-use crate::palette::heat;
+use crate::palette::{heat, ink_on};
 use crate::session::Session;
 use eframe::egui::{self, Ui, pos2};
 use first_wgpu::mask::{LayerMask, Sublayer};
@@ -110,6 +110,15 @@ fn cost(run: &Run, layer: usize, sublayer: Sublayer) -> (u64, Option<f64>, usize
     }
 }
 
+/// A cell as wide as this has room for its score.
+const SCORE_ROOM: f32 = 24.0;
+
+/// A score without the zero before its point.
+fn hundredths(score: f32) -> String {
+    let text = format!("{score:.2}");
+    text.strip_prefix('0').unwrap_or("1").to_owned()
+}
+
 fn tip(run: &Run, force: Force, layer: usize, sublayer: Sublayer) -> String {
     let runs = run.mask.runs(layer, sublayer);
     let mut lines = vec![format!(
@@ -169,13 +178,17 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         }
         if let Some(score) = score(run, layer, sublayer) {
             let rect = area(x, 100.0 + 22.0 * half as f32, step - 2.0, 18.0);
-            figure.cell(rect, heat(score.score), tip, None);
+            let fill = heat(score.score);
+            figure.cell(rect, fill, tip, None);
+            if step >= SCORE_ROOM {
+                figure.text_middle(rect.center(), ink_on(fill), hundredths(score.score));
+            }
         }
     }
     if !run.scores.is_empty() {
         figure.text_right(pos2(LEFT - 10.0, 109.0), palette.muted, "attention score");
         figure.text_right(pos2(LEFT - 10.0, 131.0), palette.muted, "MLP score");
-        legend::scores(&mut figure, palette, pos2(LEFT, 158.0));
+        legend::scores(&mut figure, palette, pos2(LEFT, 158.0), one_threshold(run));
     }
     let skipped = 100.0 * run.model.skip_rate(&mask);
     let policy = match mask == run.mask {

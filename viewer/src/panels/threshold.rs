@@ -2,7 +2,7 @@
 
 mod speeds;
 
-use super::{Action, Controls, View, engine_button, millis};
+use super::{Action, Controls, View, engine_button, millis, one_threshold};
 use crate::figure::{Figure, Table, Value, area};
 use crate::job::Choice;
 use crate::plot::Plot;
@@ -11,6 +11,7 @@ use eframe::egui::{Slider, SliderClamping, Ui, pos2};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::router::{CalibrationPoint, threshold_for};
 use first_wgpu::trace::Run;
+use std::collections::BTreeMap;
 
 /// The threshold that is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,18 +86,12 @@ struct Routed<'a> {
 }
 
 fn routed(session: &Session) -> Vec<Routed<'_>> {
-    let one = |(index, run): (usize, &'_ Run)| {
-        let threshold = run.scores.first()?.threshold;
-        let same = run.scores.iter().all(|score| score.threshold == threshold);
-        same.then_some((index, threshold))
-    };
     let runs = session.runs.iter().enumerate();
     runs.filter_map(|(index, run)| {
-        let (index, threshold) = one((index, run))?;
         Some(Routed {
             index,
             run,
-            threshold,
+            threshold: one_threshold(run)?,
             skipped: run.model.skip_rate(&run.mask),
         })
     })
@@ -125,7 +120,7 @@ fn summary(view: &View<'_>) -> String {
         return "No calibration of these routers is known, so nothing is predicted.".to_owned();
     };
     let mut text = format!(
-        "At threshold {threshold:.2} the calibration predicts {:.1} % of the layers' weights skipped",
+        "At {threshold:.2} the calibration predicts {:.1} % of the layers' weights skipped",
         100.0 * skipped
     );
     let Some(run) = scored(view) else {
@@ -137,14 +132,18 @@ fn summary(view: &View<'_>) -> String {
         routed.run.model == run.model && (routed.threshold - threshold).abs() < 0.005
     };
     let runs = routed(view.session);
-    let here: Vec<f64> = runs
-        .iter()
-        .filter(near)
-        .map(|routed| routed.skipped)
+    // A prompt that was run again says nothing new.
+    let last = runs.iter().filter(near);
+    let last: BTreeMap<_, _> = last
+        .map(|routed| (&routed.run.prompt_ids, routed.skipped))
         .collect();
+    let here: Vec<f64> = last.into_values().collect();
     if !here.is_empty() {
         let percent = 100.0 * crate::stats::mean(&here);
-        text += &format!(". Measured at it: {percent:.1} % in {} runs", here.len());
+        text += &format!(
+            ". Measured at it: {percent:.1} % over {} prompts",
+            here.len()
+        );
     }
     text
 }
@@ -187,7 +186,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     for routed in &runs {
         let selected = routed.index == view.state.selected;
         let color = if selected {
-            palette.warning
+            palette.text
         } else {
             palette.accent
         };
@@ -204,7 +203,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     let at = f64::from(view.state.threshold.threshold);
     let top = points.map(|point| point.1).fold(0.0, f64::max);
     let ends = [(at, 0.0), (at, top)];
-    plot.curve(&mut figure, palette.warning, ends.into_iter());
+    plot.curve(&mut figure, palette.text, ends.into_iter());
     speeds::draw(&mut figure, view, &runs, 380.0);
     figure
 }
@@ -219,8 +218,9 @@ pub(super) fn table(view: &View<'_>) -> Table {
         "threshold",
         "weights_skipped",
         "tpot_ms",
-        "less_time_measured",
-        "less_time_estimated",
+        "tpot_change_measured",
+        "tpot_change_half_interval",
+        "tpot_change_estimated",
     ]);
     for point in &view.session.calibration {
         table.rows.push(vec![
@@ -230,18 +230,21 @@ pub(super) fn table(view: &View<'_>) -> Table {
             Value::Empty,
             Value::Empty,
             Value::Empty,
+            Value::Empty,
         ]);
     }
     let full = speeds::FullRuns::of(view.session);
     for routed in routed(view.session) {
         let tpot = routed.run.tpot_nanos();
+        let change = full.change(routed.run);
         table.rows.push(vec![
             format!("run {}, measured", routed.index + 1).into(),
             routed.threshold.into(),
             routed.skipped.into(),
             tpot.map(millis).into(),
-            full.less(routed.run).into(),
-            saved(routed.run, routed.skipped).into(),
+            change.map(|change| change.mean).into(),
+            change.map(|change| change.half).into(),
+            (0.0 - saved(routed.run, routed.skipped)).into(),
         ]);
     }
     table

@@ -3,14 +3,14 @@
 mod kernels;
 mod spans;
 
-use super::{Action, Controls, LEFT, NO_RUN, View, other_run};
+use super::{Action, Controls, LEFT, NO_RUN, View, legend, other_run};
 use crate::figure::{Figure, Heard, Table, area};
-use crate::palette::Palette;
+use crate::palette::{Palette, SERIES};
 use crate::plot::ticks;
 use crate::session::Session;
 use eframe::egui::{self, Ui, pos2};
 use first_wgpu::trace::{Detail, Run};
-use kernels::kernels;
+use kernels::{by_cost, kernels};
 use spans::{Span, TRACKS, end, spans};
 
 /// What is looked at of a run's times.
@@ -82,8 +82,9 @@ pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
         for (prefill, name) in PARTS {
             ui.selectable_value(&mut state.prefill, prefill, name);
         }
-        other_run(ui, &to.session.runs, &mut to.state.other);
-        let timed = to.session.runs.iter().any(|run| !run.dispatches.is_empty());
+        let timed = |run: &Run| !run.dispatches.is_empty();
+        other_run(ui, &to.session.runs, &mut to.state.other, timed);
+        let timed = to.session.runs.iter().any(timed);
         let forget = ui.add_enabled(timed, egui::Button::new("Forget all times"));
         let forget = forget.on_hover_text(
             "drops what each dispatch of each run took, which is most of a session; runs and answers stay",
@@ -128,9 +129,17 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     let mut figure = Figure::default();
     let prefill = view.state.timings.prefill;
     let kernels = kernels(run, prefill);
-    let names: Vec<&str> = kernels.iter().map(|kernel| kernel.name.as_str()).collect();
+    let names = by_cost(run);
     timeline(&mut figure, view, run, &names);
-    let top = TOP + TRACK * TRACKS.len() as f32 + 30.0;
+    let below = TOP + TRACK * TRACKS.len() as f32;
+    let [attention, mlp, _] = legend::sublayers(palette);
+    legend::named(
+        &mut figure,
+        palette,
+        pos2(LEFT, below + 12.0),
+        [attention, mlp],
+    );
+    let top = below + 42.0;
     let part = PARTS[usize::from(prefill)].1;
     let missing = match (run.dispatches.is_empty(), run.detail) {
         (true, Detail::None) => {
@@ -143,7 +152,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         (false, _) => {
             let title = format!("Kernels of the {part}");
             figure.text(pos2(8.0, top), palette.text, title);
-            kernels::draw(&mut figure, view, run, &kernels, top + 24.0);
+            kernels::draw(&mut figure, view, run, &kernels, &names, top + 24.0);
             return figure;
         }
     };
@@ -151,13 +160,16 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     figure
 }
 
-/// The colour of a span: kernels have theirs, in the order of what they cost.
-fn color(palette: &Palette, span: &Span<'_>, kernels: &[&str]) -> eframe::egui::Color32 {
+/// The colour of a kernel: those that cost most have theirs.
+fn kernel_color(palette: &Palette, kernel: &str, by_cost: &[&str]) -> eframe::egui::Color32 {
+    let place = by_cost.iter().position(|name| *name == kernel);
+    let place = place.filter(|place| *place < SERIES);
+    place.map_or(palette.muted, |place| palette.series(place))
+}
+
+fn color(palette: &Palette, span: &Span<'_>, by_cost: &[&str]) -> eframe::egui::Color32 {
     match span.kernel() {
-        Some(kernel) => {
-            let place = kernels.iter().position(|name| *name == kernel);
-            palette.series(place.unwrap_or(3).min(3))
-        }
+        Some(kernel) => kernel_color(palette, kernel, by_cost),
         None if span.is_mlp() => palette.second,
         None if span.is_host() => palette.muted,
         None => palette.accent,
@@ -165,7 +177,7 @@ fn color(palette: &Palette, span: &Span<'_>, kernels: &[&str]) -> eframe::egui::
 }
 
 /// Each track from left to right; what is narrower than a point is drawn together with its neighbours.
-fn timeline(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[&str]) {
+fn timeline(figure: &mut Figure, view: &View<'_>, run: &Run, by_cost: &[&str]) {
     let palette = &view.palette;
     let (start, end) = view.state.timings.range(run);
     let width = view.width - LEFT - RIGHT;
@@ -191,7 +203,7 @@ fn timeline(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[&str]) {
         match together.last_mut() {
             Some(last) if last.takes(&span, right) => last.add(&span, right),
             _ => together.push(Gathered {
-                fill: color(palette, &span, kernels),
+                fill: color(palette, &span, by_cost),
                 nanos: span.end - span.start,
                 count: 1,
                 left,

@@ -1,6 +1,6 @@
 //! Tokens x layers: the routers' scores before pooling.
 
-use super::{LEFT, NO_RUN, View, legend, short};
+use super::{LEFT, NO_RUN, View, legend, one_threshold, short};
 use crate::figure::{Figure, Table, area};
 use crate::palette::heat;
 use eframe::egui::{Rangef, pos2};
@@ -46,7 +46,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     let left = LEFT + 90.0;
     let tokens = run.prompt_pieces.len().max(1);
     let step = ((view.width - left - 8.0) / tokens as f32).max(5.0);
-    legend::scores(&mut figure, palette, pos2(LEFT, 8.0));
+    legend::scores(&mut figure, palette, pos2(LEFT, 8.0), one_threshold(run));
     figure.text(pos2(LEFT, 30.0), palette.muted, "mean");
     figure.text(pos2(left, 30.0), palette.muted, "tokens of the prompt");
     let seen = view.visible;
@@ -55,13 +55,13 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         // Of a whole layer both are alike; what is protected runs whatever its score.
         let part = score.sublayer.unwrap_or(Sublayer::Attn);
         let runs = run.mask.runs(score.layer, part);
-        let color = if runs { palette.text } else { palette.warning };
+        let color = if runs { palette.text } else { palette.muted };
         // The last row and column are always placed: they make the figure its size.
         if row + 1 < run.scores.len() && !seen.y_range().intersects(Rangef::new(y, y + ROW)) {
             continue;
         }
         figure.text_right(pos2(LEFT - 10.0, y + 7.0), color, name(score));
-        let text = format!("{:.2} {}", score.score, if runs { "" } else { "skipped" });
+        let text = format!("{:.3} {}", score.score, if runs { "" } else { "skipped" });
         figure.text(pos2(LEFT, y + 7.0), color, text);
         for (column, (value, piece)) in score.tokens.iter().zip(&run.prompt_pieces).enumerate() {
             let x = left + column as f32 * step;

@@ -1,11 +1,12 @@
 //! The curves of a training.
 
-use super::{Action, Controls, LEFT, View, path_field, short};
+mod scores;
+
+use super::{Action, Controls, View, path_field, short};
 use crate::figure::{Figure, Table, area};
-use crate::palette::heat;
 use crate::plot::Plot;
 use crate::training::{Log, Step};
-use eframe::egui::{Rangef, Rect, Ui, pos2};
+use eframe::egui::{Rect, Ui, pos2};
 use std::path::PathBuf;
 
 /// The file of the log.
@@ -13,9 +14,6 @@ use std::path::PathBuf;
 pub struct State {
     pub(crate) path: String,
 }
-
-/// Columns of the map of scores; of more steps a column has the mean of several.
-const MOST_COLUMNS: usize = 160;
 
 pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
     let path = &mut to.state.training.path;
@@ -37,9 +35,14 @@ fn curve(log: &Log, of: fn(&Step) -> Option<f64>) -> Vec<(f64, f64)> {
         .collect()
 }
 
+/// Of how many steps curves have the mean: tasks take turns, and each has its own loss and masks.
+fn window(steps: usize) -> usize {
+    (steps / 40).max(1)
+}
+
 /// The mean of each point and those before it that a window holds.
 fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let window = (points.len() / 40).max(1);
+    let window = window(points.len());
     let mut sum = 0.0;
     let places = points.iter().enumerate();
     places
@@ -84,11 +87,16 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     let heldout = curve(log, |step| step.heldout_loss);
     let width = (view.width - 16.0).max(300.0);
     let rect = area(0.0, 28.0, width, 240.0);
+    let means = match window(losses.len()) {
+        1 => String::new(),
+        steps => format!("; batches as means of {steps} steps"),
+    };
     let curves = [
-        ("batch, smoothed", 0, smoothed(&losses)),
+        ("batches", 0, smoothed(&losses)),
         ("held out", 1, heldout.clone()),
     ];
-    let losses = plot(&mut figure, view, rect, "Loss, nats a token", &curves);
+    let title = format!("Loss, nats a token{means}");
+    let losses = plot(&mut figure, view, rect, &title, &curves);
     for point in heldout {
         let tip = format!("step {}: held-out loss {:.4}", point.0, point.1);
         losses.dot(&mut figure, palette.series(1), point, tip);
@@ -97,18 +105,27 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         let points = curve(log, of).into_iter();
         points.map(|(step, share)| (step, 100.0 * share)).collect()
     };
+    let (mut soft, hard) = (
+        percent(|step| step.skip_soft),
+        percent(|step| step.skip_hard),
+    );
+    // Gates that are all hard have one curve.
+    if soft == hard {
+        soft.clear();
+    }
     let curves = [
-        ("soft gates", 3, percent(|step| step.skip_soft)),
-        ("hard gates", 0, percent(|step| step.skip_hard)),
+        ("soft gates", 2, smoothed(&soft)),
+        ("hard gates", 0, smoothed(&hard)),
         ("held out", 1, percent(|step| step.heldout_skip)),
     ];
     let rect = area(0.0, 280.0, width, 220.0);
-    let rates = plot(&mut figure, view, rect, "Weights skipped, %", &curves);
+    let title = format!("Weights skipped, %{means}");
+    let rates = plot(&mut figure, view, rect, &title, &curves);
     // Without routers that learn there is none.
     if let Some(target) = log.header.target.filter(|target| *target > 0.0) {
         rates.level(&mut figure, palette.muted, 100.0 * target, "target");
     }
-    scores(&mut figure, view, log, 520.0);
+    scores::draw(&mut figure, view, log, 520.0);
     figure
 }
 
@@ -136,67 +153,6 @@ fn summary(log: &Log) -> String {
     }
     parts.retain(|part| !part.is_empty());
     parts.join(" · ")
-}
-
-/// The mean of a router's scores over some steps; `None` where none has any.
-fn mean_score(steps: &[&Step], router: usize) -> Option<f32> {
-    let scores = steps.iter().filter_map(|step| step.scores.get(router));
-    let (sum, count) = scores.fold((0.0, 0.0), |(sum, count), score| (sum + score, count + 1.0));
-    (count > 0.0).then(|| sum / count)
-}
-
-/// The routers' mean scores, a row a router, a column a step or the mean of several.
-fn scores(figure: &mut Figure, view: &View<'_>, log: &Log, top: f32) {
-    let with: Vec<&Step> = log
-        .steps
-        .iter()
-        .filter(|step| !step.scores.is_empty())
-        .collect();
-    let Some(last) = with.last() else { return };
-    let routers = last.scores.len();
-    let columns = with.len().min(MOST_COLUMNS);
-    let palette = &view.palette;
-    let title = "Mean score of each router; from the left, step by step";
-    figure.text(pos2(LEFT, top), palette.text, title);
-    let step = (view.width - LEFT - 16.0) / columns as f32;
-    let height = if routers > 80 { 5.0 } else { 9.0 };
-    for router in 0..routers {
-        let y = top + 16.0 + height * router as f32;
-        let seen = view
-            .visible
-            .y_range()
-            .intersects(Rangef::new(y, y + height));
-        if !seen && router + 1 < routers {
-            continue;
-        }
-        let name = format!("L{:02} {}", router / 2, ["attn", "mlp"][router % 2]);
-        // Names where there is room; the last always keeps its own.
-        let every = if height < 9.0 { 4 } else { 2 };
-        if (router.is_multiple_of(every) && router + every < routers) || router + 1 == routers {
-            figure.text_right(
-                pos2(LEFT - 8.0, y + height / 2.0),
-                palette.muted,
-                name.clone(),
-            );
-        }
-        for column in 0..columns {
-            // Tasks take turns: one step of several would always be of the same ones.
-            let at = |column: usize| column * with.len() / columns;
-            let steps = &with[at(column)..at(column + 1)];
-            let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
-                continue;
-            };
-            let Some(score) = mean_score(steps, router) else {
-                continue;
-            };
-            let tip = match first.step == last.step {
-                true => format!("{name}, step {}: {score:.3}", last.step),
-                false => format!("{name}, steps {} to {}: {score:.3}", first.step, last.step),
-            };
-            let rect = area(LEFT + column as f32 * step, y, step, height - 1.0);
-            figure.cell(rect, heat(score), tip, None);
-        }
-    }
 }
 
 pub(super) fn table(view: &View<'_>) -> Table {
@@ -275,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn means_are_of_a_window_and_of_a_columns_steps() {
+    fn means_are_of_a_window() {
         let points: Vec<(f64, f64)> = (0..120)
             .map(|at| (f64::from(at), f64::from(1 + at % 3)))
             .collect();
@@ -287,13 +243,6 @@ mod tests {
                 .iter()
                 .all(|(_, mean)| (mean - 2.0).abs() < 1e-12)
         );
-        let steps = [0.1, 0.5, 0.9].map(|score| Step {
-            scores: vec![score],
-            ..Step::default()
-        });
-        let steps: Vec<&Step> = steps.iter().collect();
-        assert!((mean_score(&steps, 0).expect("three") - 0.5).abs() < 1e-6);
-        assert_eq!(mean_score(&steps, 1), None);
     }
 
     #[test]

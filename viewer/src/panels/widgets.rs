@@ -24,16 +24,21 @@ pub(super) fn choice(ui: &mut Ui, name: &str, chosen: &str, list: impl FnOnce(&m
     choice.show_ui(ui, list).response.labelled_by(label.id);
 }
 
-/// The choice of the run that the selected one is compared with.
-pub(super) fn other_run(ui: &mut Ui, runs: &[Run], other: &mut usize) {
+/// The choice of the run that the selected one is compared with, among those that can be.
+pub(super) fn other_run(ui: &mut Ui, runs: &[Run], other: &mut usize, can: impl Fn(&Run) -> bool) {
     let name = |index: usize| {
         let run = runs.get(index);
         run.map_or(String::new(), |run| {
             format!("{} {}", index + 1, short(&run.policy, 24))
         })
     };
-    choice(ui, "compare with run", &name(*other), |ui| {
-        for index in 0..runs.len() {
+    let able = |index: usize| runs.get(index).is_some_and(&can);
+    let chosen = match able(*other) {
+        true => name(*other),
+        false => "none".to_owned(),
+    };
+    choice(ui, "compare with run", &chosen, |ui| {
+        for index in (0..runs.len()).filter(|index| able(*index)) {
             ui.selectable_value(other, index, name(index));
         }
     });

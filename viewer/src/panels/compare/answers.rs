@@ -2,6 +2,8 @@
 
 use super::super::{LEFT, View};
 use crate::figure::{Figure, MONO_ADVANCE, area};
+use crate::palette::ink_on;
+use crate::stats::common_prefix;
 use crate::width::{columns, is_accent, is_wide, start};
 use eframe::egui::pos2;
 
@@ -72,7 +74,69 @@ fn compared<'a>(a: &'a str, b: &'a str) -> [Vec<Word<'a>>; 2] {
             column += 1;
         }
     }
-    [a, b]
+    alike_at_first([a, b])
+}
+
+/// Between words that both have, the first ones of both may begin alike: that much is shared too, as of `1867` and `18677`.
+fn alike_at_first(words: [Vec<Word<'_>>; 2]) -> [Vec<Word<'_>>; 2] {
+    let mut rest = words.map(|words| words.into_iter().peekable());
+    let mut out = [Vec::new(), Vec::new()];
+    loop {
+        let mut gaps = rest.each_mut().map(|words| {
+            let own = std::iter::from_fn(|| words.next_if(|word| !word.shared));
+            own.collect::<Vec<_>>()
+        });
+        let [a, b] = gaps.each_ref().map(|gap| gap.first());
+        if let (Some(a), Some(b)) = (a, b) {
+            let shared = alike(a.text, b.text);
+            gaps = gaps.map(|gap| split(gap, shared));
+        }
+        for (out, gap) in out.iter_mut().zip(gaps) {
+            out.extend(gap);
+        }
+        // Each text has as many shared words as the other.
+        let [Some(a), Some(b)] = rest.each_mut().map(Iterator::next) else {
+            return out;
+        };
+        out[0].push(a);
+        out[1].push(b);
+    }
+}
+
+/// How many bytes two words begin alike with, if it is half of the shorter at least: a letter alone says nothing. No character
+/// is parted from its accents.
+fn alike(a: &str, b: &str) -> usize {
+    let [a, b] = [a, b].map(|text| text.chars().collect::<Vec<_>>());
+    let mut count = common_prefix(&a, &b);
+    let accent = |text: &[char], at| text.get(at).copied().is_some_and(is_accent);
+    while count > 0 && (accent(&a, count) || accent(&b, count)) {
+        count -= 1;
+    }
+    if 2 * count < a.len().min(b.len()) {
+        return 0;
+    }
+    a[..count]
+        .iter()
+        .map(|character| character.len_utf8())
+        .sum()
+}
+
+/// Words of which the first is shared up to some of its bytes.
+fn split(mut words: Vec<Word<'_>>, shared: usize) -> Vec<Word<'_>> {
+    let (start, rest) = words[0].text.split_at(shared);
+    let spaced = words[0].spaced;
+    let part = |text, spaced, shared| Word {
+        text,
+        spaced,
+        shared,
+    };
+    let parts = [
+        part(start, spaced, true),
+        part(rest, spaced && start.is_empty(), false),
+    ];
+    let parts = parts.into_iter().filter(|part| !part.text.is_empty());
+    words.splice(..1, parts).for_each(drop);
+    words
 }
 
 /// A word, or a part of one, and where it is: lines down, columns to the right.
@@ -127,15 +191,12 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, [a, b]: [&str; 2], top:
         for word in placed {
             let x = LEFT + MONO_ADVANCE * word.column as f32;
             let y = y + 18.0 * word.line as f32;
-            let color = if word.shared {
-                palette.text
-            } else {
-                palette.warning
-            };
+            let mut color = palette.text;
             if !word.shared {
                 let width = MONO_ADVANCE * columns(word.text) as f32;
-                let rect = area(x - 2.0, y - 8.0, width + 4.0, 16.0);
-                figure.cell(rect, palette.surface, String::new(), None);
+                let rect = area(x, y - 8.0, width, 16.0);
+                figure.cell(rect, palette.second, String::new(), None);
+                color = ink_on(palette.second);
             }
             figure.mono(pos2(x, y), color, word.text);
         }
@@ -161,10 +222,38 @@ mod tests {
         assert!(a.is_empty() && !b[0].shared);
     }
 
+    #[test]
+    fn words_that_begin_alike_differ_from_there_on() {
+        let marked = |text: [&str; 2]| {
+            compared(text[0], text[1]).map(|words| {
+                let word = |word: &Word<'_>| match word.shared {
+                    true => word.text.to_owned(),
+                    false => format!("[{}]", word.text),
+                };
+                words.iter().map(word).collect::<Vec<_>>().join("|")
+            })
+        };
+        assert_eq!(marked(["1867", "186777 it"]), ["1867", "1867|[77]|[it]"]);
+        assert_eq!(
+            marked(["in 1867 it was", "in 1890 it was"]),
+            ["in|18|[67]|it|was", "in|18|[90]|it|was"]
+        );
+        assert_eq!(marked(["ab x", "cd x"]), ["[ab]|x", "[cd]|x"]);
+        // The accent is not parted from its letter.
+        assert_eq!(marked(["bae\u{301}", "baeb"]), ["ba|[e\u{301}]", "ba|[eb]"]);
+        assert_eq!(
+            lines_of(&compared("of 1867", "of 18677 a")[1], 20),
+            ["of 18677 a"]
+        );
+    }
+
     fn lines(text: &str, room: usize) -> Vec<String> {
-        let words = words(text);
+        lines_of(&words(text), room)
+    }
+
+    fn lines_of(words: &[Word<'_>], room: usize) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
-        for part in placed(&words, room) {
+        for part in placed(words, room) {
             lines.resize(part.line + 1, String::new());
             let line = &mut lines[part.line];
             let gap = part.column - columns(line);

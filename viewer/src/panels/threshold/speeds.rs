@@ -5,7 +5,7 @@ use super::super::{View, millis};
 use super::{Routed, saved, time};
 use crate::figure::Figure;
 use crate::session::Session;
-use crate::stats::{quantile, sorted};
+use crate::stats::{Difference, difference, mean};
 use eframe::egui::pos2;
 use first_wgpu::trace::Run;
 use std::collections::HashMap;
@@ -26,20 +26,24 @@ impl<'a> FullRuns<'a> {
         Self(by_prompt)
     }
 
-    /// The median time per token of those of the same prompt by the same model on the same GPU, in milliseconds. What a token
-    /// costs depends on how many are before it.
-    fn base(&self, of: &Run) -> Option<f64> {
-        let runs = self.0.get(of.prompt_ids.as_slice())?.iter();
+    /// What the tokens took of those of the same prompt by the same model on the same GPU, in milliseconds. What a token costs
+    /// depends on how many are before it.
+    fn base(&self, of: &Run) -> Vec<f64> {
+        let runs = self.0.get(of.prompt_ids.as_slice()).into_iter().flatten();
         let same = runs.filter(|run| run.model == of.model && run.adapter == of.adapter);
-        let times = sorted(same.filter_map(|run| run.tpot_nanos()).map(millis));
-        (!times.is_empty()).then(|| quantile(&times, 0.5))
+        same.flat_map(|run| tokens(run)).collect()
     }
 
-    /// The share of their time per token that an untraced run saves.
-    pub(super) fn less(&self, run: &Run) -> Option<f64> {
-        let tpot = run.tpot_nanos().filter(|_| !traced(run))?;
-        Some(1.0 - millis(tpot) / self.base(run)?)
+    /// How much longer a token of an untraced run takes than theirs, as a share of that.
+    pub(super) fn change(&self, run: &Run) -> Option<Difference> {
+        let (base, own) = (self.base(run), tokens(run).collect::<Vec<_>>());
+        let known = !traced(run) && !base.is_empty() && !own.is_empty();
+        known.then(|| difference(&base, &own).scaled(1.0 / mean(&base)))
     }
+}
+
+fn tokens(run: &Run) -> impl Iterator<Item = f64> {
+    run.token_nanos.iter().map(|nanos| millis(*nanos))
 }
 
 /// Time per token of the routed runs beside the full runs, from `top` on.
@@ -47,11 +51,11 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], to
     let palette = &view.palette;
     let full = FullRuns::of(view.session);
     let runs = runs.iter();
-    let runs = runs.filter_map(|routed| Some((routed, full.less(routed.run)?)));
-    let mut runs: Vec<(&Routed<'_>, f64)> = runs.collect();
+    let runs = runs.filter_map(|routed| Some((routed, full.change(routed.run)?)));
+    let mut runs: Vec<(&Routed<'_>, Difference)> = runs.collect();
     if runs.is_empty() {
-        let text = "Run a prompt with the router and without, both untraced and on the same GPU, to see what skipping \
-                    saves.";
+        let text = "Run a prompt with the router and without, on the same GPU and without timing dispatches, to see \
+                    what skipping saves.";
         return figure.text(pos2(8.0, top), palette.muted, text);
     }
     let more = runs.len().saturating_sub(MOST_ROWS);
@@ -61,25 +65,25 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], to
         ("threshold", 120.0),
         ("skipped, measured", 250.0),
         ("TPOT, measured", 380.0),
-        ("against full, measured", 530.0),
-        ("against full, by bytes", 680.0),
+        ("against full, ± 95 % of these runs", 600.0),
+        ("against full, by bytes", 750.0),
     ] {
         figure.text_right(pos2(x, top), palette.muted, name);
     }
     if more > 0 {
         let text = format!("the last {MOST_ROWS} of {}", MOST_ROWS + more);
-        figure.text(pos2(700.0, top), palette.muted, text);
+        figure.text(pos2(770.0, top), palette.muted, text);
     }
-    for (row, (routed, less)) in runs.into_iter().enumerate() {
+    for (row, (routed, change)) in runs.into_iter().enumerate() {
         let y = top + 22.0 + 18.0 * row as f32;
         let cells = [
             (40.0, (routed.index + 1).to_string()),
             (120.0, format!("{:.2}", routed.threshold)),
             (250.0, format!("{:.1} %", 100.0 * routed.skipped)),
             (380.0, time(routed.run.tpot_nanos())),
-            (530.0, format!("{:+.1} %", 0.0 - 100.0 * less)),
+            (600.0, change.scaled(100.0).text(1, " %")),
             (
-                680.0,
+                750.0,
                 format!("{:+.1} %", 0.0 - 100.0 * saved(routed.run, routed.skipped)),
             ),
         ];
@@ -93,6 +97,7 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], to
 mod tests {
     use super::*;
     use first_wgpu::mask::LayerMask;
+    use first_wgpu::trace::Detail;
 
     #[test]
     fn a_run_is_compared_with_the_same_prompt_and_model_on_the_same_gpu() {
@@ -100,7 +105,7 @@ mod tests {
         let routed = session.runs[0].clone();
         session.runs = vec![routed.clone()];
         let base = |session: &Session, run: &Run| FullRuns::of(session).base(run);
-        assert_eq!(base(&session, &routed), None);
+        assert!(base(&session, &routed).is_empty());
         let mut full = |nanos, change: fn(&mut Run)| {
             let mut run = routed.clone();
             run.mask = LayerMask::full(run.model.layers);
@@ -113,8 +118,21 @@ mod tests {
         full(3_000_000, |run| run.token_nanos.clear());
         full(5_000_000, |run| run.prompt_ids.push(0));
         full(4_000_000, |_| ());
-        assert_eq!(base(&session, &routed), Some(4.0));
+        assert_eq!(base(&session, &routed), [4.0]);
+        // Three quarters of the time; two tokens alike have no spread.
+        session.runs.last_mut().expect("full").token_nanos = vec![4_000_000; 2];
+        let mut own = routed.clone();
+        own.detail = Detail::None;
+        own.dispatches.clear();
+        own.token_nanos = vec![3_000_000; 2];
+        let change = |run: &Run| FullRuns::of(&session).change(run);
+        assert_eq!(
+            change(&own).map(|change| (change.mean, change.half)),
+            Some((-0.25, 0.0))
+        );
+        own.detail = Detail::Layer;
+        assert_eq!(change(&own), None);
         session.runs.pop();
-        assert_eq!(base(&session, &routed), None);
+        assert!(base(&session, &routed).is_empty());
     }
 }

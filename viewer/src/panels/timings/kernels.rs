@@ -1,6 +1,7 @@
 //! What each kernel cost over the decoded tokens of a run, or over its prefill.
 
 use super::super::{LEFT, View, millis};
+use super::kernel_color;
 use crate::figure::{Figure, Table, Value, area};
 use crate::stats::{Difference, difference, histogram, mean, quantile, sorted};
 use eframe::egui::pos2;
@@ -15,6 +16,10 @@ pub(super) struct Kernel {
     weight_bytes: u64,
 }
 
+/// So many dispatches have one of each hundred, and so many one of each twenty: fewer have no such quantile.
+const HUNDRED: usize = 100;
+const TWENTY: usize = 20;
+
 /// Bars of a histogram.
 const BINS: usize = 24;
 
@@ -23,9 +28,9 @@ const COLUMNS: [(&str, &str, f32); 7] = [
     ("count", "counted", 40.0),
     ("sum ms", "measured", 110.0),
     ("mean µs", "measured", 180.0),
-    ("p50", "measured", 245.0),
-    ("p95", "measured", 310.0),
-    ("p99", "measured", 375.0),
+    ("p50 µs", "measured", 245.0),
+    ("p95 µs", "measured", 310.0),
+    ("p99 µs", "measured", 375.0),
     ("GB/s", "derived", 440.0),
 ];
 
@@ -37,13 +42,17 @@ impl Kernel {
     /// In the order of [`COLUMNS`].
     fn numbers(&self) -> [f64; 7] {
         let micros = |q| 1e3 * quantile(&self.times, q);
+        let of = |least, q| match self.times.len() < least {
+            true => f64::NAN,
+            false => micros(q),
+        };
         [
             self.times.len() as f64,
             self.sum(),
             1e3 * mean(&self.times),
             micros(0.5),
-            micros(0.95),
-            micros(0.99),
+            of(TWENTY, 0.95),
+            of(HUNDRED, 0.99),
             self.weight_bytes as f64 / 1e6 / self.sum().max(1e-9),
         ]
     }
@@ -65,6 +74,17 @@ pub(super) fn kernels(run: &Run, prefill: bool) -> Vec<Kernel> {
     let mut kernels: Vec<Kernel> = kernels.into_iter().map(kernel).collect();
     kernels.sort_by(|a, b| b.sum().total_cmp(&a.sum()));
     kernels
+}
+
+/// The kernels of a whole run, the one with the largest sum first: each has one colour in both parts.
+pub(super) fn by_cost(run: &Run) -> Vec<&str> {
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for dispatch in &run.dispatches {
+        *sums.entry(&dispatch.kernel).or_default() += dispatch.duration_nanos;
+    }
+    let mut names: Vec<&str> = sums.keys().copied().collect();
+    names.sort_by_key(|name| std::cmp::Reverse(sums[*name]));
+    names
 }
 
 /// The dispatches of a part of a run.
@@ -107,7 +127,14 @@ pub(super) fn change(run: &Run, other: &Run, prefill: bool, kernel: &str) -> Opt
 }
 
 /// The table of kernels from `top` on: numbers, histogram, and the difference from the other run.
-pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[Kernel], top: f32) {
+pub(super) fn draw(
+    figure: &mut Figure,
+    view: &View<'_>,
+    run: &Run,
+    kernels: &[Kernel],
+    by_cost: &[&str],
+    top: f32,
+) {
     let palette = &view.palette;
     let prefill = view.state.timings.prefill;
     let other = view.other().filter(|other| !std::ptr::eq(*other, run));
@@ -118,7 +145,7 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[K
     }
     let (bins, against) = (LEFT + 464.0, LEFT + 600.0);
     figure.text(pos2(bins, top), palette.text, "histogram");
-    figure.text(pos2(bins, top + 14.0), palette.muted, "to p99");
+    figure.text(pos2(bins, top + 14.0), palette.muted, "all, or to p99");
     if other.is_some() {
         let name = format!("mean µs against run {}", view.state.other + 1);
         figure.text(pos2(against, top), palette.text, name);
@@ -127,7 +154,7 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[K
     }
     for (row, kernel) in kernels.iter().enumerate() {
         let y = top + 38.0 + 26.0 * row as f32;
-        let color = palette.series(row.min(3));
+        let color = kernel_color(palette, &kernel.name, by_cost);
         figure.cell(
             area(8.0, y - 6.0, 12.0, 12.0),
             color,
@@ -137,8 +164,8 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[K
         figure.text_right(pos2(LEFT - 10.0, y), palette.text, kernel.name.clone());
         for ((_, _, x), number) in COLUMNS.into_iter().zip(kernel.numbers()) {
             let digits = if x == COLUMNS[0].2 { 0 } else { 1 };
-            // Kernels that read no weights have no rate.
-            let text = match number == 0.0 {
+            // Kernels that read no weights have no rate, and a few dispatches no quantiles.
+            let text = match number == 0.0 || !number.is_finite() {
                 true => "-".to_owned(),
                 false => format!("{number:.digits$}"),
             };
@@ -154,9 +181,12 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, kernels: &[K
     }
 }
 
-/// A histogram without the longest hundredth, which would leave one bar for all others.
+/// A histogram without the longest hundredth, which would leave one bar for all others; of few dispatches with all.
 fn bars(figure: &mut Figure, kernel: &Kernel, color: eframe::egui::Color32, x: f32, y: f32) {
-    let most = quantile(&kernel.times, 0.99);
+    let most = match kernel.times.len() < HUNDRED {
+        true => f64::INFINITY,
+        false => quantile(&kernel.times, 0.99),
+    };
     let kept: Vec<f64> = kernel
         .times
         .iter()
