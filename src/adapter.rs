@@ -10,6 +10,8 @@ mod file;
 pub mod joint;
 pub mod merged;
 
+pub(crate) use file::MOST_RANK;
+
 use crate::mask::Sublayer;
 use crate::model::config::Config;
 use std::collections::BTreeMap;

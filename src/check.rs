@@ -7,6 +7,7 @@
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::file::read_at_most;
 use crate::mask::LayerMask;
 use crate::reference::argmax::argmax;
 use crate::router::PrefillReading;
@@ -14,6 +15,10 @@ use serde::Deserialize;
 use std::path::Path;
 
 const REFERENCE: &str = "reference.json";
+/// Of that file.
+const MOST_BYTES: u64 = 64 << 20;
+/// Before the numbers of an array.
+const MOST_HEADER: u64 = 10 + (1 << 16);
 
 /// The largest normalised mean squared error of logits and hidden states.
 pub const NMSE: f64 = 1e-6;
@@ -73,9 +78,9 @@ impl Outcome {
 /// Reads the entries of a folder.
 pub fn entries(folder: &Path) -> Result<Vec<Entry>> {
     let path = folder.join(REFERENCE);
-    let text = std::fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?;
-    let bad = |what: String| Error::file(&path, what, "give a folder that holds reference outputs");
-    let entries: Vec<Entry> = serde_json::from_str(&text)
+    let remedy = "give a folder that holds reference outputs";
+    let bad = |what: String| Error::file(&path, what, remedy);
+    let entries: Vec<Entry> = serde_json::from_slice(&read_at_most(&path, MOST_BYTES, remedy)?)
         .map_err(|error| bad(format!("expected a list of reference entries: {error}")))?;
     if entries.is_empty() {
         return Err(bad("expected reference entries, found none".to_owned()));
@@ -189,14 +194,10 @@ fn read_npy(path: &Path, shape: &[usize]) -> Result<Option<Vec<f32>>> {
     if !path.exists() {
         return Ok(None);
     }
-    let bytes = std::fs::read(path).map_err(|error| Error::read(path, error))?;
-    let bad = |what: String| {
-        Error::file(
-            path,
-            what,
-            "write it with numpy.save from a C-ordered float32 array",
-        )
-    };
+    let remedy = "write it with numpy.save from a C-ordered float32 array";
+    let bad = |what: String| Error::file(path, what, remedy);
+    let numbers: usize = shape.iter().product();
+    let bytes = read_at_most(path, MOST_HEADER + 4 * numbers as u64, remedy)?;
     let header = bytes
         .strip_prefix(b"\x93NUMPY\x01\x00")
         .and_then(|rest| rest.split_at_checked(2))

@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be read or written.
-    #[error("{path}: {cause}; check that the path is right and that you may {action} it", path = path.display())]
+    #[error("{}; {}", self.message(), remedy(cause, action))]
     Io {
         /// The file.
         path: PathBuf,
@@ -65,7 +65,35 @@ pub enum Error {
     Cancelled,
 }
 
+/// What to do about what the operating system said.
+fn remedy(cause: &std::io::Error, action: &str) -> String {
+    use std::io::ErrorKind as Kind;
+    match cause.kind() {
+        Kind::NotFound | Kind::NotADirectory => "check that the path is right".to_owned(),
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
+            format!("see to it that you may {action} it, or give another path")
+        }
+        Kind::StorageFull | Kind::QuotaExceeded => {
+            "make room on the disk, or give another path".to_owned()
+        }
+        Kind::IsADirectory => "give the path of a file".to_owned(),
+        _ => format!("check that the path is right and that you may {action} it"),
+    }
+}
+
 impl Error {
+    /// What was expected, what was found and where, without what to do about it.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Io { path, cause, .. } => format!("{}: {cause}", path.display()),
+            Self::File { path, message, .. } => format!("{}: {message}", path.display()),
+            Self::Mismatch { message, .. }
+            | Self::Input { message, .. }
+            | Self::Gpu { message, .. } => message.clone(),
+            Self::Cancelled => self.to_string(),
+        }
+    }
+
     /// An operating system error while reading `path`.
     pub fn read(path: &Path, cause: std::io::Error) -> Self {
         Self::Io {
@@ -112,7 +140,7 @@ impl Error {
     /// A GPU problem.
     pub fn gpu(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Gpu {
-            message: message.into(),
+            message: one_line(message),
             remedy: remedy.into(),
         }
     }
@@ -141,4 +169,44 @@ pub(crate) fn quote(name: &str) -> String {
     let shown: String = name.chars().take(LONGEST).collect();
     let dots = if shown.len() < name.len() { "..." } else { "" };
     format!("`{}{dots}`", shown.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    #[test]
+    fn remedies_fit_what_the_operating_system_said() {
+        let said = |kind: ErrorKind| Error::write(Path::new("a.json"), kind.into()).to_string();
+        for (kind, remedy) in [
+            (ErrorKind::StorageFull, "make room"),
+            (ErrorKind::NotFound, "check that the path is right"),
+            (ErrorKind::PermissionDenied, "you may write it"),
+            (ErrorKind::IsADirectory, "the path of a file"),
+            (ErrorKind::Other, "you may write it"),
+        ] {
+            let said = said(kind);
+            assert!(
+                said.starts_with("a.json: ") && said.contains(remedy),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_has_no_remedy() {
+        let cause = std::io::Error::from(ErrorKind::StorageFull);
+        let all = [
+            Error::write(Path::new("a; b"), cause),
+            Error::file(Path::new("a; b"), "expected c", "do d"),
+            Error::gpu("no\nGPU", "do d"),
+        ];
+        let messages = all.each_ref().map(Error::message);
+        assert!(messages[0].starts_with("a; b: ") && !messages[0].contains("make room"));
+        assert_eq!(messages[1..], ["a; b: expected c", "no\\nGPU"]);
+        for (error, message) in all.iter().zip(&messages) {
+            assert!(error.to_string().starts_with(message));
+        }
+    }
 }

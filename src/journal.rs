@@ -7,20 +7,32 @@
 use crate::error::{Error, Result};
 use crate::kernels::KvFormat;
 use crate::router::PrefillReading;
+use crate::trace::AdapterSummary;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Header {
     format: String,
     version: u32,
-    model_sha256: String,
-    kv: KvFormat,
+    #[serde(flatten)]
+    subject: Subject,
+}
+
+/// What all results of a file depend on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Subject {
+    /// SHA-256 of the model's file.
+    pub model_sha256: String,
+    /// What its KV caches hold.
+    pub kv: KvFormat,
+    /// The GPU: no two round alike.
+    pub device: AdapterSummary,
 }
 
 /// What a result is of. Texts are short digests of what they stand for.
@@ -97,13 +109,12 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or begins a file for a model, whose SHA-256 is given, and what its KV caches hold.
-    pub fn open(path: &Path, model_sha256: &str, kv: KvFormat) -> Result<Self> {
+    /// Opens or begins a file of results.
+    pub fn open(path: &Path, subject: Subject) -> Result<Self> {
         let header = Header {
             format: "first-journal".to_owned(),
             version: VERSION,
-            model_sha256: model_sha256.to_owned(),
-            kv,
+            subject,
         };
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -128,7 +139,7 @@ impl Journal {
         if !fits {
             return Err(Error::file(
                 path,
-                "expected results of this model, this `--kv` and this version of first in line 1",
+                "expected results of this model, this `--kv`, this GPU with this driver, and this version of first in line 1",
                 "give another folder, or delete the file",
             ));
         }
@@ -218,6 +229,13 @@ impl Journal {
 mod tests {
     use super::*;
 
+    fn subject() -> Subject {
+        Subject {
+            model_sha256: "ab".to_owned(),
+            ..Subject::default()
+        }
+    }
+
     fn key(example: &str) -> Key {
         Key::Loss {
             adapter: String::new(),
@@ -232,7 +250,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("journal.jsonl");
         let loss = f64::from(0.3f32);
-        let mut journal = Journal::open(&path, "ab", KvFormat::F32).expect("begins");
+        let mut journal = Journal::open(&path, subject()).expect("begins");
         for example in ["one", "zwölf"] {
             let found = journal.loss(key(example), || Ok(0.1 + 0.2));
             assert_eq!(found.expect("measures"), loss);
@@ -249,7 +267,7 @@ mod tests {
                 .expect("lines");
         for cut in second..bytes.len() {
             std::fs::write(&path, &bytes[..cut]).expect("writes");
-            let mut journal = Journal::open(&path, "ab", KvFormat::F32).expect("opens");
+            let mut journal = Journal::open(&path, subject()).expect("opens");
             assert!(
                 journal.has(&key("one")) && !journal.has(&key("zwölf")),
                 "{cut}"
@@ -269,11 +287,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("journal.jsonl");
         std::fs::write(&path, "notes").expect("writes");
-        Journal::open(&path, "ab", KvFormat::F32).expect_err("no journal");
+        Journal::open(&path, subject()).expect_err("no journal");
         std::fs::remove_file(&path).expect("is still there");
-        drop(Journal::open(&path, "ab", KvFormat::F32).expect("begins"));
-        for (model, kv) in [("cd", KvFormat::F32), ("ab", KvFormat::F16)] {
-            let error = Journal::open(&path, model, kv)
+        drop(Journal::open(&path, subject()).expect("begins"));
+        let changes: [fn(&mut Subject); 3] = [
+            |other| other.model_sha256 = "cd".to_owned(),
+            |other| other.kv = KvFormat::F16,
+            |other| other.device.driver = "newer".to_owned(),
+        ];
+        for change in changes {
+            let mut other = subject();
+            change(&mut other);
+            let error = Journal::open(&path, other)
                 .expect_err("other results")
                 .to_string();
             assert!(error.contains("line 1"), "{error}");
@@ -285,7 +310,7 @@ mod tests {
         );
         for line in ["{}", &infinite] {
             std::fs::write(&path, format!("{text}{line}\n")).expect("writes");
-            let error = Journal::open(&path, "ab", KvFormat::F32)
+            let error = Journal::open(&path, subject())
                 .expect_err("damage")
                 .to_string();
             assert!(error.contains("line 2"), "{error}");

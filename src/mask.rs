@@ -7,6 +7,9 @@
 use crate::error::{Error, Result};
 use std::fmt;
 
+/// Beyond these no model exists, and sizes computed from them could overflow.
+pub(crate) const MOST_LAYERS: usize = 4096;
+
 /// One of the two residual updates of a layer. Serialised as [`Sublayer::name`].
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
@@ -59,10 +62,10 @@ impl TryFrom<MaskText> for LayerMask {
     type Error = Error;
     fn try_from(text: MaskText) -> Result<Self> {
         // A file says how many layers there are; no model has more than a few hundred.
-        if text.layers > 4096 {
+        if text.layers > MOST_LAYERS {
             return Err(Error::input(
                 format!(
-                    "expected at most 4096 layers in a mask, found {}",
+                    "expected at most {MOST_LAYERS} layers in a mask, found {}",
                     text.layers
                 ),
                 "the file is damaged",

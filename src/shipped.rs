@@ -27,8 +27,7 @@ pub fn for_model(model: Option<&Path>) -> Result<Shipped> {
         true => cache_folder()
             .and_then(|cache| unpacked(&cache))
             .map_err(|error| {
-                let why = error.to_string();
-                let why = why.split(';').next().unwrap_or_default();
+                let why = error.message();
                 Error::input(
                     format!("what comes with the default model was not unpacked: {why}"),
                     "set FIRST_CACHE to a folder that you may write to, or leave it out with `--no-skip`",

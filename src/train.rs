@@ -36,7 +36,7 @@ use crate::engine::{Engine, Policy};
 use crate::error::Result;
 use crate::journal::Journal;
 use crate::mask::{LayerMask, Sublayer};
-use crate::router::{CalibrationPoint, Decision, Granularity, PrefillReading, Router};
+use crate::router::{CalibrationPoint, Decision, Granularity, PrefillReading, Router, THRESHOLD};
 use crate::trace::ModelSummary;
 use logistic::{Logistic, fit};
 use network::ROUTER_EPSILON;
@@ -138,7 +138,7 @@ pub fn fit_routers(
     }
     Router {
         granularity,
-        thresholds: vec![0.5; biases.len()],
+        thresholds: vec![THRESHOLD; biases.len()],
         weights,
         biases,
         epsilon: Some(ROUTER_EPSILON),

@@ -15,7 +15,7 @@ const TENSORS: &str = "adapter_model.safetensors";
 /// A configuration is a page of text; a header of a few hundred tensors is not much more.
 const MOST_CONFIG_BYTES: u64 = 1 << 20;
 const MOST_HEADER_BYTES: u64 = 16 << 20;
-const MOST_RANK: usize = 1024;
+pub(crate) const MOST_RANK: usize = 1024;
 
 /// Options that change no number once an adapter is trained.
 const WITHOUT_EFFECT: [&str; 11] = [

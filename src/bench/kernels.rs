@@ -13,7 +13,7 @@ use crate::gpu::{Buffer, Gpu, Plan, Step};
 use crate::kernels::attention::Attention;
 use crate::kernels::matvec::Norm;
 use crate::kernels::router_score::Routers;
-use crate::kernels::{self, Epilogue, KvFormat, Rope, Updates};
+use crate::kernels::{self, Epilogue, KV_TILE, KvFormat, Rope, Updates};
 use crate::model::config::Config;
 use crate::trace::{AdapterSummary, Detail, Sampling};
 use crate::weights::Format;
@@ -296,7 +296,7 @@ impl Bench<'_> {
         let count = tokens.unwrap_or(1);
         let y = self.zeros(count * linear.rows)?;
         let (queries, state) = (self.zeros(count * config.query_rows())?, self.zeros(4)?);
-        let kv = self.zeros(2 * count.next_multiple_of(32) * config.key_rows())?;
+        let kv = self.zeros(2 * count.next_multiple_of(KV_TILE) * config.key_rows())?;
         let rotations = self.numbers(count * config.head_dim)?;
         let epilogue = match linear.order {
             Order::Pairs => Epilogue::Rope(Rope {
@@ -380,7 +380,8 @@ impl Bench<'_> {
                 kv.clone(),
             ))
         };
-        let kv_count = |positions: usize| 2 * positions.next_multiple_of(32) * config.key_rows();
+        let kv_count =
+            |positions: usize| 2 * positions.next_multiple_of(KV_TILE) * config.key_rows();
         let sizes = |(q, y, kv): &(Buffer, Buffer, Buffer),
                      steps: &dyn Fn(Attention<'_>) -> Result<Vec<Step>>| {
             steps(Attention {

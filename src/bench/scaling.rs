@@ -4,6 +4,7 @@ use super::statistics::median;
 use super::{Candidate, random_ids, request};
 use crate::engine::{Engine, Policy};
 use crate::error::{Error, Result};
+use crate::kernels::KV_TILE;
 use crate::mask::LayerMask;
 use crate::trace::{AdapterSummary, Detail, ModelSummary};
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,7 @@ pub fn run(
         };
         for (depth, times) in &mut scaling.decode {
             let run = generate(*depth, plan.answer + 1)?;
-            let capacity = (run.prompt_ids.len() + plan.answer + 1).next_multiple_of(32);
+            let capacity = (run.prompt_ids.len() + plan.answer + 1).next_multiple_of(KV_TILE);
             scaling.kv_bytes_per_position = run.kv_bytes / capacity as u64;
             let tpot = run.tpot_nanos().filter(|_| repetition > 0);
             times.extend(tpot.map(|nanos| nanos as f64));

@@ -5,7 +5,7 @@ mod scaling;
 
 use super::options::{
     AdapterOptions, ModelOptions, RouterOptions, count_bar, follow, load_with, policy_named, some,
-    synthesise,
+    synthesise, tokens,
 };
 use crate::bench::statistics::{change, mean_and_deviation, median, median_change, quantile};
 use crate::bench::{Candidate, Measured, Plan, Report, run};
@@ -24,13 +24,13 @@ pub(super) struct Bench {
     #[command(subcommand)]
     what: Option<What>,
     /// Prompt tokens of the prefill test; 0 leaves it out.
-    #[arg(short, long, value_name = "N", default_value_t = 128)]
+    #[arg(short, long, value_name = "N", default_value_t = 128, value_parser = tokens())]
     prompt: usize,
     /// Tokens to decode; 0 leaves the decode test out.
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 128)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 128, value_parser = tokens())]
     answer: usize,
     /// Tokens of context that decoding begins with.
-    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    #[arg(short, long, value_name = "N", default_value_t = 0, value_parser = tokens())]
     depth: usize,
     /// Repetitions, after one that warms up.
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = some())]

@@ -4,8 +4,8 @@ mod candidates;
 mod show;
 
 use super::options::{
-    AdapterOptions, ModelOptions, count_bar, follow, load, load_with, rate, some, tell_of_cuts,
-    text_tokens,
+    AdapterOptions, ModelOptions, count_bar, follow, load, load_with, rate, some, subject,
+    tell_of_cuts, text_tokens,
 };
 use crate::adapter::LoraAdapter;
 use crate::data;
@@ -18,7 +18,6 @@ use crate::eval::report::Report;
 use crate::eval::{Item, Plan, run};
 use crate::file::write_whole;
 use crate::journal::Journal;
-use crate::pull;
 use candidates::{adapter, router, tell_apart};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -152,7 +151,6 @@ impl Eval {
         }
         let controls = self.controls()?;
         let engine = load(&self.model)?;
-        let sha256 = pull::sha256(engine.path())?;
         let items = |examples: &[data::Example]| {
             let item = |example: &data::Example| {
                 Ok(Item {
@@ -179,14 +177,17 @@ impl Eval {
         let journal = match &self.out {
             Some(folder) => {
                 std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-                Journal::open(&folder.join("journal.jsonl"), &sha256, engine.kv())?
+                {
+                    let path = folder.join("journal.jsonl");
+                    Journal::open(&path, subject(&engine)?)?
+                }
             }
             None => Journal::default(),
         };
         let (model, device) = (engine.summary.clone(), engine.gpu.adapter.clone());
         let (searching, measuring) = (count_bar("searching controls"), count_bar("measuring"));
         let interrupted = super::run::interrupt()?;
-        let mut load = |engine: &mut Engine, adapter: Option<usize>| {
+        let mut load = |mut engine: Engine, adapter: Option<usize>| {
             let folder = adapter.map(|index| folders[index].clone());
             match self.adapter_mode {
                 AdapterMode::RunTime => {
@@ -194,13 +195,15 @@ impl Eval {
                     let read = |folder: PathBuf| LoraAdapter::load(&folder, config);
                     let adapter = folder.map(read).transpose()?;
                     engine.set_adapter(adapter.as_ref())?;
+                    Ok(engine)
                 }
                 AdapterMode::Merged => {
+                    // Two models may be more than there is memory for.
+                    drop(engine);
                     let of = |folder| AdapterOptions::of(folder, self.adapter_mode);
-                    *engine = load_with(&self.model, &folder.map(of).unwrap_or_default())?;
+                    load_with(&self.model, &folder.map(of).unwrap_or_default())
                 }
             }
-            Ok(())
         };
         let mut meter = Meter::new(engine, &mut load, &adapters, journal);
         let rows = run(

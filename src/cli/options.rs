@@ -6,6 +6,7 @@ use crate::data::Tokens;
 use crate::engine::{AdapterMode, Engine, LoadOptions, Policy};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::journal::Subject;
 use crate::kernels::KvFormat;
 use crate::mask::LayerMask;
 use crate::model::synthetic::Synthetic;
@@ -17,7 +18,7 @@ use crate::shipped;
 use crate::trace::Sampling;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use numbers::share;
-pub(super) use numbers::{not_negative, rate, some, text_tokens, tolerance, units};
+pub(super) use numbers::{not_negative, rate, some, text_tokens, tokens, tolerance, units};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -148,9 +149,9 @@ pub(super) fn load_with(options: &ModelOptions, adapter: &AdapterOptions) -> Res
     Ok(engine)
 }
 
-/// Says why a stored tuning was not used.
+/// Says why a better GPU or a stored tuning was not used.
 pub(super) fn report_ignored(gpu: &Gpu) {
-    if let Some(why) = &gpu.ignored {
+    for why in &gpu.ignored {
         tell!("{why}");
     }
 }
@@ -188,6 +189,15 @@ pub(super) fn tell_of_cuts<'a>(engine: &Engine, texts: impl Iterator<Item = &'a 
             "{cut} of {all} examples are longer than `--tokens` or the model's context: what is over is left out, and so is the end of the turn"
         );
     }
+}
+
+/// What the results of an engine depend on.
+pub(super) fn subject(engine: &Engine) -> Result<Subject> {
+    Ok(Subject {
+        model_sha256: pull::sha256(engine.path())?,
+        kv: engine.kv(),
+        device: engine.gpu.adapter.clone(),
+    })
 }
 
 /// A bar that counts pieces of long work.

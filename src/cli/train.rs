@@ -11,6 +11,7 @@ use crate::data::{self, Example};
 use crate::engine::Engine;
 use crate::file::Staged;
 use crate::mask::LayerMask;
+use crate::router::THRESHOLD;
 use crate::router::file::RouterFile;
 use crate::train::checkpoint;
 use crate::train::run::Tasks;
@@ -19,7 +20,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 /// Thresholds of a calibration.
-const THRESHOLDS: [f32; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
+const THRESHOLDS: [f32; 5] = [0.1, 0.3, THRESHOLD, 0.7, 0.9];
 
 /// Train what decides which layers run.
 #[derive(Debug, clap::Subcommand)]

@@ -14,21 +14,30 @@ use crate::router::{Decision, PrefillReading, Router};
 use crate::trace::ModelSummary;
 use std::ops::ControlFlow;
 
-/// Gives an engine another adapter, or none.
-pub type Load<'a> = dyn FnMut(&mut Engine, Option<usize>) -> Result<()> + 'a;
+/// Gives an engine another adapter, or none. It takes the engine, since there may not be room for two.
+pub type Load<'a> = dyn FnMut(Engine, Option<usize>) -> Result<Engine> + 'a;
 
 /// Bytes of keys and values from which on a prompt that was read gives way to the next.
 const KEPT_BYTES: u64 = 512 << 20;
 
 /// An engine, and prompts that it has read with every layer: masks of one answer share them.
 struct Reader {
-    engine: Engine,
+    /// There, but while it is given another adapter.
+    engine: Option<Engine>,
     /// A digest of the routers that the engine has, or nothing. They have scored the prompts.
     router: String,
     read: Vec<(Tokens, Way)>,
 }
 
 impl Reader {
+    fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("another adapter was given")
+    }
+
+    fn engine_mut(&mut self) -> &mut Engine {
+        self.engine.as_mut().expect("another adapter was given")
+    }
+
     /// The mask that routers, of which a digest is given, give a text.
     fn route(
         &mut self,
@@ -37,14 +46,15 @@ impl Reader {
         text: &Tokens,
     ) -> Result<LayerMask> {
         if self.router != id {
-            self.engine.set_router(router)?;
+            self.engine_mut().set_router(router)?;
             self.router = id.to_owned();
             self.read.clear();
         }
         // The answer must not help to choose the mask that it is measured under.
         match router.prefill {
             PrefillReading::Masked => {
-                let (mask, _) = self.engine.route(&text.ids[..text.answer], decision)?;
+                let prompt = &text.ids[..text.answer];
+                let (mask, _) = self.engine_mut().route(prompt, decision)?;
                 Ok(mask)
             }
             PrefillReading::Full => Ok(decision.mask(self.way(text)?.1.scores())),
@@ -61,12 +71,12 @@ impl Reader {
                 while self.read.iter().map(|(_, way)| way.bytes()).sum::<u64>() > KEPT_BYTES {
                     self.read.pop();
                 }
-                let way = self.engine.scored_way(&text.ids, text.answer)?;
+                let way = self.engine().scored_way(&text.ids, text.answer)?;
                 self.read.push((text.clone(), way));
                 self.read.len() - 1
             }
         };
-        Ok((&self.engine, &self.read[index].1))
+        Ok((self.engine(), &self.read[index].1))
     }
 
     fn losses(
@@ -75,7 +85,10 @@ impl Reader {
         (mask, prefill): (&LayerMask, PrefillReading),
     ) -> Result<Vec<f32>> {
         match prefill {
-            PrefillReading::Masked => self.engine.losses(&text.ids, text.answer, mask, prefill),
+            PrefillReading::Masked => {
+                let engine = self.engine();
+                engine.losses(&text.ids, text.answer, mask, prefill)
+            }
             PrefillReading::Full => {
                 let (engine, way) = self.way(text)?;
                 engine.losses_beside(way, None, text.answer, mask)
@@ -108,7 +121,7 @@ impl<'a> Meter<'a> {
             adapters,
             summary: engine.summary.clone(),
             reader: Reader {
-                engine,
+                engine: Some(engine),
                 router: String::new(),
                 read: Vec::new(),
             },
@@ -119,7 +132,7 @@ impl<'a> Meter<'a> {
 
     /// The engine.
     pub fn engine(&self) -> &Engine {
-        &self.reader.engine
+        self.reader.engine()
     }
 
     /// The adapters that candidates may have.
@@ -135,9 +148,11 @@ impl<'a> Meter<'a> {
     /// Sees to the engine's adapter.
     pub(super) fn set_adapter(&mut self, adapter: Option<usize>) -> Result<()> {
         if self.adapter != adapter {
-            (self.load)(&mut self.reader.engine, adapter)?;
-            self.adapter = adapter;
             (self.reader.router, self.reader.read) = (String::new(), Vec::new());
+            let engine = self.reader.engine.take();
+            let engine = engine.expect("another adapter was given");
+            self.reader.engine = Some((self.load)(engine, adapter)?);
+            self.adapter = adapter;
         }
         Ok(())
     }
@@ -174,7 +189,7 @@ impl<'a> Meter<'a> {
             Ok(mask.to_string())
         })?;
         let layers = self.engine().summary.layers;
-        let damaged = |error: Error| self.journal.damaged(error.to_string());
+        let damaged = |error: Error| self.journal.damaged(error.message());
         LayerMask::parse(&skipped, layers).map_err(damaged)
     }
 
@@ -207,7 +222,7 @@ impl<'a> Meter<'a> {
             prompt: digest(bytemuck::cast_slice(prompt)),
             max_tokens,
         };
-        let engine = &mut self.reader.engine;
+        let engine = self.reader.engine_mut();
         self.journal.text(key, || {
             let policy = Policy::fixed(mask.clone(), prefill);
             let request = Request {

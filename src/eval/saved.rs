@@ -6,7 +6,7 @@ use super::report::Report;
 use super::{Measured, Row};
 use crate::error::{Error, Result};
 use crate::file::read_at_most;
-use crate::mask::LayerMask;
+use crate::mask::{LayerMask, MOST_LAYERS};
 use crate::trace::{AdapterSummary, ModelSummary};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -20,9 +20,6 @@ const MOST_ANSWERS: usize = 1 << 14;
 const MOST_TASKS: usize = 100;
 /// Of an answer: the longest that is measured has fewer.
 const MOST_TOKENS: usize = 1 << 16;
-/// No model has more than a few hundred.
-const MOST_LAYERS: usize = 4096;
-
 const REMEDY: &str = "write one with `first eval --out DIR`, which saves DIR/eval.json";
 
 /// What a report is summed up from again.

@@ -116,8 +116,8 @@ pub struct Gpu {
     pub counters: Counters,
     /// Whether a stored tuning is in use.
     pub tuned: bool,
-    /// Why a better GPU, or a stored tuning, was passed over, in one line.
-    pub ignored: Option<String>,
+    /// Why a better GPU, or a stored tuning, was passed over, a line each.
+    pub ignored: Vec<String>,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(super) ledger: Arc<Ledger>,
@@ -160,7 +160,8 @@ impl Gpu {
         let Some(text) = selector else {
             let (mut gpu, wrong) = first_good(&adapters, open)?;
             if let Some(error) = wrong {
-                gpu.ignored = Some(format!("{} is used: {error}", gpu.adapter.name));
+                let why = format!("{} is used: {}", gpu.adapter.name, error.message());
+                gpu.ignored.insert(0, why);
             }
             return Ok(gpu);
         };
@@ -214,11 +215,12 @@ impl Gpu {
             entries: &[layout_entry(0, BindingKind::Uniform, true)],
         });
         let adapter = summary(&info);
-        let (mut tuned, mut ignored) = (false, None);
+        let (mut tuned, mut ignored) = (false, Vec::new());
         if let Some(folder) = cache {
             let (tuning, why) = Tuning::load(folder, &adapter, &class);
             class.tuning = tuning.unwrap_or(class.tuning);
-            (tuned, ignored) = (tuning.is_some(), why);
+            tuned = tuning.is_some();
+            ignored.extend(why);
         }
         let pipeline_cache = cache
             .filter(|_| has(wgpu::Features::PIPELINE_CACHE))

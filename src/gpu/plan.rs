@@ -201,7 +201,8 @@ pub struct Timestamps {
 }
 
 impl Timestamps {
-    /// Room for the groups of a plan; `None` if none are asked for or the adapter has no timestamps.
+    /// Room for the groups of a plan; `None` if none are asked for, the adapter has no timestamps, or there are more groups than
+    /// a query set holds.
     pub fn new(gpu: &Gpu, plan: &Plan, detail: Detail) -> Result<Option<Self>> {
         let groups = plan.groups(detail).len();
         let capacity = groups.clamp(1, wgpu::QUERY_SET_MAX_QUERIES as usize / 2);

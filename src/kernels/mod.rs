@@ -216,9 +216,12 @@ fn assert_holds(what: &str, buffer: &Buffer, count: usize) {
     );
 }
 
+/// Positions of a KV cache come in tiles of so many. See `shaders/lib/kv_layout.wgsl`.
+pub(crate) const KV_TILE: usize = 32;
+
 /// A layer's KV cache must hold what is read at so many positions: reads beyond it would be clamped, and go unnoticed.
 fn assert_kv_holds(what: &str, attention: &attention::Attention<'_>, positions: usize) {
-    let numbers = 2 * positions.next_multiple_of(32) * attention.kv_heads * attention.head_dim;
+    let numbers = 2 * positions.next_multiple_of(KV_TILE) * attention.kv_heads * attention.head_dim;
     let size = attention.kv.size_bytes();
     assert!(
         size >= attention.kv_format.bytes() * numbers as u64,

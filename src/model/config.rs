@@ -1,6 +1,7 @@
 //! Shapes and constants of a model, read from its GGUF file and checked against its tensors.
 
 use crate::error::{BADLY_CONVERTED, Error, Result, quote};
+use crate::mask::MOST_LAYERS;
 use crate::weights::gguf::{FromValue, Gguf};
 use crate::weights::names;
 use std::collections::HashSet;
@@ -13,8 +14,7 @@ const ANOTHER_MODEL: &str =
 const MAX_HEAD_DIM: usize = 128;
 /// The kernels read 32 columns at a time. Longer blocks are checked where tensors are listed.
 const BLOCK: usize = 32;
-/// Beyond these no model exists, and sizes computed from them could overflow.
-const MAX_LAYERS: usize = 4096;
+/// Beyond it no model exists, and sizes computed from it could overflow.
 const MAX_LENGTH: usize = 1 << 24;
 /// Beyond these a dispatch would take more than the 65535 workgroups that WebGPU allows in a dimension.
 const MAX_HEADS: usize = 2048;
@@ -70,7 +70,7 @@ impl Config {
 
         let file_name = gguf.path().file_stem().unwrap_or_default();
         let name = gguf.optional::<&str>("general.name")?;
-        let layers = keys.length("block_count", None, MAX_LAYERS)?;
+        let layers = keys.length("block_count", None, MOST_LAYERS)?;
         let hidden = keys.length("embedding_length", None, MAX_WIDTH)?;
         let heads = keys.length("attention.head_count", None, MAX_HEADS)?;
         let vocab = gguf.required::<Vec<&str>>("tokenizer.ggml.tokens")?.len();

@@ -3,7 +3,7 @@
 use super::config::Config;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
-use crate::kernels::KvFormat;
+use crate::kernels::{KV_TILE, KvFormat};
 
 /// One buffer per layer whose attention runs, `[C / 32][keys, values]`: see `shaders/lib/kv_layout.wgsl`. A clone has the
 /// same memory.
@@ -18,8 +18,7 @@ pub struct KvCache {
 impl KvCache {
     /// A cache for at least `positions`, with no memory yet.
     pub fn new(config: &Config, format: KvFormat, positions: usize) -> Self {
-        // Positions come in tiles of 32.
-        let capacity = positions.next_multiple_of(32);
+        let capacity = positions.next_multiple_of(KV_TILE);
         let layer_bytes = (capacity * 2 * config.key_rows()) as u64 * format.bytes();
         Self {
             layers: vec![None; config.layers],

@@ -3,10 +3,10 @@
 //!
 //! A policy of one fixed mask, as `first calibrate` writes it, is the same folder without tensors.
 
-use super::{CalibrationPoint, Granularity, PrefillReading, Router};
+use super::{CalibrationPoint, Granularity, PrefillReading, Router, THRESHOLD};
 use crate::error::{Error, Result, quote};
 use crate::file::{Staged, Written, digest, read_at_most, sha256};
-use crate::mask::LayerMask;
+use crate::mask::{LayerMask, MOST_LAYERS};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -226,14 +226,14 @@ impl RouterFile {
             ));
         }
         let BaseModel { layers, hidden, .. } = config.base_model;
-        if !(1..=4096).contains(&layers) || !(1..=1 << 20).contains(&hidden) {
+        if !(1..=MOST_LAYERS).contains(&layers) || !(1..=1 << 20).contains(&hidden) {
             return Err(Error::file(
                 &path,
                 format!("{layers} layers of {hidden} are not a model's shape"),
                 remedy,
             ));
         }
-        let wrong = |error: Error| Error::file(&path, error.to_string(), remedy);
+        let wrong = |error: Error| Error::file(&path, error.message(), remedy);
         let decides = match &config.kind {
             Kind::Fixed { skipped, prefill } => {
                 Decides::Mask(LayerMask::parse(skipped, layers).map_err(wrong)?, *prefill)
@@ -279,7 +279,7 @@ impl RouterFile {
                     weights,
                     biases,
                     thresholds: if thresholds.is_empty() {
-                        vec![0.5; count]
+                        vec![THRESHOLD; count]
                     } else {
                         thresholds.clone()
                     },

@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Sublayer};
 use serde::{Deserialize, Serialize};
 
+/// What scores less is skipped, if a router file says nothing else; training makes routers for it.
+pub(crate) const THRESHOLD: f32 = 0.5;
+
 /// What one router decides about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

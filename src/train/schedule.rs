@@ -1,7 +1,8 @@
 //! What a run of training does when.
 
 use super::trainer::{LoraOptions, Path, Pull};
-use crate::adapter::Target;
+use crate::adapter::{MOST_RANK, Target};
+
 use crate::error::{Error, Result};
 use crate::kernels::gate::Gating;
 use crate::mask::LayerMask;
@@ -100,8 +101,10 @@ impl RunOptions {
         if self.steps == 0 || self.batch == 0 || self.tokens < 2 {
             return wrong("a run needs at least one step, one text a step and two tokens a text");
         }
-        if self.rank == 0 || self.rank > 1024 {
-            return wrong("the rank of low-rank updates must be from 1 to 1024");
+        if !(1..=MOST_RANK).contains(&self.rank) {
+            return wrong(&format!(
+                "the rank of low-rank updates must be from 1 to {MOST_RANK}"
+            ));
         }
         let above = |value: f32| value.is_finite() && value > 0.0;
         if !(0.0..1.0).contains(&self.skip) || !self.temperature.into_iter().all(above) {

@@ -15,7 +15,7 @@ use crate::gpu::{ALIGNMENT_BYTES, Buffer};
 use crate::kernels::gate::Gating;
 use crate::mask::{LayerMask, Sublayer};
 use crate::random::Random;
-use crate::router::PrefillReading;
+use crate::router::{PrefillReading, THRESHOLD};
 
 /// The low-rank updates that are trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -332,7 +332,7 @@ impl<'a> Trainer<'a> {
     fn mask(&self, scores: &[f32]) -> LayerMask {
         let mut mask = LayerMask::full(self.engine.model.config.layers);
         for (index, score) in scores.iter().enumerate() {
-            let runs = *score >= 0.5 || self.is_protected(index);
+            let runs = *score >= THRESHOLD || self.is_protected(index);
             mask.set(index / 2, Sublayer::BOTH[index % 2], runs);
         }
         mask

@@ -10,8 +10,7 @@ use first_wgpu::eval::meter::Meter;
 use first_wgpu::eval::report::Report;
 use first_wgpu::eval::{Adapter, Candidate, Item, Masks, Plan, Row, adapters_of, run};
 use first_wgpu::gpu::{Buffer, Gpu};
-use first_wgpu::journal::Journal;
-use first_wgpu::kernels::KvFormat;
+use first_wgpu::journal::{Journal, Subject};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::model::llama::Llama;
 use first_wgpu::model::source::Source;
@@ -116,9 +115,9 @@ pub(super) fn plan_measured(
     most: u64,
 ) -> Result<Vec<Row>, Error> {
     let engine = load(model, false);
-    let mut reload = |engine: &mut Engine, adapter: Option<usize>| {
-        *engine = load(model, adapter.is_some());
-        Ok(())
+    let mut reload = |engine: Engine, adapter: Option<usize>| {
+        drop(engine);
+        Ok(load(model, adapter.is_some()))
     };
     let mut meter = Meter::new(engine, &mut reload, adapters, journal);
     let mut go_on = |_, _| ControlFlow::Continue(());
@@ -208,7 +207,7 @@ pub(super) fn measured_once_at_one_rate() {
 
     // Broken off in the middle and begun again, it gives the same, and keeps what it had.
     let path = folder.path().join("journal.jsonl");
-    let open = || Journal::open(&path, "sha", KvFormat::F32).expect("opens");
+    let open = || Journal::open(&path, Subject::default()).expect("opens");
     let broken = measured(&model, open(), 25);
     assert!(matches!(broken, Err(Error::Cancelled)), "{broken:?}");
     let before = std::fs::read_to_string(&path).expect("is there");
@@ -308,7 +307,7 @@ pub(super) fn prompts_are_shared() {
     }
 
     let path = folder.path().join("journal.jsonl");
-    let open = || Journal::open(&path, "sha", KvFormat::F32).expect("opens");
+    let open = || Journal::open(&path, Subject::default()).expect("opens");
     for most in [5, 14] {
         let broken = plan_measured(&model, &plan, &adapters, open(), most);
         assert!(matches!(broken, Err(Error::Cancelled)), "{broken:?}");
@@ -339,7 +338,7 @@ pub(super) fn prompts_are_read_once() {
         ..whole.clone()
     };
     let submissions = |plan: &Plan, journal: Journal| {
-        let mut reload = |_: &mut Engine, _: Option<usize>| Ok(());
+        let mut reload = |engine: Engine, _: Option<usize>| Ok(engine);
         let mut meter = Meter::new(load(&model, false), &mut reload, &[], journal);
         let before = meter.engine().gpu.counters.now()[2];
         let go_on = &mut |_, _| ControlFlow::Continue(());
@@ -361,7 +360,7 @@ pub(super) fn prompts_are_read_once() {
     ] {
         let once = submissions(&of(two[..1].to_vec()), Journal::default());
         let path = folder.path().join("journal.jsonl");
-        let open = || Journal::open(&path, "sha", KvFormat::F32).expect("opens");
+        let open = || Journal::open(&path, Subject::default()).expect("opens");
         let twice = submissions(&of(two.clone()), open());
         // Each layer of a prompt is a submission.
         assert!(

@@ -4,8 +4,7 @@ use super::{LAYERS, PROMPT, mean, with_engine};
 use first_wgpu::calibrate::meter::Against;
 use first_wgpu::calibrate::{Budget, Unit};
 use first_wgpu::data::Tokens;
-use first_wgpu::journal::Journal;
-use first_wgpu::kernels::KvFormat;
+use first_wgpu::journal::{Journal, Subject};
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::reference::{cross_entropy::cross_entropy, softmax::softmax};
 use first_wgpu::router::{Granularity, PrefillReading};
@@ -94,7 +93,7 @@ pub(super) fn trained() {
         let file = folder.path().join("journal.jsonl");
         let lines = || std::fs::read_to_string(&file).map_or(1, |text| text.lines().count());
         let broken_off = std::iter::repeat_with(|| {
-            let mut journal = Journal::open(&file, "", KvFormat::F32).expect("opens");
+            let mut journal = Journal::open(&file, Subject::default()).expect("opens");
             let mut progress = |done: u64, _: u64| match done {
                 7 => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
@@ -117,7 +116,7 @@ pub(super) fn trained() {
             answer: ids[1].len() / 2,
             ids: ids[1].clone(),
         }];
-        let mut journal = Journal::open(&file, "", KvFormat::F32).expect("opens");
+        let mut journal = Journal::open(&file, Subject::default()).expect("opens");
         let path = train::target_path(engine, &others, search(budget), &mut journal, &mut {
             progress
         });

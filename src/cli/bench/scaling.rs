@@ -1,6 +1,6 @@
 //! `first bench scaling`.
 
-use super::super::options::{ModelOptions, count_bar, follow, load, some, synthesise};
+use super::super::options::{ModelOptions, count_bar, follow, load, some, synthesise, tokens};
 use crate::bench::plot::{Chart, Series, svg};
 use crate::bench::scaling::{Scaling, ScalingPlan, line, medians, run};
 use crate::bench::statistics::mean_and_deviation;
@@ -13,13 +13,13 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 pub(super) struct Lengths {
     /// Tokens of context that decoding begins with.
-    #[arg(short, long, value_name = "N,N", value_delimiter = ',', default_values_t = [0, 1024, 4096])]
+    #[arg(short, long, value_name = "N,N", value_delimiter = ',', default_values_t = [0, 1024, 4096], value_parser = tokens())]
     depths: Vec<usize>,
     /// Lengths of prompts.
-    #[arg(short, long, value_name = "N,N", value_delimiter = ',', default_values_t = [32, 128, 512, 1024, 2048])]
+    #[arg(short, long, value_name = "N,N", value_delimiter = ',', default_values_t = [32, 128, 512, 1024, 2048], value_parser = tokens())]
     prompts: Vec<usize>,
     /// Tokens to decode at each depth.
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 32)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 32, value_parser = tokens())]
     answer: usize,
     /// Repetitions, after one that warms up.
     #[arg(short, long, value_name = "N", default_value_t = 3, value_parser = some())]

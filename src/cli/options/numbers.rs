@@ -1,5 +1,6 @@
 //! Numbers on the command line, and what each must be.
 
+use crate::mask::MOST_LAYERS;
 use clap::builder::RangedU64ValueParser;
 
 /// A share from 0 to 1.
@@ -53,10 +54,15 @@ pub(in crate::cli) fn some() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=1 << 20)
 }
 
+/// A count of tokens, which may be 0, but not so large that sums of it overflow.
+pub(in crate::cli) fn tokens() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(0..=1 << 24)
+}
+
 /// A number of layers or sublayers.
 pub(in crate::cli) fn units(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(count @ 1..=8192) => Ok(count),
+        Ok(count) if (1..=2 * MOST_LAYERS).contains(&count) => Ok(count),
         _ => Err(
             "expected a number of layers or sublayers from 1 to 8192, and no share of the weights"
                 .to_owned(),

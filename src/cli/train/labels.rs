@@ -1,8 +1,8 @@
 //! `first train labels`.
 
 use super::super::options::{
-    ModelOptions, base_model, count_bar, follow, load, not_negative, rate, some, text_tokens,
-    tolerance, units,
+    ModelOptions, base_model, count_bar, follow, load, not_negative, rate, some, subject,
+    text_tokens, tolerance, units,
 };
 use super::search::{enough, found};
 use super::settle::{self, Trained};
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::journal::Journal;
 use crate::mask::{LayerMask, Sublayer};
 use crate::router::file::RouterFile;
-use crate::router::{Granularity, PrefillReading, Router};
+use crate::router::{Granularity, PrefillReading, Router, THRESHOLD};
 use crate::train::run::Tasks;
 use crate::train::{Search, calibration, features, fit_routers, masks_at};
 use anyhow::Context;
@@ -274,8 +274,7 @@ impl Labels {
     fn journal(&self, engine: &Engine) -> anyhow::Result<Journal> {
         std::fs::create_dir_all(&self.out).map_err(|error| Error::write(&self.out, error))?;
         let path = self.out.join("journal.jsonl");
-        let sha256 = base_model(engine)?.sha256;
-        Ok(Journal::open(&path, &sha256, engine.kv())?)
+        Ok(Journal::open(&path, subject(engine)?)?)
     }
 
     /// How far to search.
@@ -414,8 +413,8 @@ impl Labels {
             let at = masks_at(engine, &prompts, &decision, &THRESHOLDS, &mut progress)?;
             bar.finish_and_clear();
             points = calibration(&engine.summary, &THRESHOLDS, &at);
-            let served = THRESHOLDS.iter().position(|threshold| *threshold == 0.5);
-            let served = served.expect("routers are fitted to 0.5");
+            let served = THRESHOLDS.iter().position(|point| *point == THRESHOLD);
+            let served = served.expect("routers are fitted to it");
             let same = at.iter().zip(targets);
             let right = same.filter(|(at, target)| *target == Some(&at[served]));
             let right = format!("{} of {}", right.count(), prompts.len());

@@ -7,7 +7,7 @@ use crate::adapter::joint::Product;
 use crate::adapter::{Lora, LoraAdapter, Target};
 use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Sublayer};
-use crate::router::{Granularity, Router};
+use crate::router::{Granularity, Router, THRESHOLD};
 
 impl Trainer<'_> {
     /// Everything that training goes on from.
@@ -45,7 +45,7 @@ impl Trainer<'_> {
             granularity: Granularity::Sublayer,
             weights: gather(0),
             biases: gather(1),
-            thresholds: vec![0.5; 2 * layers.len()],
+            thresholds: vec![THRESHOLD; 2 * layers.len()],
             epsilon: Some(ROUTER_EPSILON),
             prefill: self.prefill,
             protected: self.protected.clone(),
@@ -120,10 +120,11 @@ impl Trainer<'_> {
                     "give a router file of granularity `sublayer` whose norm has epsilon 1e-5",
                 ));
             }
-            if router.thresholds.iter().any(|threshold| *threshold != 0.5) {
+            let mut thresholds = router.thresholds.iter();
+            if thresholds.any(|threshold| *threshold != THRESHOLD) {
                 return Err(Error::mismatch(
-                    "routers are trained at a threshold of 0.5",
-                    "give a router file whose `thresholds` are all 0.5",
+                    format!("routers are trained at a threshold of {THRESHOLD}"),
+                    format!("give a router file whose `thresholds` are all {THRESHOLD}"),
                 ));
             }
             for (index, layer) in network.layers.iter().enumerate() {
