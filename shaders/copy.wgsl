@@ -2,7 +2,7 @@
 //
 //   x, y  [count]  f32, count a multiple of 4
 //
-// A workgroup owns 1024 neighbouring vec4; lanes take neighbours, so that every access is coalesced.
+// Lanes of a workgroup take neighbours, so that every access is coalesced.
 
 struct Params {
     fours: u32, // count / 4
@@ -12,11 +12,12 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>; // [count / 4]
 @group(0) @binding(20) var<storage, read_write> y: array<vec4<f32>>; // [count / 4]
 override LANES: u32 = 64u;
+const FOURS: u32 = 1024u; // vec4 that a workgroup owns
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let first = workgroup.x * 1024u + lane;
-    for (var i = first; i < min(first + 1024u, params.fours); i += LANES) {
+    let first = workgroup.x * FOURS + lane;
+    for (var i = first; i < min(first + FOURS, params.fours); i += LANES) {
         y[i] = x[i];
     }
 }

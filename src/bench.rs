@@ -14,7 +14,7 @@ use crate::engine::{Engine, Event, Policy, Request};
 use crate::error::Result;
 use crate::mask::{LayerMask, Sublayer};
 use crate::random::Random;
-use crate::trace::{AdapterSummary, Detail, ModelSummary, Run};
+use crate::trace::{Detail, GpuSummary, ModelSummary, Run};
 use serde::{Deserialize, Serialize};
 use statistics::{change, quantile};
 use std::ops::ControlFlow;
@@ -48,8 +48,9 @@ pub struct Candidate {
 /// The result of one bench: a file that later ones can be compared with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The adapter.
-    pub adapter: AdapterSummary,
+    /// The GPU.
+    #[serde(rename = "adapter")]
+    pub gpu: GpuSummary,
     /// The model.
     pub model: ModelSummary,
     /// Prompt length of the prefill test.
@@ -180,9 +181,9 @@ fn take_turns(
         measured.encode_nanos = quantile(&encode, 0.5).unwrap_or_default();
         measured.submit_nanos = quantile(&submit, 0.5).unwrap_or_default();
     }
-    let (adapter, model) = (engine.gpu.adapter.clone(), engine.summary.clone());
+    let (gpu, model) = (engine.gpu.summary.clone(), engine.summary.clone());
     let report = Report {
-        adapter,
+        gpu,
         model,
         prompt: plan.prompt,
         answer: plan.answer,
@@ -272,7 +273,7 @@ mod tests {
         };
         let [full, half_skipped] = [measured(100, 0.0), measured(50, 0.5)];
         let report = Report {
-            adapter: AdapterSummary::default(),
+            gpu: GpuSummary::default(),
             model: ModelSummary::default(),
             prompt: 0,
             answer: 2,

@@ -215,9 +215,9 @@ pub fn front(summary: &ModelSummary, mut masks: Vec<(LayerMask, f64)>) -> Vec<(L
 }
 
 /// How far to go on each of several paths of masks, so that on their mean they skip a share of the weights at the least
-/// loss, and on no path more than `most`. Going on again and again to that mask of a path that costs the least loss per
-/// byte says how much is skipped: the rate to within half the smallest step, or what is below it. It may end with what
-/// alone still fits, at any price; so of all choices that skip as much, the one whose losses sum to the least is taken.
+/// loss, and on no path more than `most`. First comes how much is skipped: a greedy walk, each time to the mask that costs the
+/// least loss per further byte, reaches the rate to within half the smallest step, or stays below it. Its last steps take what
+/// still fits at any price; so of all choices that skip as much, the one with the least sum of losses is taken.
 /// Returns an index into each path.
 pub fn spread(
     summary: &ModelSummary,

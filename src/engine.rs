@@ -1,4 +1,4 @@
-//! The engine: a model, an adapter, and prompts that go through them.
+//! The engine: a model on a GPU, and prompts that go through it.
 //!
 //! [`Engine::generate`] prefills a prompt layer by layer, lets the policy decide each layer's bits before
 //! the layer is encoded, then decodes under the mask that came out. Nothing that is masked is encoded.
@@ -37,7 +37,7 @@ use std::time::Instant;
 /// What to load and how.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
-    /// Index or part of the name of an adapter; the best one by default.
+    /// Index or part of the name of a GPU; the best one by default.
     pub device: Option<String>,
     /// A GGUF file.
     pub model: PathBuf,
@@ -92,9 +92,9 @@ impl Conversation {
     }
 }
 
-/// A model on an adapter.
+/// A model on a GPU.
 pub struct Engine {
-    /// The adapter.
+    /// The GPU.
     pub gpu: Gpu,
     /// The model.
     pub model: Llama,
@@ -115,7 +115,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the adapter and puts the model on it. `progress` hears of bytes done and bytes in all.
+    /// Opens the GPU and puts the model on it. `progress` hears of bytes done and bytes in all.
     pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Self> {
         // The file first: a mistyped path should not wait for a driver.
         let gguf = Gguf::open(&options.model)?;
@@ -158,7 +158,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Makes a model of random weights on the adapter, for timing; `options.model` only names it.
+    /// Makes a model of random weights on the GPU, for timing; `options.model` only names it.
     pub fn synthetic(
         model: &Synthetic,
         options: &LoadOptions,
@@ -368,7 +368,7 @@ impl Engine {
         let ids = &request.ids;
         Run {
             model: self.summary.clone(),
-            adapter: self.gpu.adapter.clone(),
+            gpu: self.gpu.summary.clone(),
             prompt: request.prompt.clone(),
             prompt_ids: ids.to_vec(),
             prompt_pieces: ids.iter().map(|id| self.tokenizer.piece(*id)).collect(),

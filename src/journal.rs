@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::kernels::KvFormat;
 use crate::router::PrefillReading;
-use crate::trace::AdapterSummary;
+use crate::trace::GpuSummary;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::File;
@@ -32,7 +32,7 @@ pub struct Subject {
     /// What its KV caches hold.
     pub kv: KvFormat,
     /// The GPU: no two round alike.
-    pub device: AdapterSummary,
+    pub device: GpuSummary,
 }
 
 /// What a result is of. Texts are short digests of what they stand for.

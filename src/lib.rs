@@ -25,7 +25,7 @@
 //! | [`model`] | configuration, tokenizer, chat template, the plan, the KV cache | `adapter`, `gpu`, `kernels`, `mask`, `trace`, `weights` |
 //! | [`engine`] | a prompt through a model under a policy | `adapter`, `gpu`, `kernels`, `mask`, `model`, `reference`, `router`, `trace`, `weights` |
 //! | [`data`] | examples as tokens | `engine`, `model` |
-//! | [`journal`] | results that are there already | `kernels`, `router` |
+//! | [`journal`] | results that are there already | `kernels`, `router`, `trace` |
 //! | [`calibrate`] | what each layer is worth | `data`, `engine`, `journal`, `mask`, `router`, `trace` |
 //! | [`mod@train`] | routers and low-rank updates, from target masks or through the model | `adapter`, `calibrate`, `data`, `engine`, `gpu`, `journal`, `kernels`, `mask`, `model`, `router`, `trace` |
 //! | [`mod@bench`] | what a token and a kernel cost | `engine`, `gpu`, `kernels`, `mask`, `model`, `trace`, `weights` |

@@ -24,9 +24,9 @@ pub struct Header {
     pub version: u32,
 }
 
-/// An adapter, for lists and traces.
+/// A GPU, for lists and traces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AdapterSummary {
+pub struct GpuSummary {
     /// The marketing name.
     pub name: String,
     /// The driver and its version.
@@ -195,8 +195,9 @@ pub struct Submission {
 pub struct Run {
     /// The model.
     pub model: ModelSummary,
-    /// The adapter.
-    pub adapter: AdapterSummary,
+    /// The GPU.
+    #[serde(rename = "adapter")]
+    pub gpu: GpuSummary,
     /// The prompt as the user gave it.
     pub prompt: String,
     /// The prompt as token ids, chat template included.
@@ -236,7 +237,7 @@ pub struct Run {
     /// How finely the run was timed.
     #[serde(default)]
     pub detail: Detail,
-    /// GPU times, where they were asked for and the adapter has timestamps.
+    /// GPU times, where they were asked for and the GPU has timestamps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dispatches: Vec<Dispatch>,
     /// Submissions of the decoded tokens; with tracing, of the prefill too.

@@ -15,7 +15,7 @@ use crate::kernels::matvec::Norm;
 use crate::kernels::router_score::Routers;
 use crate::kernels::{self, Epilogue, KV_TILE, KvFormat, Rope, Updates};
 use crate::model::config::Config;
-use crate::trace::{AdapterSummary, Detail, Sampling};
+use crate::trace::{Detail, GpuSummary, Sampling};
 use crate::weights::Format;
 use crate::weights::pack::{Linear, Order};
 use serde::{Deserialize, Serialize};
@@ -41,8 +41,9 @@ pub struct KernelPlan {
 /// What the kernels of an adapter cost.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KernelReport {
-    /// The adapter.
-    pub adapter: AdapterSummary,
+    /// The GPU.
+    #[serde(rename = "adapter")]
+    pub gpu: GpuSummary,
     /// Whether the times are the GPU's own; otherwise the host's wall time.
     pub timestamps: bool,
     /// Bytes read and written per second by a copy.
@@ -120,7 +121,7 @@ pub fn run(
     progress: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<KernelReport> {
     let mut report = KernelReport {
-        adapter: gpu.adapter.clone(),
+        gpu: gpu.summary.clone(),
         timestamps: gpu.class.timestamps,
         copy_rate: 0.0,
         flop_rate: 0.0,

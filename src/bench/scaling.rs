@@ -6,7 +6,7 @@ use crate::engine::{Engine, Policy};
 use crate::error::{Error, Result};
 use crate::kernels::KV_TILE;
 use crate::mask::LayerMask;
-use crate::trace::{AdapterSummary, Detail, ModelSummary};
+use crate::trace::{Detail, GpuSummary, ModelSummary};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 
@@ -26,8 +26,9 @@ pub struct ScalingPlan {
 /// Time at each length, and the lines through it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Scaling {
-    /// The adapter.
-    pub adapter: AdapterSummary,
+    /// The GPU.
+    #[serde(rename = "adapter")]
+    pub gpu: GpuSummary,
     /// The model.
     pub model: ModelSummary,
     /// Bytes of keys and values that a token reads for each position before it.
@@ -65,7 +66,7 @@ pub fn run(
 ) -> Result<Scaling> {
     let empty = |lengths: &[usize]| lengths.iter().map(|at| (*at, Vec::new())).collect();
     let mut scaling = Scaling {
-        adapter: engine.gpu.adapter.clone(),
+        gpu: engine.gpu.summary.clone(),
         model: engine.summary.clone(),
         kv_bytes_per_position: 0,
         decode: empty(&plan.depths),

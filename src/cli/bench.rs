@@ -234,11 +234,7 @@ fn saved(path: &Path) -> anyhow::Result<Report> {
     }
     let masks = report.masks.iter();
     let names = masks.flat_map(|measured| [&measured.name, &measured.skipped]);
-    let others = [
-        &report.model.name,
-        &report.adapter.name,
-        &report.adapter.driver,
-    ];
+    let others = [&report.model.name, &report.gpu.name, &report.gpu.driver];
     let plain = |name: &String| !name.contains(char::is_control);
     if !names.chain(others).all(plain) {
         return Err(refused("a name holds a control character".to_owned()).into());
@@ -283,8 +279,8 @@ fn markdown(report: &Report, baseline: Option<&Report>) {
     say!(
         "{} on {} ({})",
         report.model.name,
-        report.adapter.name,
-        report.adapter.driver
+        report.gpu.name,
+        report.gpu.driver
     );
     say!();
     let base = &report.masks[0].name;
@@ -364,8 +360,8 @@ fn against(report: &Report, baseline: &Report) {
     say!();
     say!(
         "Against the saved run on {} ({}); intervals know nothing of what differs between two processes:",
-        baseline.adapter.name,
-        baseline.adapter.driver
+        baseline.gpu.name,
+        baseline.gpu.driver
     );
     for measured in &report.masks {
         let Some(old) = baseline.masks.iter().find(|old| old.name == measured.name) else {

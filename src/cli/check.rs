@@ -26,7 +26,7 @@ impl Check {
             "{}: {} entries on {}, NMSE at most {NMSE:.0e}",
             self.folder.display(),
             entries.len(),
-            engine.gpu.adapter.name
+            engine.gpu.summary.name
         );
         say!(
             "{:>5}  {:>6}  {:>3}  {:>11}  {:>11}  {:>13}  skipped",

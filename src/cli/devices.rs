@@ -40,14 +40,14 @@ impl Devices {
             follow(&bar, &interrupted, done, total)
         })?;
         bar.finish_and_clear();
-        say!("{} ({})", gpu.adapter.name, gpu.adapter.driver);
+        say!("{} ({})", gpu.summary.name, gpu.summary.driver);
         say!();
         say!("| kernel | candidate | time, µs |");
         say!("|---|---|---|");
         for (tuning, kernel, nanos) in timed {
             say!("| {kernel} | {tuning} | {:.0} |", nanos / 1e3);
         }
-        gpu.class.tuning.store(folder, &gpu.adapter)?;
+        gpu.class.tuning.store(folder, &gpu.summary)?;
         say!();
         say!("kept for this GPU and driver: {}", gpu.class.tuning);
         Ok(())

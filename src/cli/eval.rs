@@ -184,7 +184,7 @@ impl Eval {
             }
             None => Journal::default(),
         };
-        let (model, device) = (engine.summary.clone(), engine.gpu.adapter.clone());
+        let (model, device) = (engine.summary.clone(), engine.gpu.summary.clone());
         let (searching, measuring) = (count_bar("searching controls"), count_bar("measuring"));
         let interrupted = super::run::interrupt()?;
         let mut load = |mut engine: Engine, adapter: Option<usize>| {

@@ -82,7 +82,7 @@ pub(super) fn print(run: &Run) {
     }
     tell!("{line}");
     tell!("model     {}", run.model.name);
-    tell!("GPU       {} ({})", run.adapter.name, run.adapter.backend);
+    tell!("GPU       {} ({})", run.gpu.name, run.gpu.backend);
 }
 
 fn skipped(run: &Run) -> String {

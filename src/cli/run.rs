@@ -249,7 +249,7 @@ impl Chat {
         tell!(
             "{} on {}. An empty line or Ctrl-D ends.",
             engine.summary.name,
-            engine.gpu.adapter.name
+            engine.gpu.summary.name
         );
         let mut first = true;
         loop {

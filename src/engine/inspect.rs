@@ -71,7 +71,7 @@ impl Way {
         (0..mask.layers()).take_while(same).count()
     }
 
-    /// The last layer that is known to be entered under a mask as it is here, and what enters it.
+    /// The last layer whose input is known and the same under another mask, and that input.
     fn shared(&self, mask: &LayerMask) -> Option<(usize, &Buffer)> {
         let (layer, x) = self.streams.range(..=self.alike(mask)).next_back()?;
         Some((*layer, x))
@@ -301,7 +301,7 @@ impl Engine {
         Ok((prefill, cache, begun))
     }
 
-    /// What leaves the last layer, from a way's last token of the prompt on, where that of the tokens behind it is given.
+    /// What leaves the last layer, from the prompt's last token on: that token's is known of a way, those behind it are given.
     fn behind_prompt(&self, way: &Way, rest: Option<&Buffer>) -> Result<Buffer> {
         let before = way.prompt.iter().map(|prompt| &prompt.last);
         let parts: Vec<&Buffer> = before.chain(rest).collect();

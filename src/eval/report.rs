@@ -6,7 +6,7 @@ use super::{Item, Row, family, named_rate};
 use crate::error::Result;
 use crate::mask::LayerMask;
 use crate::router::PrefillReading;
-use crate::trace::{AdapterSummary, ModelSummary};
+use crate::trace::{GpuSummary, ModelSummary};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ pub struct Report {
     /// The model.
     pub model: ModelSummary,
     /// What it ran on.
-    pub device: AdapterSummary,
+    pub device: GpuSummary,
     /// The task of each answer.
     pub tasks: Vec<String>,
     /// How many tokens each has.
@@ -84,7 +84,7 @@ impl Report {
     /// Sums up what was measured of `items`; `seed` is the bootstrap's.
     pub fn new(
         model: ModelSummary,
-        device: AdapterSummary,
+        device: GpuSummary,
         items: &[Item],
         rows: Vec<Row>,
         seed: u64,

@@ -7,7 +7,7 @@ use super::{Measured, Row};
 use crate::error::{Error, Result};
 use crate::file::read_at_most;
 use crate::mask::{LayerMask, MOST_LAYERS};
-use crate::trace::{AdapterSummary, ModelSummary};
+use crate::trace::{GpuSummary, ModelSummary};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,7 +26,7 @@ const REMEDY: &str = "write one with `first eval --out DIR`, which saves DIR/eva
 #[derive(Debug, Deserialize)]
 pub struct Saved {
     model: ModelSummary,
-    device: AdapterSummary,
+    device: GpuSummary,
     tasks: Vec<String>,
     tokens: Vec<usize>,
     rows: Vec<Row>,

@@ -1,10 +1,10 @@
 //! The GPUs that are there, in wgpu's word adapters, and what is asked of one.
 
 use crate::error::{Error, Result};
-use crate::trace::AdapterSummary;
+use crate::trace::GpuSummary;
 
 /// What an adapter is, for lists and traces.
-pub(super) fn summary(info: &wgpu::AdapterInfo) -> AdapterSummary {
+pub(super) fn summary(info: &wgpu::AdapterInfo) -> GpuSummary {
     let kind = match info.device_type {
         wgpu::DeviceType::DiscreteGpu => "discrete",
         wgpu::DeviceType::IntegratedGpu => "integrated",
@@ -12,7 +12,7 @@ pub(super) fn summary(info: &wgpu::AdapterInfo) -> AdapterSummary {
         wgpu::DeviceType::Cpu => "software",
         wgpu::DeviceType::Other => "other",
     };
-    AdapterSummary {
+    GpuSummary {
         name: info.name.clone(),
         driver: format!("{} {}", info.driver, info.driver_info)
             .trim()
@@ -51,8 +51,8 @@ pub(super) fn choose(text: &str, names: &[String]) -> Option<usize> {
     }
 }
 
-/// What the first of them gives that gives anything, and what was wrong with the very first, if it did not; if none does, that
-/// alone.
+/// What the first adapter that can be opened gives, and the error of the first of all if that is another; if none can be opened,
+/// that error.
 pub(super) fn first_good<A, T>(
     adapters: &[A],
     open: impl Fn(&A) -> Result<T>,

@@ -10,7 +10,7 @@ use super::shader::Variant;
 use super::tuning::Tuning;
 use super::workers;
 use crate::error::{Error, Result};
-use crate::trace::AdapterSummary;
+use crate::trace::GpuSummary;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,7 +109,7 @@ impl Counters {
 /// An open device.
 pub struct Gpu {
     /// What it is.
-    pub adapter: AdapterSummary,
+    pub summary: GpuSummary,
     /// What it offers.
     pub class: Class,
     /// What was asked of it.
@@ -133,15 +133,15 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Gpu {
-    /// All adapters, in the order of their index.
-    pub fn list() -> Vec<AdapterSummary> {
+    /// All GPUs, in the order of their index.
+    pub fn list() -> Vec<GpuSummary> {
         adapters()
             .iter()
             .map(|adapter| summary(&adapter.get_info()))
             .collect()
     }
 
-    /// Opens an adapter: by index, by a part of its name or backend (any case), or the best one. Nothing that was kept
+    /// Opens a GPU: by index, by a part of its name or backend (any case), or the best one. Nothing that was kept
     /// of earlier runs is used.
     pub fn open(selector: Option<&str>) -> Result<Self> {
         Self::open_with(selector, None)
@@ -160,7 +160,7 @@ impl Gpu {
         let Some(text) = selector else {
             let (mut gpu, wrong) = first_good(&adapters, open)?;
             if let Some(error) = wrong {
-                let why = format!("{} is used: {}", gpu.adapter.name, error.message());
+                let why = format!("{} is used: {}", gpu.summary.name, error.message());
                 gpu.ignored.insert(0, why);
             }
             return Ok(gpu);
@@ -214,10 +214,10 @@ impl Gpu {
             label: Some("params"),
             entries: &[layout_entry(0, BindingKind::Uniform, true)],
         });
-        let adapter = summary(&info);
+        let summary = summary(&info);
         let (mut tuned, mut ignored) = (false, Vec::new());
         if let Some(folder) = cache {
-            let (tuning, why) = Tuning::load(folder, &adapter, &class);
+            let (tuning, why) = Tuning::load(folder, &summary, &class);
             class.tuning = tuning.unwrap_or(class.tuning);
             tuned = tuning.is_some();
             ignored.extend(why);
@@ -226,7 +226,7 @@ impl Gpu {
             .filter(|_| has(wgpu::Features::PIPELINE_CACHE))
             .and_then(|folder| PipelineCache::open(&device, &info, folder));
         Ok(Self {
-            adapter,
+            summary,
             class,
             counters: Counters::default(),
             tuned,
@@ -339,7 +339,7 @@ impl Gpu {
         // Drivers and wgpu write paragraphs; an error is one line.
         let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
         Error::gpu(
-            format!("{}: {message}", self.adapter.name),
+            format!("{}: {message}", self.summary.name),
             "try again; if it stays, use a smaller model or another GPU (`--device`)",
         )
     }
@@ -373,7 +373,7 @@ impl Gpu {
         Err(Error::gpu(
             format!(
                 "{}: no memory for `{label}` ({} MiB)",
-                self.adapter.name,
+                self.summary.name,
                 size >> 20
             ),
             "use a smaller model, a shorter context (`--context`), or another entry of `first devices` (`--device`)",

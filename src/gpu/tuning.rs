@@ -3,7 +3,7 @@
 use super::device::Class;
 use crate::error::{Error, Result};
 use crate::file::write_whole;
-use crate::trace::AdapterSummary;
+use crate::trace::GpuSummary;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -83,7 +83,7 @@ impl Tuning {
     /// then why.
     pub fn load(
         folder: &Path,
-        adapter: &AdapterSummary,
+        adapter: &GpuSummary,
         class: &Class,
     ) -> (Option<Self>, Option<String>) {
         match entries(folder) {
@@ -106,7 +106,7 @@ impl Tuning {
     }
 
     /// Stores the choice for an adapter, beside those of others. A file that cannot be read is replaced.
-    pub fn store(self, folder: &Path, adapter: &AdapterSummary) -> Result<()> {
+    pub fn store(self, folder: &Path, adapter: &GpuSummary) -> Result<()> {
         let mut entries = entries(folder).unwrap_or_default();
         entries.retain(|entry| entry.adapter != *adapter);
         entries.push(Entry {
@@ -137,7 +137,7 @@ impl std::fmt::Display for Tuning {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
-    adapter: AdapterSummary,
+    adapter: GpuSummary,
     tuning: Tuning,
 }
 
@@ -162,8 +162,8 @@ fn entries(folder: &Path) -> Result<Vec<Entry>> {
 mod tests {
     use super::*;
 
-    fn adapter(driver: &str) -> AdapterSummary {
-        AdapterSummary {
+    fn adapter(driver: &str) -> GpuSummary {
+        GpuSummary {
             driver: driver.to_owned(),
             ..Default::default()
         }

@@ -54,7 +54,7 @@ pub(super) fn variant() -> Variant {
 }
 
 impl AdamW {
-    /// `1 - beta^step` for both betas, as both sides of the kernel compute it.
+    /// `1 - beta^step` for both betas, in f64: in the first steps little is left of the difference.
     pub fn corrections(&self) -> [f32; 2] {
         BETAS.map(|beta| (1.0 - f64::from(beta).powi(self.step as i32)) as f32)
     }

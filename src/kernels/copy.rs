@@ -25,6 +25,7 @@ pub fn step(gpu: &Gpu, [x, y]: [&Buffer; 2], count: usize) -> Result<Step> {
     let params = Params {
         fours: count as u32 / 4,
     };
-    let size = [workgroups(count.div_ceil(4096)), 1, 1];
+    let owned = 4 * op.constant("FOURS");
+    let size = [workgroups(count.div_ceil(owned)), 1, 1];
     Ok(Step::new("copy", &op, &params, size))
 }

@@ -31,7 +31,7 @@ pub struct Next<'a> {
 pub struct Updates<'a> {
     /// That of the product itself.
     pub own: Option<Update<'a>>,
-    /// The way down of that which takes what the product makes.
+    /// That of the product which takes what this one makes: its way down begins here.
     pub next: Option<Next<'a>>,
 }
 

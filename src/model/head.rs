@@ -62,9 +62,8 @@ impl Llama {
     ) -> Result<Vec<Step>> {
         let (hidden, vocab) = (self.config.hidden, self.config.vocab);
         let (first, count) = (tokens.start, tokens.len());
-        // Logits of a few tokens at a time, which begin where bindings may.
-        // All of a chunk's logits may be one dispatch, which is to stay within a quarter of a submission, unless 64 tokens
-        // take longer.
+        // Logits of a chunk of tokens at a time: as many as a binding holds, and as one dispatch computes within a quarter of a
+        // submission; at least the fewest whose logits begin where a binding may begin.
         let held = gpu.binding_bytes() / (4 * vocab as u64);
         let paced = gpu.submission_flops() / 4 / (2 * vocab * hidden) as u64;
         const FEWEST: usize = ALIGNMENT_BYTES / 4;

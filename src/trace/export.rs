@@ -156,7 +156,7 @@ pub fn perfetto(runs: &[Run], out: &mut dyn Write) -> std::io::Result<()> {
                 Track::Tokens => "answer tokens".to_owned(),
                 Track::Cpu => "CPU: encode, submit".to_owned(),
                 Track::Gpu if wall => "GPU by the host's clock".to_owned(),
-                Track::Gpu => format!("GPU: {}", run.adapter.name),
+                Track::Gpu => format!("GPU: {}", run.gpu.name),
             };
             line(out, name("thread_name", tid, title))?;
         }
@@ -211,14 +211,14 @@ pub fn csv(runs: &[Run], out: &mut dyn Write) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use crate::mask::LayerMask;
-    use crate::trace::{AdapterSummary, ModelSummary};
+    use crate::trace::{GpuSummary, ModelSummary};
 
     /// Each number is where tools look for it, in their units.
     #[test]
     fn spans_are_exact() {
         let run: Run = serde_json::from_value(json!({
             "model": ModelSummary::alike(2),
-            "adapter": AdapterSummary::default(),
+            "adapter": GpuSummary::default(),
             "prompt": "", "prompt_ids": [1], "prompt_pieces": [""], "answer_ids": [5, 6], "answer": "",
             "policy": "fixed:1,2", "mask": LayerMask::full(2), "scores": [], "sampling": {},
             "ttft_nanos": 2_000, "token_nanos": [1_500],

@@ -133,7 +133,7 @@ pub(super) fn plan_measured(
 }
 
 pub(super) fn summed_up(engine: &Engine, items: &[Item], rows: Vec<Row>) -> Report {
-    let (summary, device) = (engine.summary.clone(), engine.gpu.adapter.clone());
+    let (summary, device) = (engine.summary.clone(), engine.gpu.summary.clone());
     Report::new(summary, device, items, rows, 1).expect("sums up")
 }
 

@@ -95,7 +95,7 @@ fn format(name: &str) -> anyhow::Result<Format> {
 
 fn print(report: &KernelReport) {
     let (copy, flops) = (report.copy_rate / 1e9, report.flop_rate / 1e9);
-    say!("{} ({})", report.adapter.name, report.adapter.driver);
+    say!("{} ({})", report.gpu.name, report.gpu.driver);
     say!("roofs: {copy:.1} GB/s of copying, {flops:.1} GFLOP/s of multiply-adds");
     say!(
         "a dispatch that does next to nothing: {:.1} µs",

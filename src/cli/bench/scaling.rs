@@ -130,8 +130,8 @@ fn print(scaling: &Scaling) {
     say!(
         "{} on {} ({})",
         scaling.model.name,
-        scaling.adapter.name,
-        scaling.adapter.driver
+        scaling.gpu.name,
+        scaling.gpu.driver
     );
     say!();
     let spread = |values: &[f64]| {

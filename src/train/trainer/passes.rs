@@ -52,9 +52,9 @@ impl Trainer<'_> {
         }
     }
 
-    /// A text forward, on a path or on that which it comes to: where every layer reads the prompt, routers have decided before
-    /// the answer goes, and what they scored is given too. Elsewhere what they skip is computed all the same, and multiplied
-    /// by a gate of zero: to wait for every layer's decision takes longer on a GPU.
+    /// A text forward on a path; returns the path that was taken, and the routers' scores. Where every layer reads the prompt,
+    /// routers decide before the answer goes, and their path becomes a fixed one. Elsewhere what they skip is computed all the
+    /// same, and multiplied by a gate of zero: to wait for every layer's decision takes longer on a GPU.
     pub(super) fn forward(&self, pass: Pass, path: &Path) -> Result<(Path, Vec<f32>)> {
         let (engine, work) = (self.engine, &self.network.work);
         let embed = &engine.model.embed_tokens;

@@ -47,7 +47,7 @@ pub(super) fn times(run: &Run) -> String {
     if traced(run) {
         parts.push("each dispatch timed, which takes longer".to_owned());
     }
-    parts.extend([run.model.name.clone(), run.adapter.name.clone()]);
+    parts.extend([run.model.name.clone(), run.gpu.name.clone()]);
     parts.join(" · ")
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn run(prompt: &str, mask: &str, tag: &str, seed: usize) -> Run {
             mlp_bytes: vec![1_500_000; LAYERS],
             other_bytes: 3_000_000,
         },
-        adapter: Default::default(),
+        gpu: Default::default(),
         prompt: prompt.to_owned(),
         prompt_ids: (0..tokens as u32)
             .map(|place| {

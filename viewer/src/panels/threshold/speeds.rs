@@ -30,7 +30,7 @@ impl<'a> FullRuns<'a> {
     /// depends on how many are before it.
     fn base(&self, of: &Run) -> Vec<f64> {
         let runs = self.0.get(of.prompt_ids.as_slice()).into_iter().flatten();
-        let same = runs.filter(|run| run.model == of.model && run.adapter == of.adapter);
+        let same = runs.filter(|run| run.model == of.model && run.gpu == of.gpu);
         same.flat_map(|run| tokens(run)).collect()
     }
 
@@ -114,7 +114,7 @@ mod tests {
             session.runs.push(run);
         };
         full(1_000_000, |run| run.model.name = "another".to_owned());
-        full(2_000_000, |run| run.adapter.name = "another".to_owned());
+        full(2_000_000, |run| run.gpu.name = "another".to_owned());
         full(3_000_000, |run| run.token_nanos.clear());
         full(5_000_000, |run| run.prompt_ids.push(0));
         full(4_000_000, |_| ());
