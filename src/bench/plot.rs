@@ -75,8 +75,7 @@ pub fn step(range: f64, parts: f64) -> f64 {
 /// Charts side by side.
 pub fn svg(charts: &[Chart<'_>]) -> String {
     let width = WIDTH * charts.len() as f64;
-    let named = charts.iter().map(|chart| chart.series.len()).max();
-    let named = named.filter(|count| *count > 1).unwrap_or(0);
+    let named = charts.iter().map(Chart::named).max().unwrap_or(0);
     let height = HEIGHT + LEGEND * named.div_ceil(LEGEND_COLUMNS) as f64;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
@@ -102,6 +101,18 @@ pub fn svg(charts: &[Chart<'_>]) -> String {
 type Put<'a> = &'a mut dyn FnMut(std::fmt::Arguments<'_>);
 
 impl Chart<'_> {
+    /// How many names are below it.
+    fn named(&self) -> usize {
+        let drawn = self
+            .series
+            .iter()
+            .filter(|series| !series.points.is_empty());
+        match self.series.len() {
+            0 | 1 => 0,
+            _ => drawn.count(),
+        }
+    }
+
     fn draw(&self, put: Put<'_>) {
         let axes = Axes::of(self);
         let middle = (LEFT + WIDTH - RIGHT) / 2.0;
@@ -124,10 +135,12 @@ impl Chart<'_> {
                 axes.y((start + slope * axes.x_end).clamp(axes.y_start, axes.y_end))
             ));
         }
-        for (index, series) in self.series.iter().enumerate() {
+        let drawn = self.series.iter().enumerate();
+        let drawn = drawn.filter(|(_, series)| !series.points.is_empty());
+        for (place, (index, series)) in drawn.enumerate() {
             series.draw(index, &axes, put);
-            if self.series.len() > 1 && !series.points.is_empty() {
-                series.name_below(index, put);
+            if self.series.len() > 1 {
+                series.name_below(index, place, put);
             }
         }
     }
@@ -150,11 +163,11 @@ impl Series<'_> {
         }
     }
 
-    /// Its place in the legend.
-    fn name_below(&self, index: usize, put: Put<'_>) {
-        let column = (index % LEGEND_COLUMNS) as f64;
+    /// Its line of the legend, of which it has that place.
+    fn name_below(&self, index: usize, place: usize, put: Put<'_>) {
+        let column = (place % LEGEND_COLUMNS) as f64;
         let at = LEFT + column * (WIDTH - LEFT) / LEGEND_COLUMNS as f64;
-        let row = HEIGHT + LEGEND * (index / LEGEND_COLUMNS) as f64 + 8.0;
+        let row = HEIGHT + LEGEND * (place / LEGEND_COLUMNS) as f64 + 8.0;
         put(format_args!(
             "{}<text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
             mark(index, at, row),
@@ -337,9 +350,23 @@ mod tests {
         assert!(!one.contains("a &lt; b"), "one series needs no name");
         let many = Chart {
             series: vec![chart.series[0].clone(); 9],
-            ..chart
+            ..chart.clone()
         };
         let many = svg(&[many]);
+        // What has no points leaves no gap below, and keeps the others' colours.
+        let gap = Chart {
+            series: vec![
+                Series {
+                    points: Vec::new(),
+                    ..chart.series[0].clone()
+                },
+                chart.series[0].clone(),
+            ],
+            ..chart.clone()
+        };
+        let gap = svg(&[gap]);
+        assert!(gap.contains(COLOURS[1]) && !gap.contains(COLOURS[0]));
+        assert!(gap.contains(&format!("height=\"{}\"", HEIGHT + LEGEND)));
         // Two points and a mark in the legend each; the eighth and the ninth are squares.
         assert_eq!(many.matches("<circle").count(), 3 * 7);
         assert_eq!(many.matches("<rect").count(), 3 * 2);

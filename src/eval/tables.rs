@@ -14,6 +14,17 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
+/// Policies in the order of their colours, the same in all pictures; others come behind them.
+const COLOURED: [&str; 7] = [
+    "routed",
+    "greedy",
+    "learned",
+    "block-influence",
+    "even",
+    "random",
+    "none",
+];
+
 /// So few answers drawn again say little of others; of one they say nothing.
 const FEW_ANSWERS: usize = 5;
 
@@ -239,7 +250,9 @@ impl Report {
         if !with.is_empty() && without.keys().all(|name| *name == "none") {
             without.clear();
         }
-        let names: BTreeSet<&str> = curves.iter().flat_map(BTreeMap::keys).copied().collect();
+        let others: BTreeSet<&str> = curves.iter().flat_map(BTreeMap::keys).copied().collect();
+        let others = others.into_iter().filter(|name| !COLOURED.contains(name));
+        let names: Vec<&str> = COLOURED.into_iter().chain(others).collect();
         let titles = ["loss, nats a token", "loss with LoRA, nats a token"];
         let charts = titles.into_iter().zip(&curves);
         let charts = charts.filter(|(_, curves)| !curves.is_empty());
