@@ -23,7 +23,7 @@ const COLUMNS: [(&str, &str, f32); 13] = [
     ("TPOT", "measured", 464.0),
     ("answer", "counted", 524.0),
     ("ended by", "", 588.0),
-    ("traced", "", 644.0),
+    ("timed", "", 644.0),
     ("prompt text", "", 686.0),
     ("answer text", "", 790.0),
 ];
@@ -57,7 +57,7 @@ fn cells(index: usize, run: &Run, width: f32) -> [String; 13] {
     let or_dash = |text: Option<String>| text.unwrap_or("-".to_owned());
     let tpot = run.tpot_nanos().map(millis);
     let rate = prefill_rate(run).map(|rate| format!("{rate:.0} tokens/s"));
-    let room = ((width - COLUMNS[12].2) / 6.2).max(12.0) as usize;
+    let room = ((width - COLUMNS[12].2) / 7.2).max(12.0) as usize;
     [
         (index + 1).to_string(),
         short(run.tag.as_deref().unwrap_or("-"), 10),

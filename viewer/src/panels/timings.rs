@@ -133,6 +133,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     timeline(&mut figure, view, run, &names);
     let below = TOP + TRACK * TRACKS.len() as f32;
     let [attention, mlp, _] = legend::sublayers(palette);
+    figure.text_right(pos2(LEFT - 10.0, below + 12.0), palette.muted, "of blocks");
     legend::named(
         &mut figure,
         palette,
