@@ -8,10 +8,12 @@ use crate::file::digest;
 use crate::journal::{Journal, Key};
 use crate::mask::LayerMask;
 use crate::router::PrefillReading;
+use serde::Serialize;
 use std::ops::ControlFlow;
 
 /// What the loss of a token is taken against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Against {
     /// The token that follows.
     Answers,
@@ -181,10 +183,8 @@ pub struct Noted<'a, 'e, 'p> {
 impl<'a, 'e, 'p> Noted<'a, 'e, 'p> {
     /// Notes what a meter measures with an adapter, of which a digest is given, or nothing.
     pub fn new(meter: LossMeter<'e, 'p>, journal: &'a mut Journal, adapter: &'a str) -> Self {
-        let mut bytes = format!("{:?}", meter.against).into_bytes();
-        if !meter.prefill.is_masked() {
-            bytes.extend(format!("{:?}", meter.prefill).bytes());
-        }
+        let how = (meter.against, meter.prefill);
+        let mut bytes = serde_json::to_vec(&how).expect("plain data");
         bytes.extend(meter.examples.iter().flat_map(Tokens::bytes));
         Self {
             meter,

@@ -177,10 +177,7 @@ impl Eval {
         let journal = match &self.out {
             Some(folder) => {
                 std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-                {
-                    let path = folder.join("journal.jsonl");
-                    Journal::open(&path, subject(&engine)?)?
-                }
+                Journal::open(&folder.join("journal.jsonl"), subject(&engine)?)?
             }
             None => Journal::default(),
         };

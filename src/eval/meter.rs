@@ -169,23 +169,21 @@ impl<'a> Meter<'a> {
     }
 
     fn route(&mut self, router: &Router, decision: &Decision, item: &Item) -> Result<LayerMask> {
-        let weights: &[u8] = bytemuck::cast_slice(&router.weights);
-        let id = |decision: &str| {
-            let mut text = format!("{:?} {:?} {decision}", router.biases, router.epsilon);
-            if !router.prefill.is_masked() {
-                text += &format!(" {:?}", router.prefill);
-            }
-            digest(&[weights, text.as_bytes()].concat())
+        let id = |decision: Option<&Decision>| {
+            let weights: &[u8] = bytemuck::cast_slice(&router.weights);
+            let rest = (&router.biases, router.epsilon, router.prefill, decision);
+            let rest = serde_json::to_vec(&rest).expect("plain data");
+            digest(&[weights, &rest].concat())
         };
         let prompt = &item.tokens.ids[..item.tokens.answer];
         let key = Key::Mask {
             adapter: self.adapter_key(),
-            router: id(&format!("{decision:?}")),
+            router: id(Some(decision)),
             prompt: digest(bytemuck::cast_slice(prompt)),
         };
         let reader = &mut self.reader;
         let skipped = self.journal.text(key, || {
-            let mask = reader.route(&id(""), (router, decision), &item.tokens)?;
+            let mask = reader.route(&id(None), (router, decision), &item.tokens)?;
             Ok(mask.to_string())
         })?;
         let layers = self.engine().summary.layers;

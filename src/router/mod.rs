@@ -125,7 +125,7 @@ impl Router {
 }
 
 /// How scores become bits.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Decision {
     granularity: Granularity,
     thresholds: Vec<f32>,

@@ -61,12 +61,12 @@ pub(in crate::cli) fn tokens() -> RangedU64ValueParser<usize> {
 
 /// A number of layers or sublayers.
 pub(in crate::cli) fn units(text: &str) -> Result<usize, String> {
+    const MOST: usize = 2 * MOST_LAYERS;
     match text.parse() {
-        Ok(count) if (1..=2 * MOST_LAYERS).contains(&count) => Ok(count),
-        _ => Err(
-            "expected a number of layers or sublayers from 1 to 8192, and no share of the weights"
-                .to_owned(),
-        ),
+        Ok(count) if (1..=MOST).contains(&count) => Ok(count),
+        _ => Err(format!(
+            "expected a number of layers or sublayers from 1 to {MOST}, and no share of the weights"
+        )),
     }
 }
 
