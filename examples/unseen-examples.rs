@@ -1,8 +1,9 @@
 //! Of the files that routers and LoRA were trained on, the examples that are new to them, to report on: `cargo run --example
 //! unseen-examples -- OUT TASK.train.jsonl...`.
 //!
-//! Left out is what the recipe of the adapter that ships (`STEPS=300 scripts/train-default`) trained on or searched on, and
-//! what begins like one of these, such as another question about the same passage.
+//! Left out is what the adapter that ships and the LoRA alone that it is held against were trained on (`STEPS=300
+//! scripts/train-default`), what the routers' masks were searched on, and what begins like one of these, such as another
+//! question about the same passage.
 
 use first_wgpu::data::{Example, by_task, read, spread};
 use first_wgpu::file::write_whole;
@@ -10,7 +11,7 @@ use first_wgpu::train::run::drawn;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
-/// Seeds and steps of its runs.
+/// Seeds and steps of the two runs of each: what all begin with, and what follows.
 const RUNS: [(u64, u32); 2] = [(1, 320), (2, 300)];
 /// Texts of each of their steps.
 const BATCH: usize = 2;

@@ -38,7 +38,7 @@ pub struct KernelPlan {
     pub rounds: usize,
 }
 
-/// What the kernels of an adapter cost.
+/// What the kernels cost on a GPU.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KernelReport {
     /// The GPU.

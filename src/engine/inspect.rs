@@ -399,7 +399,7 @@ impl Engine {
             .prefill_steps(&self.gpu, prefill, cache, layer, sublayer)
     }
 
-    /// Runs steps in submissions that stay within the adapter's budget.
+    /// Runs steps in submissions that stay within the GPU's budget.
     pub(crate) fn run_paced(&self, steps: Vec<Step>) -> Result<()> {
         for steps in super::paced(&self.gpu, steps) {
             Plan::new(&self.gpu, steps)?.submit(&self.gpu, None, |_| {});

@@ -31,11 +31,11 @@ struct Reader {
 
 impl Reader {
     fn engine(&self) -> &Engine {
-        self.engine.as_ref().expect("another adapter was given")
+        self.engine.as_ref().expect("no load has failed")
     }
 
     fn engine_mut(&mut self) -> &mut Engine {
-        self.engine.as_mut().expect("another adapter was given")
+        self.engine.as_mut().expect("no load has failed")
     }
 
     /// The mask that routers, of which a digest is given, give a text.
@@ -131,6 +131,9 @@ impl<'a> Meter<'a> {
     }
 
     /// The engine.
+    ///
+    /// # Panics
+    /// If it could not be given another adapter.
     pub fn engine(&self) -> &Engine {
         self.reader.engine()
     }
@@ -150,7 +153,7 @@ impl<'a> Meter<'a> {
         if self.adapter != adapter {
             (self.reader.router, self.reader.read) = (String::new(), Vec::new());
             let engine = self.reader.engine.take();
-            let engine = engine.expect("another adapter was given");
+            let engine = engine.expect("no load has failed");
             self.reader.engine = Some((self.load)(engine, adapter)?);
             self.adapter = adapter;
         }

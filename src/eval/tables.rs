@@ -14,7 +14,7 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// Policies in the order of their colours, the same in all pictures; others come behind them.
+/// Policies in the order of their colours, the same in all pictures.
 const COLOURED: [&str; 7] = [
     "routed",
     "greedy",
@@ -250,9 +250,7 @@ impl Report {
         if !with.is_empty() && without.keys().all(|name| *name == "none") {
             without.clear();
         }
-        let others: BTreeSet<&str> = curves.iter().flat_map(BTreeMap::keys).copied().collect();
-        let others = others.into_iter().filter(|name| !COLOURED.contains(name));
-        let names: Vec<&str> = COLOURED.into_iter().chain(others).collect();
+        let names = coloured(curves.iter().flat_map(BTreeMap::keys).copied().collect());
         let titles = ["loss, nats a token", "loss with LoRA, nats a token"];
         let charts = titles.into_iter().zip(&curves);
         let charts = charts.filter(|(_, curves)| !curves.is_empty());
@@ -271,6 +269,19 @@ impl Report {
         });
         svg(&charts.collect::<Vec<_>>())
     }
+}
+
+/// Names in the order of the colours that they get: those of [`COLOURED`] have their own, and others those of what is not there.
+fn coloured(mut names: BTreeSet<&str>) -> Vec<&str> {
+    let own = COLOURED.map(|name| names.take(name));
+    let mut others = names.into_iter();
+    // A place without a name draws nothing.
+    let mut places: Vec<&str> = own
+        .into_iter()
+        .map(|own| own.or_else(|| others.next()).unwrap_or_default())
+        .collect();
+    places.extend(others);
+    places
 }
 
 /// The masks of a routed policy by task, and the distances between them.
@@ -303,4 +314,26 @@ fn masks(row: &Summary, tasks: &[&str]) -> String {
     }
     out.pop();
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_keep_their_colours_and_others_take_what_is_free() {
+        let places = |names: &[&'static str]| coloured(names.iter().copied().collect());
+        let place = |names: &[&'static str], name| {
+            let places = places(names);
+            places.iter().position(|found| *found == name)
+        };
+        for names in [&["none", "routed"][..], &["even", "none", "routed", "mine"]] {
+            assert_eq!(place(names, "routed"), Some(0));
+            assert_eq!(place(names, "none"), Some(6));
+        }
+        assert_eq!(place(&["routed", "mine"], "mine"), Some(1));
+        let mut all = COLOURED.to_vec();
+        all.push("mine");
+        assert_eq!(place(&all, "mine"), Some(7));
+    }
 }

@@ -73,7 +73,7 @@ pub struct Slice {
 /// Where the words of weights, and of updates to them, are kept.
 #[derive(Clone, Debug)]
 pub enum Words {
-    /// Where most adapters read fastest.
+    /// Where most GPUs read fastest.
     Buffer(Buffer),
     /// Where software Vulkan does.
     Texture(Texture),

@@ -2,7 +2,7 @@
 
 use crate::panels::{ended, prefill_rate, traced};
 use crate::worker::Progress;
-use first_wgpu::trace::Run;
+use first_wgpu::trace::{Detail, Run};
 
 /// What the worker does, and how far it is.
 pub(super) fn doing(progress: &Progress) -> String {
@@ -27,8 +27,9 @@ pub(super) fn live(progress: &Progress) -> String {
     text
 }
 
-/// What the shortest of it means.
-pub(super) const TIMES: &str = "TTFT: time to first token, the prompt's; TPOT: time per output token, the mean of those after it";
+/// What abbreviations mean.
+pub(super) const TIMES: &str =
+    "TTFT: time to first token. TPOT: time per output token, the mean of those after the first";
 
 /// What is known of an answer, and what gave it.
 pub(super) fn times(run: &Run) -> String {
@@ -45,7 +46,12 @@ pub(super) fn times(run: &Run) -> String {
     let end = ended(run).map_or(String::new(), |end| format!(", ended by {end}"));
     parts.push(format!("{} tokens{end}", run.answer_ids.len()));
     if traced(run) {
-        parts.push("each dispatch timed, which takes longer".to_owned());
+        let what = match (run.detail, run.dispatches.is_empty()) {
+            (_, true) => "each submission",
+            (Detail::Layer, false) => "each layer",
+            (_, false) => "each dispatch",
+        };
+        parts.push(format!("{what} timed, which takes longer"));
     }
     parts.extend([run.model.name.clone(), run.gpu.name.clone()]);
     parts.join(" · ")
@@ -55,7 +61,7 @@ pub(super) fn times(run: &Run) -> String {
 mod tests {
     use super::*;
     use crate::session::Session;
-    use first_wgpu::trace::{Detail, FinishReason};
+    use first_wgpu::trace::FinishReason;
 
     #[test]
     fn what_is_known_of_an_answer_is_said() {
@@ -68,9 +74,16 @@ mod tests {
         for needle in [
             "100 prompt tokens (200 tokens/s)",
             "ended by length",
-            "· each dispatch timed, which takes longer ·",
+            "· each submission timed, which takes longer ·",
         ] {
             assert!(said.contains(needle), "{said}");
         }
+        let timed = Session::demo().runs.into_iter();
+        run.dispatches = timed.flat_map(|run| run.dispatches).take(1).collect();
+        assert!(times(&run).contains("· each dispatch timed,"));
+        run.detail = Detail::Layer;
+        assert!(times(&run).contains("· each layer timed,"));
+        (run.detail, run.dispatches) = (Detail::None, Vec::new());
+        assert!(!times(&run).contains("timed"));
     }
 }

@@ -221,9 +221,10 @@ fn divergences(figure: &mut Figure, view: &View<'_>, run: &Run, agreement: &Agre
         (another, "another"),
     ];
     legend::named(figure, palette, pos2(LEFT + 330.0, top + 8.0), names);
+    let step = plot.place(1.0, 0.0).x - plot.place(0.0, 0.0).x;
+    let width = (0.7 * step).clamp(1.0, 14.0);
     for ((index, kl), agrees) in points.zip(&agreement.agrees) {
         let (low, high) = (plot.place(index, 0.0), plot.place(index, kl));
-        let width = ((view.width - LEFT) / agreement.kl.len() as f32 * 0.7).clamp(1.0, 14.0);
         let (fill, which) = match *agrees {
             true => (same, "the same"),
             false => (another, "another"),

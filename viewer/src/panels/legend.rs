@@ -4,7 +4,7 @@ use crate::figure::{Figure, area};
 use crate::palette::{Palette, heat};
 use eframe::egui::{Color32, Pos2, pos2, vec2};
 
-/// How wide the scores' is.
+/// The width of the scale of scores.
 const SCORES: f32 = 120.0;
 
 /// Of scores: from 0 to 1, and the threshold, if all routers have the same.
@@ -39,8 +39,18 @@ pub(super) fn named<'a>(
     for (color, name) in names {
         figure.cell(area(x, at.y - 6.0, 12.0, 12.0), color, String::new(), None);
         figure.text(pos2(x + 18.0, at.y), palette.muted, name);
-        x += 18.0 + 6.5 * name.len() as f32 + 16.0;
+        x += step(name);
     }
+}
+
+/// From a name to the next.
+fn step(name: &str) -> f32 {
+    18.0 + 6.5 * name.len() as f32 + 16.0
+}
+
+/// How wide [`named`] is.
+pub(super) fn width(names: &[(Color32, &str)]) -> f32 {
+    names.iter().map(|(_, name)| step(name)).sum()
 }
 
 /// Of sublayers.

@@ -199,7 +199,7 @@ fn matrix(figure: &mut Figure, view: &View<'_>, tags: &TagDistances, top: f32) {
         let seen = view.visible.x_range().intersects(Rangef::new(x, x + CELL));
         if seen {
             let middle = pos2(x + CELL / 2.0 - 1.0, top + 22.0);
-            figure.text_middle(middle, palette.text, short(name, 7));
+            figure.text_middle(middle, palette.text, short(name, 6));
         }
     }
     for (row, values) in tags.mean.iter().enumerate() {

@@ -122,7 +122,7 @@ pub(super) fn table(view: &View<'_>) -> Table {
         "tpot_ms",
         "tokens",
         "finish_reason",
-        "traced",
+        "timed",
         "kv_bytes",
         "prompt",
         "answer",

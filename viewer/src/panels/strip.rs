@@ -113,10 +113,12 @@ fn cost(run: &Run, layer: usize, sublayer: Sublayer) -> (u64, Option<f64>, usize
 /// A cell as wide as this has room for its score.
 const SCORE_ROOM: f32 = 24.0;
 
-/// A score without the zero before its point.
+/// A score without the zero before its point; cut off, not rounded, so that what is below a threshold of hundredths looks so.
 fn hundredths(score: f32) -> String {
-    let text = format!("{score:.2}");
-    text.strip_prefix('0').unwrap_or("1").to_owned()
+    match (100.0 * score).floor() {
+        cut if (0.0..100.0).contains(&cut) => format!(".{cut:02}"),
+        _ => format!("{score:.0}"),
+    }
 }
 
 fn tip(run: &Run, force: Force, layer: usize, sublayer: Sublayer) -> String {
@@ -238,4 +240,15 @@ pub(super) fn table(view: &View<'_>) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_below_the_threshold_looks_so() {
+        let said = [0.0, 0.0831, 0.4999, 0.5, 0.9999, 1.0, f32::NAN].map(hundredths);
+        assert_eq!(said, [".00", ".08", ".49", ".50", ".99", "1", "NaN"]);
+    }
 }

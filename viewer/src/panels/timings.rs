@@ -165,7 +165,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
 fn kernel_color(palette: &Palette, kernel: &str, by_cost: &[&str]) -> eframe::egui::Color32 {
     let place = by_cost.iter().position(|name| *name == kernel);
     let place = place.filter(|place| *place < SERIES);
-    place.map_or(palette.muted, |place| palette.series(place))
+    place.map_or(palette.line, |place| palette.series(place))
 }
 
 fn color(palette: &Palette, span: &Span<'_>, by_cost: &[&str]) -> eframe::egui::Color32 {

@@ -2,7 +2,7 @@
 
 mod scores;
 
-use super::{Action, Controls, View, path_field, short};
+use super::{Action, Controls, View, legend, path_field, short};
 use crate::figure::{Figure, Table, area};
 use crate::plot::Plot;
 use crate::training::{Log, Step};
@@ -65,13 +65,16 @@ fn plot(figure: &mut Figure, view: &View<'_>, rect: Rect, title: &str, curves: &
         .iter()
         .flat_map(|(_, _, points)| points.iter().copied());
     let plot = Plot::new(figure, palette, rect, [title, "step"], points);
-    let mut x = rect.max.x - 16.0;
-    for (name, series, points) in curves.iter().rev().filter(|curve| !curve.2.is_empty()) {
-        let color = palette.series(*series);
-        plot.curve(figure, color, points.iter().copied());
-        figure.text_right(pos2(x, rect.min.y + 8.0), color, *name);
-        x -= 7.0 * name.len() as f32 + 16.0;
+    let drawn = curves.iter().filter(|curve| !curve.2.is_empty());
+    let names = drawn
+        .clone()
+        .map(|(name, series, _)| (palette.series(*series), *name));
+    let names: Vec<_> = names.collect();
+    for (_, series, points) in drawn.rev() {
+        plot.curve(figure, palette.series(*series), points.iter().copied());
     }
+    let left = rect.max.x - legend::width(&names);
+    legend::named(figure, palette, pos2(left, rect.min.y + 8.0), names);
     plot
 }
 

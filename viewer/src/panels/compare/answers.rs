@@ -103,8 +103,8 @@ fn alike_at_first(words: [Vec<Word<'_>>; 2]) -> [Vec<Word<'_>>; 2] {
     }
 }
 
-/// How many bytes two words begin alike with, if it is half of the shorter at least: a letter alone says nothing. No character
-/// is parted from its accents.
+/// How many bytes two words begin alike with, if it is two letters and half of the shorter at least. No character is parted
+/// from its accents.
 fn alike(a: &str, b: &str) -> usize {
     let [a, b] = [a, b].map(|text| text.chars().collect::<Vec<_>>());
     let mut count = common_prefix(&a, &b);
@@ -112,7 +112,7 @@ fn alike(a: &str, b: &str) -> usize {
     while count > 0 && (accent(&a, count) || accent(&b, count)) {
         count -= 1;
     }
-    if 2 * count < a.len().min(b.len()) {
+    if count < 2 || 2 * count < a.len().min(b.len()) {
         return 0;
     }
     a[..count]
@@ -238,7 +238,10 @@ mod tests {
             marked(["in 1867 it was", "in 1890 it was"]),
             ["in|18|[67]|it|was", "in|18|[90]|it|was"]
         );
-        assert_eq!(marked(["ab x", "cd x"]), ["[ab]|x", "[cd]|x"]);
+        for [a, b] in [["ab", "cd"], ["is", "it"], ["a", "apple"], ["sky", "sea"]] {
+            let whole = [a, b].map(|word| format!("[{word}]|x"));
+            assert_eq!(marked([&format!("{a} x"), &format!("{b} x")]), whole);
+        }
         // The accent is not parted from its letter.
         assert_eq!(marked(["bae\u{301}", "baeb"]), ["ba|[e\u{301}]", "ba|[eb]"]);
         assert_eq!(

@@ -16,7 +16,7 @@ pub(super) struct Kernel {
     weight_bytes: u64,
 }
 
-/// So many dispatches have one of each hundred, and so many one of each twenty: fewer have no such quantile.
+/// Fewer dispatches than these have no 99th or 95th percentile.
 const HUNDRED: usize = 100;
 const TWENTY: usize = 20;
 
