@@ -152,6 +152,7 @@ fn saved_evals_print_the_tables_beside_them() {
         "eval-controls-4",
         "eval-controls-8",
         "eval-learned",
+        "eval-unseen",
     ] {
         let shown = show_evals(&results(&[&format!("{name}.json")]));
         let [table] = &results(&[&format!("{name}.md")])[..] else {
