@@ -145,25 +145,17 @@ impl RouterFile {
         calibration: Vec<CalibrationPoint>,
         provenance: BTreeMap<String, String>,
     ) -> Self {
-        let config = RouterConfig {
-            version: VERSION,
-            base_model,
-            kind: Kind::Routed {
-                granularity: router.granularity,
-                pooling: Pooling::Mean,
-                norm: Norm::Rms,
-                epsilon: router.epsilon.unwrap_or_default(),
-                thresholds: router.thresholds.clone(),
-                prefill: router.prefill,
-                protected: LayerMask::skipping(&router.protected).to_string(),
-                calibration,
-            },
-            provenance,
+        let kind = Kind::Routed {
+            granularity: router.granularity,
+            pooling: Pooling::Mean,
+            norm: Norm::Rms,
+            epsilon: router.epsilon.unwrap_or_default(),
+            thresholds: router.thresholds.clone(),
+            prefill: router.prefill,
+            protected: LayerMask::skipping(&router.protected).to_string(),
+            calibration,
         };
-        Self {
-            config,
-            decides: Decides::Routers(router),
-        }
+        Self::of(base_model, kind, Decides::Routers(router), provenance)
     }
 
     /// One mask for every prompt.
@@ -172,19 +164,27 @@ impl RouterFile {
         (mask, prefill): (&LayerMask, PrefillReading),
         provenance: BTreeMap<String, String>,
     ) -> Self {
+        let kind = Kind::Fixed {
+            skipped: mask.to_string(),
+            prefill,
+        };
+        let decides = Decides::Mask(mask.clone(), prefill);
+        Self::of(base_model, kind, decides, provenance)
+    }
+
+    fn of(
+        base_model: BaseModel,
+        kind: Kind,
+        decides: Decides,
+        provenance: BTreeMap<String, String>,
+    ) -> Self {
         let config = RouterConfig {
             version: VERSION,
             base_model,
-            kind: Kind::Fixed {
-                skipped: mask.to_string(),
-                prefill,
-            },
+            kind,
             provenance,
         };
-        Self {
-            config,
-            decides: Decides::Mask(mask.clone(), prefill),
-        }
+        Self { config, decides }
     }
 
     /// Whether a folder has one.
