@@ -8,9 +8,8 @@
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::file::read_at_most;
-use crate::mask::LayerMask;
+use crate::mask::{LayerMask, Masking};
 use crate::reference::argmax::argmax;
-use crate::router::PrefillReading;
 use serde::Deserialize;
 use std::path::Path;
 
@@ -145,8 +144,8 @@ pub fn check(engine: &Engine, folder: &Path, index: usize, entry: &Entry) -> Res
     }
     let forced = &entry.greedy[..entry.greedy.len().saturating_sub(1)];
     let (mut right, mut ties) = (0, 0);
-    let masked = (&mask, PrefillReading::Masked);
-    engine.forced_logits(&entry.ids, masked, forced, &mut |step, found| {
+    let masking = Masking::from(mask);
+    engine.forced_logits(&entry.ids, &masking, forced, &mut |step, found| {
         if step == 0 {
             outcome.logits_nmse = logits.as_ref().map(|expected| nmse(expected, found));
         }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::gpu::plan::Timestamps;
 use crate::gpu::{Gpu, GpuTime, Plan, Step};
 use crate::kernels::{KvFormat, attention_decode};
-use crate::mask::{LayerMask, Sublayer};
+use crate::mask::{LayerMask, PrefillReading, Sublayer};
 use crate::model::buffers::Decode;
 use crate::model::chat_template::{ChatTemplate, Message};
 use crate::model::config::Config;
@@ -26,7 +26,7 @@ use crate::model::source::Source;
 use crate::model::synthetic::Synthetic;
 use crate::model::tiny;
 use crate::model::tokenizer::Tokenizer;
-use crate::router::{PrefillReading, Router};
+use crate::router::Router;
 use crate::trace::{Detail, Dispatch, ModelSummary, Run, Sampling, Submission};
 use crate::weights::gguf::Gguf;
 use std::io::Write;
@@ -238,12 +238,12 @@ impl Engine {
     /// How a prompt is read under a policy.
     pub fn reading(&self, policy: &Policy) -> PrefillReading {
         match policy {
-            Policy::Answer(_) => PrefillReading::Full,
+            Policy::Fixed(masking) => masking.prefill,
             Policy::Routed(_) => {
                 let router = self.router.as_ref();
                 router.map_or(PrefillReading::Masked, |router| router.reading)
             }
-            Policy::Fixed(_) | Policy::Sticky => PrefillReading::Masked,
+            Policy::Sticky => PrefillReading::Masked,
         }
     }
 

@@ -27,8 +27,8 @@ use crate::calibrate::block_influence;
 use crate::calibrate::meter::{Counter, Progress};
 use crate::data::Tokens;
 use crate::error::{Error, Result};
-use crate::mask::LayerMask;
-use crate::router::{Decision, Granularity, PrefillReading, Router};
+use crate::mask::{LayerMask, Masking, PrefillReading};
+use crate::router::{Decision, Granularity, Router};
 use controls::{Budget, CANDIDATES, Control};
 use meter::Meter;
 use serde::{Deserialize, Serialize};
@@ -312,9 +312,10 @@ fn greedy(
     let total = (units + 1 + CANDIDATES * skipped) * items.len();
     let mut counter = Counter::new(total, progress);
     budget.greedy(&mut |mask: &LayerMask| {
+        let masking = Masking::new(mask.clone(), prefill);
         let mut sum = 0.0;
         for item in items {
-            sum += meter.loss(item, (mask, prefill))?;
+            sum += meter.loss(item, &masking)?;
             counter.one()?;
         }
         Ok(sum / items.len() as f64)

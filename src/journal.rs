@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::KvFormat;
-use crate::router::PrefillReading;
+use crate::mask::PrefillReading;
 use crate::trace::GpuSummary;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;

@@ -16,7 +16,7 @@
 //! | [`mod@file`] | files written whole or not at all | nothing |
 //! | [`mask`] | which sublayers run | nothing |
 //! | [`router`] | router files, decisions, controls | `mask` |
-//! | [`trace`] | what ran and what it cost; the trace file | `mask`, `router` |
+//! | [`trace`] | what ran and what it cost; the trace file | `mask` |
 //! | [`gpu`] | composed shaders, pipelines, plans, timestamps | `trace` |
 //! | [`weights`] | GGUF, one file per weight format, packing for the GPU | `gpu` |
 //! | [`kernels`] | the host side of each shader | `gpu`, `trace`, `weights` |
@@ -25,12 +25,12 @@
 //! | [`model`] | configuration, tokenizer, chat template, the plan, the KV cache | `adapter`, `gpu`, `kernels`, `mask`, `trace`, `weights` |
 //! | [`engine`] | a prompt through a model under a policy | `adapter`, `gpu`, `kernels`, `mask`, `model`, `reference`, `router`, `trace`, `weights` |
 //! | [`data`] | examples as tokens | `engine`, `model` |
-//! | [`journal`] | results that are there already | `kernels`, `router`, `trace` |
+//! | [`journal`] | results that are there already | `kernels`, `mask`, `trace` |
 //! | [`calibrate`] | what each layer is worth | `data`, `engine`, `journal`, `mask`, `router`, `trace` |
 //! | [`mod@train`] | routers and low-rank updates, from target masks or through the model | `adapter`, `calibrate`, `data`, `engine`, `gpu`, `journal`, `kernels`, `mask`, `model`, `router`, `trace` |
 //! | [`mod@bench`] | what a token and a kernel cost | `engine`, `gpu`, `kernels`, `mask`, `model`, `trace`, `weights` |
 //! | [`eval`] | what skipping costs an answer | `bench`, `calibrate`, `data`, `engine`, `journal`, `mask`, `router`, `trace` |
-//! | [`check`] | another implementation's exact outputs | `engine`, `mask`, `reference`, `router` |
+//! | [`check`] | another implementation's exact outputs | `engine`, `mask`, `reference` |
 //! | [`pull`] | the default model | nothing |
 //! | [`shipped`] | its routers and adapter | `pull` |
 //! | [`cli`] | parse, call, print | everything |

@@ -35,6 +35,74 @@ impl Sublayer {
     }
 }
 
+/// How a mask acts on the prompt itself.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum PrefillReading {
+    /// What is skipped is skipped for the prompt too.
+    #[default]
+    Masked,
+    /// Every layer reads the prompt; only the answer is masked.
+    Full,
+}
+
+impl PrefillReading {
+    /// How many of the first tokens of a text every layer reads, whatever the mask.
+    pub(crate) fn whole(self, prompt: usize) -> usize {
+        match self {
+            Self::Masked => 0,
+            Self::Full => prompt,
+        }
+    }
+
+    /// Whether masks concern the prompt too: the default, which files leave out.
+    pub(crate) fn is_masked(&self) -> bool {
+        *self == Self::Masked
+    }
+}
+
+/// What is skipped, and of what: of prompt and answer, or of the answer alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Masking {
+    /// What is skipped.
+    pub mask: LayerMask,
+    /// Whether that concerns the prompt.
+    pub prefill: PrefillReading,
+}
+
+impl Masking {
+    /// A mask for prompt and answer, or for the answer alone.
+    pub fn new(mask: LayerMask, prefill: PrefillReading) -> Self {
+        Self { mask, prefill }
+    }
+
+    /// What traces and tables call it: `none`, or `fixed:7-9,21`.
+    pub fn name(&self) -> String {
+        match self.mask.is_full() {
+            true => "none".to_owned(),
+            false => format!("fixed:{}", self.mask),
+        }
+    }
+}
+
+impl From<LayerMask> for Masking {
+    /// A mask for prompt and answer.
+    fn from(mask: LayerMask) -> Self {
+        Self::new(mask, PrefillReading::Masked)
+    }
+}
+
 /// Which sublayers run. Serialised as its text form together with the number of layers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "MaskText", into = "MaskText")]

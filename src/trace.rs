@@ -7,8 +7,7 @@ pub mod export;
 
 use crate::error::{Error, Result};
 use crate::file::{read_line, write_whole};
-use crate::mask::{LayerMask, Sublayer};
-use crate::router::PrefillReading;
+use crate::mask::{LayerMask, PrefillReading, Sublayer};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

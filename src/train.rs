@@ -35,11 +35,10 @@ use crate::data::Tokens;
 use crate::engine::{Engine, Policy};
 use crate::error::Result;
 use crate::journal::Journal;
-use crate::mask::{LayerMask, Sublayer};
-use crate::router::{CalibrationPoint, Decision, Granularity, PrefillReading, Router, THRESHOLD};
+use crate::mask::{LayerMask, PrefillReading, Sublayer};
+use crate::router::{CalibrationPoint, Decision, EPSILON, Granularity, Router, THRESHOLD};
 use crate::trace::ModelSummary;
 use logistic::{Logistic, fit};
-use network::ROUTER_EPSILON;
 
 /// The score that a router without a choice gives: far from every sensible threshold.
 const CERTAIN: f32 = 4.0;
@@ -95,7 +94,7 @@ fn pooled(x: &[f32], hidden: usize) -> Vec<f32> {
     let mut mean = vec![0f64; hidden];
     for row in x.chunks_exact(hidden) {
         let squares: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
-        let rms = (squares / hidden as f64 + f64::from(ROUTER_EPSILON)).sqrt();
+        let rms = (squares / hidden as f64 + f64::from(EPSILON)).sqrt();
         for (mean, x) in mean.iter_mut().zip(row) {
             *mean += f64::from(*x) / rms;
         }
@@ -141,7 +140,7 @@ pub fn fit_routers(
         thresholds: vec![THRESHOLD; biases.len()],
         weights,
         biases,
-        epsilon: Some(ROUTER_EPSILON),
+        epsilon: Some(EPSILON),
         prefill: PrefillReading::Masked,
         protected: vec![[false; 2]; layers],
     }

@@ -1,11 +1,8 @@
 //! Router files: what was saved loads again, and what does not fit is refused with both sides named.
 
-use first_wgpu::mask::{LayerMask, Sublayer};
-use first_wgpu::router::file::{
-    BaseModel, Decides, Kind, Norm, Pooling, RouterConfig, RouterFile, VERSION,
-};
-use first_wgpu::router::{CalibrationPoint, Granularity, PrefillReading, Router, threshold_for};
-use std::collections::BTreeMap;
+use first_wgpu::mask::{LayerMask, Masking, PrefillReading, Sublayer};
+use first_wgpu::router::file::{BaseModel, Decides, RouterFile};
+use first_wgpu::router::{CalibrationPoint, Granularity, Router, threshold_for};
 use std::path::Path;
 
 const LAYERS: usize = 3;
@@ -22,37 +19,27 @@ fn model() -> BaseModel {
 
 fn sample(granularity: Granularity) -> RouterFile {
     let count = LAYERS * granularity.routers_per_layer();
+    let epsilon = match granularity {
+        Granularity::Layer => None,
+        Granularity::Sublayer => Some(1e-5),
+    };
     let router = Router {
         granularity,
         weights: (0..count * HIDDEN).map(|i| i as f32 / 7.0).collect(),
         biases: (0..count).map(|i| -(i as f32)).collect(),
         thresholds: (0..count).map(|i| i as f32 / 10.0).collect(),
-        epsilon: Some(1e-5),
+        epsilon,
         prefill: PrefillReading::Full,
         protected: vec![[true, true], [false, true], [false, false]],
     };
-    let kind = Kind::Routed {
-        granularity,
-        pooling: Pooling::Mean,
-        norm: Norm::Rms,
-        epsilon: 1e-5,
-        thresholds: router.thresholds.clone(),
-        prefill: PrefillReading::Full,
-        protected: "0,1.mlp".to_owned(),
+    RouterFile {
+        base_model: model(),
+        decides: Decides::Routers(router),
         calibration: vec![CalibrationPoint {
             threshold: 0.5,
             skip_rate: 0.1,
         }],
-    };
-    let config = RouterConfig {
-        version: VERSION,
-        base_model: model(),
-        kind,
         provenance: Default::default(),
-    };
-    RouterFile {
-        config,
-        decides: Decides::Routers(router),
     }
 }
 
@@ -77,16 +64,17 @@ fn files_round_trip() {
         assert_eq!(RouterFile::load(saved(&file).path()).expect("loads"), file);
     }
     let mask = LayerMask::parse("1.attn,2", LAYERS).expect("a mask");
-    let masking = (&mask, PrefillReading::Full);
-    let fixed = RouterFile::fixed(model(), masking, BTreeMap::new());
+    let masking = Masking::new(mask, PrefillReading::Full);
+    let fixed = RouterFile {
+        decides: Decides::Mask(masking.clone()),
+        calibration: Vec::new(),
+        ..sample(Granularity::Layer)
+    };
     // In the place of routers, whose tensors are not its own.
     let folder = saved(&sample(Granularity::Layer));
     fixed.save(folder.path()).expect("written");
     let loaded = RouterFile::load(folder.path()).expect("loads");
-    assert_eq!(
-        loaded.decides,
-        Decides::Mask(mask.clone(), PrefillReading::Full)
-    );
+    assert_eq!(loaded.decides, Decides::Mask(masking));
     assert_eq!(loaded, fixed);
     assert!(!folder.path().join("router.safetensors").exists());
 }
@@ -249,5 +237,5 @@ fn the_shipped_routers_load() {
     let file = RouterFile::load(&folder).expect("loads");
     let router = file.router().expect("holds routers");
     assert_eq!((router.layers(), router.hidden()), (30, 576));
-    assert!(threshold_for(file.calibration(), 0.05).is_ok());
+    assert!(threshold_for(&file.calibration, 0.05).is_ok());
 }

@@ -74,7 +74,7 @@ pub fn run(
     };
     let full = Candidate {
         name: "none".to_owned(),
-        policy: Policy::Fixed(LayerMask::full(engine.model.config.layers)),
+        policy: Policy::Fixed(LayerMask::full(engine.model.config.layers).into()),
         adapted: true,
     };
     let total = ((plan.repetitions + 1) * (plan.depths.len() + plan.prompts.len())) as u64;

@@ -6,8 +6,7 @@ use crate::engine::inspect::Way;
 use crate::error::{Error, Result};
 use crate::file::digest;
 use crate::journal::{Journal, Key};
-use crate::mask::LayerMask;
-use crate::router::PrefillReading;
+use crate::mask::{LayerMask, Masking, PrefillReading};
 use serde::Serialize;
 use std::ops::ControlFlow;
 
@@ -58,17 +57,17 @@ pub(crate) fn answer_loss(losses: &[f32], mask: &LayerMask) -> Result<f64> {
 pub(crate) fn noted_loss(
     adapter: &str,
     example: &Tokens,
-    (mask, prefill): (&LayerMask, PrefillReading),
+    masking: &Masking,
     journal: &mut Journal,
     losses: impl FnOnce() -> Result<Vec<f32>>,
 ) -> Result<f64> {
     let key = Key::Loss {
         adapter: adapter.to_owned(),
-        skipped: mask.to_string(),
-        prefill,
+        skipped: masking.mask.to_string(),
+        prefill: masking.prefill,
         example: digest(&example.bytes()),
     };
-    journal.loss(key, || answer_loss(&losses()?, mask))
+    journal.loss(key, || answer_loss(&losses()?, &masking.mask))
 }
 
 /// Counts work, says so, and breaks off when told to.

@@ -9,9 +9,9 @@ use crate::calibrate::meter::{Against, LossMeter, Noted};
 use crate::calibrate::{Budget, Influence, Unit, block_influence, greedy, influences};
 use crate::data;
 use crate::journal::Journal;
-use crate::mask::{LayerMask, Sublayer};
-use crate::router::file::RouterFile;
-use crate::router::{Granularity, PrefillReading};
+use crate::mask::{LayerMask, PrefillReading, Sublayer};
+use crate::router::Granularity;
+use crate::router::file::{Decides, RouterFile};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -107,9 +107,13 @@ impl Calibrate {
             100.0 * rate
         );
         let provenance = self.provenance(examples.len(), [*loss, base]);
-        let masking = (mask, PrefillReading::Masked);
-        RouterFile::fixed(base_model(&engine)?, masking, provenance)
-            .save(&self.out)
+        let file = RouterFile {
+            base_model: base_model(&engine)?,
+            decides: Decides::Mask(mask.clone().into()),
+            calibration: Vec::new(),
+            provenance,
+        };
+        file.save(&self.out)
             .context("the mask was found but not written")?;
         say!(
             "written to {}; use it with `first run --router {}`",

@@ -8,12 +8,12 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::journal::Subject;
 use crate::kernels::KvFormat;
-use crate::mask::LayerMask;
+use crate::mask::{LayerMask, Masking};
 use crate::model::synthetic::Synthetic;
 use crate::pull;
 use crate::router::file::{BaseModel, Decides, RouterFile};
 use crate::router::policy::{even, random};
-use crate::router::{Decision, PrefillReading, threshold_for};
+use crate::router::{Decision, threshold_for};
 use crate::shipped;
 use crate::trace::Sampling;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -318,23 +318,17 @@ impl PolicyOptions {
     pub(super) fn policy(&self, engine: &mut Engine) -> Result<(Policy, String)> {
         let layers = engine.model.config.layers;
         match (&self.skip_layers, self.no_skip) {
-            (Some(text), _) => Ok(fixed(
-                LayerMask::parse(text, layers)?,
-                PrefillReading::Masked,
-            )),
-            (None, true) => Ok(fixed(LayerMask::full(layers), PrefillReading::Masked)),
+            (Some(text), _) => Ok(fixed(LayerMask::parse(text, layers)?.into())),
+            (None, true) => Ok(fixed(LayerMask::full(layers).into())),
             (None, false) => self.routers.policy(engine),
         }
     }
 }
 
 /// A fixed mask as a policy, and what traces call it.
-fn fixed(mask: LayerMask, prefill: PrefillReading) -> (Policy, String) {
-    let name = match mask.is_full() {
-        true => "none".to_owned(),
-        false => format!("fixed:{mask}"),
-    };
-    (Policy::fixed(mask, prefill), name)
+fn fixed(masking: Masking) -> (Policy, String) {
+    let name = masking.name();
+    (Policy::Fixed(masking), name)
 }
 
 impl RouterOptions {
@@ -357,7 +351,7 @@ impl RouterOptions {
     fn policy(&self, engine: &mut Engine) -> Result<(Policy, String)> {
         let Some(folder) = &self.router else {
             let full = LayerMask::full(engine.model.config.layers);
-            return Ok(fixed(full, PrefillReading::Masked));
+            return Ok(fixed(full.into()));
         };
         let file = RouterFile::load(folder)?;
         file.check(&base_model(engine)?)?;
@@ -372,13 +366,13 @@ impl RouterOptions {
                     "leave out `--threshold` and `--skip`, or give a folder with routers",
                 ));
             }
-            Decides::Mask(mask, prefill) => return Ok(fixed(mask.clone(), *prefill)),
+            Decides::Mask(masking) => return Ok(fixed(masking.clone())),
         };
         engine.set_router(router)?;
         let mut decision: Decision = router.decision();
         let threshold = match (self.threshold, self.skip) {
             (Some(threshold), _) => Some(threshold),
-            (None, Some(rate)) => Some(threshold_for(file.calibration(), rate)?),
+            (None, Some(rate)) => Some(threshold_for(&file.calibration, rate)?),
             (None, None) => None,
         };
         if let Some(threshold) = threshold {
@@ -419,7 +413,8 @@ pub(super) fn policy_named(
     engine: &mut Engine,
 ) -> anyhow::Result<Policy> {
     if name != "routed" {
-        return Ok(Policy::Fixed(mask_named(name, engine.model.config.layers)?));
+        let mask = mask_named(name, engine.model.config.layers)?;
+        return Ok(Policy::Fixed(mask.into()));
     }
     match (options.policy(engine)?.0, &options.router) {
         (policy @ Policy::Routed(_), _) => Ok(policy),

@@ -6,8 +6,8 @@ use super::options::{
 use super::{INTERRUPTED, report};
 use crate::engine::{Engine, Event, Policy, Request};
 use crate::file::read_line;
+use crate::mask::PrefillReading;
 use crate::model::chat_template::Message;
-use crate::router::PrefillReading;
 use crate::router::policy::TurnPolicy;
 use crate::trace::{self, Detail, Run as TraceRun, Sampling};
 use anyhow::Context;

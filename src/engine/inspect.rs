@@ -4,10 +4,10 @@
 use super::{Conversation, Engine, Event, Policy, Request};
 use crate::error::Result;
 use crate::gpu::{Buffer, Plan, Step};
-use crate::mask::{LayerMask, Sublayer};
+use crate::mask::{LayerMask, Masking, PrefillReading, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
-use crate::router::{Decision, PrefillReading};
+use crate::router::Decision;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::time::Instant;
@@ -132,12 +132,12 @@ impl Engine {
     pub fn forced_logits(
         &self,
         ids: &[u32],
-        (mask, reading): (&LayerMask, PrefillReading),
+        masking: &Masking,
         forced: &[u32],
         each: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
         let (gpu, config) = (&self.gpu, &self.model.config);
-        let policy = Policy::fixed(mask.clone(), reading);
+        let policy = Policy::Fixed(masking.clone());
         let positions = ids.len() + forced.len();
         let (Conversation { cache, .. }, _) = self.read(ids, policy, positions)?;
         Plan::new(gpu, self.model.head_steps(gpu, &self.decode)?)?.run(gpu)?;
@@ -145,7 +145,7 @@ impl Engine {
         let plan = Plan::new(
             gpu,
             self.model
-                .decode_steps(gpu, &self.decode, (&cache, mask), ids.len())?,
+                .decode_steps(gpu, &self.decode, (&cache, &masking.mask), ids.len())?,
         )?;
         for (index, token) in forced.iter().enumerate() {
             self.decode
@@ -159,15 +159,9 @@ impl Engine {
 
     /// The cross-entropy in nats of each token of `ids` from index `first` (at least 1) on, given those
     /// before it, which are the prompt that is read one way or the other.
-    pub fn losses(
-        &self,
-        ids: &[u32],
-        first: usize,
-        mask: &LayerMask,
-        reading: PrefillReading,
-    ) -> Result<Vec<f32>> {
-        let way = self.way(ids, reading.whole(first))?;
-        self.losses_beside(&way, None, first, mask)
+    pub fn losses(&self, ids: &[u32], first: usize, masking: &Masking) -> Result<Vec<f32>> {
+        let way = self.way(ids, masking.prefill.whole(first))?;
+        self.losses_beside(&way, None, first, &masking.mask)
     }
 
     /// [`losses`](Self::losses) of a text whose way under a mask is known: what comes before the first layer that differs
@@ -195,7 +189,7 @@ impl Engine {
 
     /// A text of which every layer has read the first `whole` tokens, for any mask of the others, which have not been read.
     pub fn way(&self, ids: &[u32], whole: usize) -> Result<Way> {
-        self.way_under(Policy::Fixed(self.full()), ids, whole)
+        self.way_under(Policy::Fixed(self.full().into()), ids, whole)
     }
 
     /// The same, with the scores of the engine's routers if it has any for prompts that every layer reads.

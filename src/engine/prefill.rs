@@ -6,12 +6,12 @@ use crate::gpu::plan::Timestamps;
 use crate::gpu::read_back::ReadBack;
 use crate::gpu::{Buffer, Gpu, Plan, Step};
 use crate::kernels::router_score::Routers;
-use crate::mask::{LayerMask, Sublayer};
+use crate::mask::{LayerMask, PrefillReading, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
 use crate::model::llama::Llama;
 use crate::reference::router_score::{pool, sigmoid};
-use crate::router::{Decision, Granularity, PrefillReading, Router};
+use crate::router::{Decision, Granularity, Router};
 use crate::trace::{Detail, Run, Score, Submission};
 use std::time::Instant;
 
@@ -307,7 +307,7 @@ impl Engine {
     ) -> Result<Conversation> {
         let config = &self.model.config;
         let mask = match policy {
-            Policy::Fixed(mask) | Policy::Answer(mask) => mask.clone(),
+            Policy::Fixed(masking) => masking.mask.clone(),
             Policy::Routed(_) if self.router.is_some() => LayerMask::full(config.layers),
             Policy::Routed(_) => {
                 return Err(Error::input(

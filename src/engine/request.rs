@@ -1,7 +1,7 @@
 //! What is asked of the engine, and what it tells meanwhile.
 
-use crate::mask::LayerMask;
-use crate::router::{Decision, PrefillReading};
+use crate::mask::{LayerMask, Masking};
+use crate::router::Decision;
 use crate::trace::{Detail, Sampling, Score};
 use std::ops::ControlFlow;
 
@@ -9,23 +9,11 @@ use std::ops::ControlFlow;
 #[derive(Clone, Debug)]
 pub enum Policy {
     /// A mask that is known before the prompt is read.
-    Fixed(LayerMask),
-    /// A mask for the answer alone: every layer reads the prompt.
-    Answer(LayerMask),
+    Fixed(Masking),
     /// The engine's router decides layer by layer while the prompt is prefilled.
     Routed(Decision),
     /// The mask of the conversation so far, whose cache goes on (`sticky`).
     Sticky,
-}
-
-impl Policy {
-    /// A mask that is known before the prompt is read.
-    pub fn fixed(mask: LayerMask, prefill: PrefillReading) -> Self {
-        match prefill {
-            PrefillReading::Masked => Self::Fixed(mask),
-            PrefillReading::Full => Self::Answer(mask),
-        }
-    }
 }
 
 /// One prompt.

@@ -9,8 +9,8 @@ use crate::engine::{Engine, Policy, Request};
 use crate::error::{Error, Result};
 use crate::file::digest;
 use crate::journal::{Journal, Key};
-use crate::mask::LayerMask;
-use crate::router::{Decision, PrefillReading, Router};
+use crate::mask::{LayerMask, Masking, PrefillReading};
+use crate::router::{Decision, Router};
 use crate::trace::ModelSummary;
 use std::ops::ControlFlow;
 
@@ -79,19 +79,15 @@ impl Reader {
         Ok((self.engine(), &self.read[index].1))
     }
 
-    fn losses(
-        &mut self,
-        text: &Tokens,
-        (mask, prefill): (&LayerMask, PrefillReading),
-    ) -> Result<Vec<f32>> {
-        match prefill {
+    fn losses(&mut self, text: &Tokens, masking: &Masking) -> Result<Vec<f32>> {
+        match masking.prefill {
             PrefillReading::Masked => {
                 let engine = self.engine();
-                engine.losses(&text.ids, text.answer, mask, prefill)
+                engine.losses(&text.ids, text.answer, masking)
             }
             PrefillReading::Full => {
                 let (engine, way) = self.way(text)?;
-                engine.losses_beside(way, None, text.answer, mask)
+                engine.losses_beside(way, None, text.answer, &masking.mask)
             }
         }
     }
@@ -195,37 +191,28 @@ impl<'a> Meter<'a> {
     }
 
     /// Mean loss of an answer's tokens, in nats.
-    pub(super) fn loss(
-        &mut self,
-        item: &Item,
-        masking: (&LayerMask, PrefillReading),
-    ) -> Result<f64> {
+    pub(super) fn loss(&mut self, item: &Item, masking: &Masking) -> Result<f64> {
         let (adapter, text) = (self.adapter_key(), &item.tokens);
         let losses = || self.reader.losses(text, masking);
         noted_loss(&adapter, text, masking, &mut self.journal, losses)
     }
 
     /// What the model answers, most likely token by most likely token.
-    fn answer(
-        &mut self,
-        item: &Item,
-        (mask, prefill): (&LayerMask, PrefillReading),
-        max_tokens: usize,
-    ) -> Result<String> {
+    fn answer(&mut self, item: &Item, masking: &Masking, max_tokens: usize) -> Result<String> {
         let prompt = &item.tokens.ids[..item.tokens.answer];
         // Not those that the context has no room for.
         let context = self.engine().model.config.context;
         let max_tokens = max_tokens.min(context.saturating_sub(prompt.len()));
         let key = Key::Answer {
             adapter: self.adapter_key(),
-            skipped: mask.to_string(),
-            prefill,
+            skipped: masking.mask.to_string(),
+            prefill: masking.prefill,
             prompt: digest(bytemuck::cast_slice(prompt)),
             max_tokens,
         };
         let engine = self.reader.engine_mut();
         self.journal.text(key, || {
-            let policy = Policy::fixed(mask.clone(), prefill);
+            let policy = Policy::Fixed(masking.clone());
             let request = Request {
                 stop_at_end: true,
                 ..Request::new(prompt.to_vec(), policy, max_tokens)
@@ -245,17 +232,18 @@ impl<'a> Meter<'a> {
         answer_tokens: Option<usize>,
     ) -> Result<Measured> {
         let masks = self.masks(candidate, item)?;
+        let masking = |mask: &LayerMask| Masking::new(mask.clone(), candidate.prefill);
+        let maskings: Vec<_> = masks.iter().map(masking).collect();
         let mean = |sum: f64| sum / masks.len() as f64;
         let mut loss = 0.0;
-        for mask in &masks {
-            loss += self.loss(item, (mask, candidate.prefill))?;
+        for masking in &maskings {
+            loss += self.loss(item, masking)?;
         }
         let mut answers = Vec::new();
         // Only what is scored is worth the time.
         if let Some(max_tokens) = answer_tokens.filter(|_| !Metric::of_task(&item.task).is_empty())
         {
-            for mask in &masks {
-                let masking = (mask, candidate.prefill);
+            for masking in &maskings {
                 answers.push(self.answer(item, masking, max_tokens)?);
             }
         }

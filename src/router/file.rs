@@ -3,10 +3,10 @@
 //!
 //! A policy of one fixed mask, as `first calibrate` writes it, is the same folder without tensors.
 
-use super::{CalibrationPoint, Granularity, PrefillReading, Router, THRESHOLD};
+use super::{CalibrationPoint, EPSILON, Granularity, Router, THRESHOLD};
 use crate::error::{Error, Result, quote};
 use crate::file::{Staged, Written, digest, read_at_most, sha256};
-use crate::mask::{LayerMask, MOST_LAYERS};
+use crate::mask::{LayerMask, MOST_LAYERS, Masking, PrefillReading};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -41,24 +41,21 @@ pub struct BaseModel {
 }
 
 /// `router_config.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RouterConfig {
+#[derive(Serialize, Deserialize)]
+struct Config {
     /// [`VERSION`].
-    pub version: u32,
-    /// The model it was made for.
-    pub base_model: BaseModel,
-    /// What decides.
+    version: u32,
+    base_model: BaseModel,
     #[serde(flatten)]
-    pub kind: Kind,
-    /// How it was made: command, data, date, results. Not interpreted, but for `made by`: a command writes over what it made itself.
+    kind: Kind,
     #[serde(default)]
-    pub provenance: BTreeMap<String, String>,
+    provenance: BTreeMap<String, String>,
 }
 
-/// A router or a fixed mask.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Routers or a fixed mask, but for the tensors.
+#[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Kind {
+enum Kind {
     /// Routers in `router.safetensors`.
     Routed {
         /// What each router decides about.
@@ -98,7 +95,7 @@ pub enum Kind {
 /// How scores of tokens become one of the prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Pooling {
+enum Pooling {
     /// Their mean.
     #[default]
     Mean,
@@ -107,7 +104,7 @@ pub enum Pooling {
 /// What is done to the stream before it is scored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Norm {
+enum Norm {
     /// Each token is divided by its root mean square.
     #[default]
     Rms,
@@ -116,7 +113,7 @@ pub enum Norm {
 }
 
 fn default_epsilon() -> f32 {
-    1e-5
+    EPSILON
 }
 
 /// What decides which layers run.
@@ -125,68 +122,24 @@ pub enum Decides {
     /// Routers.
     Routers(Router),
     /// One mask for every prompt, which it concerns too or not.
-    Mask(LayerMask, PrefillReading),
+    Mask(Masking),
 }
 
-/// A router file, loaded and checked.
+/// What is in a router file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouterFile {
-    /// Its configuration.
-    pub config: RouterConfig,
+    /// The model it was made for.
+    pub base_model: BaseModel,
     /// What it decides by.
     pub decides: Decides,
+    /// What thresholds skip on the prompts of calibration examples; empty where nothing was calibrated.
+    pub calibration: Vec<CalibrationPoint>,
+    /// How it was made: command, data, date, results. Not interpreted, but for `made by`: a command writes over what it
+    /// made itself.
+    pub provenance: BTreeMap<String, String>,
 }
 
 impl RouterFile {
-    /// Routers, and what their thresholds skip.
-    pub fn routed(
-        base_model: BaseModel,
-        router: Router,
-        calibration: Vec<CalibrationPoint>,
-        provenance: BTreeMap<String, String>,
-    ) -> Self {
-        let kind = Kind::Routed {
-            granularity: router.granularity,
-            pooling: Pooling::Mean,
-            norm: Norm::Rms,
-            epsilon: router.epsilon.unwrap_or_default(),
-            thresholds: router.thresholds.clone(),
-            prefill: router.prefill,
-            protected: LayerMask::skipping(&router.protected).to_string(),
-            calibration,
-        };
-        Self::of(base_model, kind, Decides::Routers(router), provenance)
-    }
-
-    /// One mask for every prompt.
-    pub fn fixed(
-        base_model: BaseModel,
-        (mask, prefill): (&LayerMask, PrefillReading),
-        provenance: BTreeMap<String, String>,
-    ) -> Self {
-        let kind = Kind::Fixed {
-            skipped: mask.to_string(),
-            prefill,
-        };
-        let decides = Decides::Mask(mask.clone(), prefill);
-        Self::of(base_model, kind, decides, provenance)
-    }
-
-    fn of(
-        base_model: BaseModel,
-        kind: Kind,
-        decides: Decides,
-        provenance: BTreeMap<String, String>,
-    ) -> Self {
-        let config = RouterConfig {
-            version: VERSION,
-            base_model,
-            kind,
-            provenance,
-        };
-        Self { config, decides }
-    }
-
     /// Whether a folder has one.
     pub fn is_in(folder: &Path) -> bool {
         folder.join(CONFIG).exists()
@@ -210,7 +163,7 @@ impl RouterFile {
         let path = folder.join(CONFIG);
         let bytes = read_at_most(&path, MOST_CONFIG_BYTES, WRITTEN_BY_FIRST)?;
         let remedy = "see docs/router-file.md for the format";
-        let config: RouterConfig = serde_json::from_slice(&bytes).map_err(|error| {
+        let config: Config = serde_json::from_slice(&bytes).map_err(|error| {
             Error::file(
                 &path,
                 format!("expected a router configuration: {error}"),
@@ -234,23 +187,27 @@ impl RouterFile {
             ));
         }
         let wrong = |error: Error| Error::file(&path, error.message(), remedy);
-        let decides = match &config.kind {
+        let (decides, calibration) = match config.kind {
             Kind::Fixed { skipped, prefill } => {
-                Decides::Mask(LayerMask::parse(skipped, layers).map_err(wrong)?, *prefill)
+                let mask = LayerMask::parse(&skipped, layers).map_err(wrong)?;
+                (Decides::Mask(Masking::new(mask, prefill)), Vec::new())
             }
             Kind::Routed {
                 granularity,
+                pooling: Pooling::Mean,
                 norm,
                 epsilon,
-                thresholds,
+                mut thresholds,
                 prefill,
                 protected,
                 calibration,
-                ..
             } => {
                 let count = layers * granularity.routers_per_layer();
                 let fail = |what: String| Err(Error::file(&path, what, remedy));
-                if !(thresholds.is_empty() || thresholds.len() == count) {
+                if thresholds.is_empty() {
+                    thresholds = vec![THRESHOLD; count];
+                }
+                if thresholds.len() != count {
                     let found = thresholds.len();
                     return fail(format!(
                         "expected {count} thresholds (or none), found {found}"
@@ -260,41 +217,43 @@ impl RouterFile {
                     return fail(format!("expected finite thresholds, found {value}"));
                 }
                 let measured = |point: &CalibrationPoint| [point.threshold, point.skip_rate];
-                let measured = calibration.iter().flat_map(measured);
-                if let Some(value) = measured.into_iter().find(|value| !value.is_finite()) {
+                let mut measured = calibration.iter().flat_map(measured);
+                if let Some(value) = measured.find(|value| !value.is_finite()) {
                     return fail(format!(
                         "expected finite numbers in `calibration`, found {value}"
                     ));
                 }
-                if !(epsilon.is_finite() && *epsilon >= 0.0) {
+                if !(epsilon.is_finite() && epsilon >= 0.0) {
                     return fail(format!(
                         "expected an `epsilon` of 0 or more, found {epsilon}"
                     ));
                 }
-                let protected = LayerMask::parse(protected, layers).map_err(wrong)?;
+                let protected = LayerMask::parse(&protected, layers).map_err(wrong)?;
                 let (weights, biases) =
-                    tensors(&folder.join(TENSORS), *granularity, layers, hidden)?;
-                Decides::Routers(Router {
-                    granularity: *granularity,
+                    tensors(&folder.join(TENSORS), granularity, layers, hidden)?;
+                let router = Router {
+                    granularity,
                     weights,
                     biases,
-                    thresholds: if thresholds.is_empty() {
-                        vec![THRESHOLD; count]
-                    } else {
-                        thresholds.clone()
-                    },
-                    epsilon: (*norm == Norm::Rms).then_some(*epsilon),
-                    prefill: *prefill,
+                    thresholds,
+                    epsilon: (norm == Norm::Rms).then_some(epsilon),
+                    prefill,
                     protected: protected.to_skipped(),
-                })
+                };
+                (Decides::Routers(router), calibration)
             }
         };
-        Ok(Self { config, decides })
+        Ok(Self {
+            base_model: config.base_model,
+            decides,
+            calibration,
+            provenance: config.provenance,
+        })
     }
 
     /// An error that names both sides unless this file was made for that model.
     pub fn check(&self, model: &BaseModel) -> Result<()> {
-        let made = &self.config.base_model;
+        let made = &self.base_model;
         let fits = made.layers == model.layers
             && made.hidden == model.hidden
             && made.sha256.eq_ignore_ascii_case(&model.sha256);
@@ -329,11 +288,29 @@ impl RouterFile {
         }
     }
 
-    /// The calibration table; empty without one.
-    pub fn calibration(&self) -> &[CalibrationPoint] {
-        match &self.config.kind {
-            Kind::Routed { calibration, .. } => calibration,
-            Kind::Fixed { .. } => &[],
+    /// What is written of it, but for the tensors.
+    fn config(&self) -> Config {
+        let kind = match &self.decides {
+            Decides::Routers(router) => Kind::Routed {
+                granularity: router.granularity,
+                pooling: Pooling::Mean,
+                norm: router.epsilon.map_or(Norm::None, |_| Norm::Rms),
+                epsilon: router.epsilon.unwrap_or(EPSILON),
+                thresholds: router.thresholds.clone(),
+                prefill: router.prefill,
+                protected: LayerMask::skipping(&router.protected).to_string(),
+                calibration: self.calibration.clone(),
+            },
+            Decides::Mask(masking) => Kind::Fixed {
+                skipped: masking.mask.to_string(),
+                prefill: masking.prefill,
+            },
+        };
+        Config {
+            version: VERSION,
+            base_model: self.base_model.clone(),
+            kind,
+            provenance: self.provenance.clone(),
         }
     }
 
@@ -355,7 +332,7 @@ impl RouterFile {
             Decides::Mask(..) => None,
         };
         let mut json =
-            serde_json::to_vec_pretty(&self.config).expect("a configuration is plain data");
+            serde_json::to_vec_pretty(&self.config()).expect("a configuration is plain data");
         json.push(b'\n');
         let config_file = Written::new(&folder.join(CONFIG), |file| file.write_all(&json))?;
         // Tensors of other routers are not to stay beside a fixed mask.

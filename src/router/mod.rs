@@ -5,11 +5,14 @@ pub mod file;
 pub mod policy;
 
 use crate::error::{Error, Result};
-use crate::mask::{LayerMask, Sublayer};
+use crate::mask::{LayerMask, PrefillReading, Sublayer};
 use serde::{Deserialize, Serialize};
 
 /// What scores less is skipped, if a router file says nothing else; training makes routers for it.
 pub(crate) const THRESHOLD: f32 = 0.5;
+
+/// What the norm before a router adds to the mean of squares, if a router file says nothing else.
+pub(crate) const EPSILON: f32 = 1e-5;
 
 /// What one router decides about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,34 +47,6 @@ impl Granularity {
             Self::Layer => 0,
             Self::Sublayer => sublayer as usize,
         }
-    }
-}
-
-/// How a mask acts on the prompt itself.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum PrefillReading {
-    /// What is skipped is skipped for the prompt too.
-    #[default]
-    Masked,
-    /// Every layer reads the prompt; only the answer is masked.
-    Full,
-}
-
-impl PrefillReading {
-    /// How many of the first tokens of a text every layer reads, whatever the mask.
-    pub(crate) fn whole(self, prompt: usize) -> usize {
-        match self {
-            Self::Masked => 0,
-            Self::Full => prompt,
-        }
-    }
-
-    /// Whether it is the one that needs no mention.
-    pub(crate) fn is_masked(&self) -> bool {
-        *self == Self::Masked
     }
 }
 

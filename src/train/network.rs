@@ -13,8 +13,6 @@
 mod head;
 mod routers;
 
-pub(crate) use routers::ROUTER_EPSILON;
-
 use super::parameters::Parameters;
 use super::workspace::Workspace;
 use crate::adapter::Target;

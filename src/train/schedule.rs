@@ -5,8 +5,7 @@ use crate::adapter::{MOST_RANK, Target};
 
 use crate::error::{Error, Result};
 use crate::kernels::gate::Gating;
-use crate::mask::LayerMask;
-use crate::router::PrefillReading;
+use crate::mask::{LayerMask, PrefillReading};
 use serde::{Deserialize, Serialize};
 
 /// How gates pass from soft to hard.

@@ -13,9 +13,9 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::gpu::{ALIGNMENT_BYTES, Buffer};
 use crate::kernels::gate::Gating;
-use crate::mask::{LayerMask, Sublayer};
+use crate::mask::{LayerMask, PrefillReading, Sublayer};
 use crate::random::Random;
-use crate::router::{PrefillReading, THRESHOLD};
+use crate::router::THRESHOLD;
 
 /// The low-rank updates that are trained.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,10 +5,9 @@ use first_wgpu::adapter::{LoraAdapter, Target};
 use first_wgpu::bench::{self, Candidate, Plan};
 use first_wgpu::check;
 use first_wgpu::engine::{AdapterMode, Engine, Request};
-use first_wgpu::mask::LayerMask;
+use first_wgpu::mask::{LayerMask, Masking, PrefillReading};
 use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::reference::cross_entropy::cross_entropy;
-use first_wgpu::router::PrefillReading;
 use first_wgpu::trace::Detail;
 use first_wgpu::train::trainer::LoraOptions;
 use first_wgpu::weights::Format;
@@ -69,11 +68,7 @@ pub(super) fn modes_agree() {
             let engine = super::load(&options, Some((saved.path().to_owned(), mode)));
             let ids = engine.prompt_ids(PROMPT, true).expect("valid");
             let mask = LayerMask::parse("2.attn", LAYERS).expect("valid");
-            losses.push(
-                engine
-                    .losses(&ids, 1, &mask, PrefillReading::Masked)
-                    .expect("runs"),
-            );
+            losses.push(engine.losses(&ids, 1, &mask.into()).expect("runs"));
         }
         let [beside, merged] = [&losses[0], &losses[1]];
         let largest = merged.iter().fold(0f32, |most, loss| most.max(*loss));
@@ -121,7 +116,8 @@ fn same_logits(engine: &Engine) {
             decoded.push(logits.to_vec());
             Ok(())
         };
-        let run = engine.forced_logits(prompt, (&mask, PrefillReading::Masked), forced, &mut keep);
+        let masking = Masking::from(mask.clone());
+        let run = engine.forced_logits(prompt, &masking, forced, &mut keep);
         run.expect("runs");
         for (step, decoded) in decoded.iter().enumerate() {
             let ids = &ids[..prompt.len() + step];
@@ -130,7 +126,7 @@ fn same_logits(engine: &Engine) {
                 assert!(nmse < 1e-10, "mask {mask}, step {step}: NMSE {nmse:e}");
                 Ok(())
             };
-            let run = engine.forced_logits(ids, (&mask, PrefillReading::Masked), &[], &mut compare);
+            let run = engine.forced_logits(ids, &masking, &[], &mut compare);
             run.expect("runs");
         }
         // So are the losses of what follows, whoever reads the prompt.
@@ -140,9 +136,10 @@ fn same_logits(engine: &Engine) {
                 decoded.extend(cross_entropy(logits, &forced[step..=step], (0.0, &[])));
                 Ok(())
             };
-            let run = engine.forced_logits(prompt, (&mask, reading), &forced[..2], &mut keep);
+            let masking = Masking::new(mask.clone(), reading);
+            let run = engine.forced_logits(prompt, &masking, &forced[..2], &mut keep);
             run.expect("runs");
-            let losses = engine.losses(&ids, prompt.len(), &mask, reading);
+            let losses = engine.losses(&ids, prompt.len(), &masking);
             for (loss, decoded) in losses.expect("runs").iter().zip(decoded) {
                 let allowed = 1e-5 * (1.0 + decoded);
                 assert!(
@@ -175,8 +172,7 @@ pub(super) fn long_contexts() {
             all.push(logits.to_vec());
             Ok(())
         };
-        let masked = (&mask, PrefillReading::Masked);
-        let run = engine.forced_logits(ids, masked, forced, &mut keep);
+        let run = engine.forced_logits(ids, &mask.clone().into(), forced, &mut keep);
         run.expect("runs");
         all
     };

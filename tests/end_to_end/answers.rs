@@ -3,11 +3,11 @@
 use super::{LAYERS, PROMPT, fixed, generate, open, random_router, request, with_engine};
 use first_wgpu::data::Example;
 use first_wgpu::engine::{Event, LoadOptions, Policy, Request};
-use first_wgpu::mask::LayerMask;
+use first_wgpu::mask::{LayerMask, Masking, PrefillReading};
 use first_wgpu::model::chat_template::Message;
 use first_wgpu::model::tiny::{TinyOptions, tiny_bytes, write_tiny};
 use first_wgpu::model::tokenizer::Tokenizer;
-use first_wgpu::router::{Granularity, PrefillReading};
+use first_wgpu::router::Granularity;
 use first_wgpu::trace::{FinishReason, Run, Sampling};
 use first_wgpu::weights::gguf::Gguf;
 use std::io::Write;
@@ -144,7 +144,7 @@ pub(super) fn whole_turns() {
         assert_eq!(generate(engine, &asked).cached_tokens, 0);
         let [masked, answer] = [PrefillReading::Masked, PrefillReading::Full].map(|reading| {
             let mask = LayerMask::parse("1.attn,2", LAYERS).expect("a valid mask");
-            Policy::fixed(mask, reading)
+            Policy::Fixed(Masking::new(mask, reading))
         });
         asked.policy = answer.clone();
         assert_eq!(generate(engine, &asked).cached_tokens, asked.ids.len() - 1);

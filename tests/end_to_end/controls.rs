@@ -8,9 +8,9 @@ use first_wgpu::engine::{Policy, Request};
 use first_wgpu::eval::controls::Control;
 use first_wgpu::eval::{Candidate, Masks, Plan, Row};
 use first_wgpu::journal::Journal;
-use first_wgpu::mask::LayerMask;
+use first_wgpu::mask::{LayerMask, Masking, PrefillReading};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
-use first_wgpu::router::{Granularity, PrefillReading};
+use first_wgpu::router::Granularity;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -72,7 +72,7 @@ pub(super) fn scores_are_of_the_mask() {
             assert!(answer.answers.is_empty());
             continue;
         }
-        let policy = Policy::fixed(parsed(&answer.masks[0]), row.prefill);
+        let policy = Policy::Fixed(Masking::new(parsed(&answer.masks[0]), row.prefill));
         let ids = item.tokens.ids[..item.tokens.answer].to_vec();
         let request = Request {
             stop_at_end: true,
@@ -205,7 +205,7 @@ pub(super) fn readings_are_noted_apart() {
     for (row, prefill) in rows.iter().zip(readings) {
         for (item, answer) in plan.items.iter().zip(&row.answers) {
             let Tokens { ids, answer: first } = &item.tokens;
-            let losses = engine.losses(ids, *first, &parsed("1.attn,2"), prefill);
+            let losses = engine.losses(ids, *first, &Masking::new(parsed("1.attn,2"), prefill));
             let expected = f64::from(mean(&losses.expect("runs")) as f32);
             assert_eq!(answer.loss, expected, "{prefill:?}");
         }

@@ -4,8 +4,9 @@ use super::{LAYERS, OPENING, PROMPT, fixed, generate, held, random_router, reque
 use first_wgpu::engine::{Engine, Policy};
 use first_wgpu::gpu::read_back::ReadBack;
 use first_wgpu::gpu::{Buffer, Plan};
+use first_wgpu::mask::PrefillReading;
 use first_wgpu::model::tiny::TinyOptions;
-use first_wgpu::router::{Granularity, PrefillReading};
+use first_wgpu::router::Granularity;
 use first_wgpu::trace::{Detail, Dispatch, Run, export};
 use std::collections::BTreeSet;
 

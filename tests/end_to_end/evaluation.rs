@@ -11,11 +11,11 @@ use first_wgpu::eval::report::Report;
 use first_wgpu::eval::{Adapter, Candidate, Item, Masks, Plan, Row, adapters_of, run};
 use first_wgpu::gpu::{Buffer, Gpu};
 use first_wgpu::journal::{Journal, Subject};
-use first_wgpu::mask::LayerMask;
+use first_wgpu::mask::{LayerMask, Masking, PrefillReading};
 use first_wgpu::model::llama::Llama;
 use first_wgpu::model::source::Source;
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
-use first_wgpu::router::{Granularity, PrefillReading, Router};
+use first_wgpu::router::{Granularity, Router};
 use first_wgpu::weights::gguf::Gguf;
 use first_wgpu::weights::names;
 use first_wgpu::weights::pack::{Linear, Order};
@@ -285,7 +285,9 @@ pub(super) fn prompts_are_shared() {
             }
             let loss = |text: &String| {
                 let mask = LayerMask::parse(text, LAYERS).expect("valid");
-                let losses = engine.losses(ids, *first, &mask, full).expect("runs");
+                let losses = engine
+                    .losses(ids, *first, &Masking::new(mask, full))
+                    .expect("runs");
                 f64::from(mean(&losses) as f32)
             };
             let expected = answer.masks.iter().map(loss).sum::<f64>() / answer.masks.len() as f64;
@@ -455,9 +457,7 @@ pub(super) fn a_fixed_mask_is_the_smaller_model() {
     let ids = engine.prompt_ids(PROMPT, true).expect("valid");
     for layer in 0..LAYERS {
         let masked = LayerMask::parse(&layer.to_string(), LAYERS).expect("valid");
-        let expected = engine
-            .losses(&ids, 1, &masked, PrefillReading::Masked)
-            .expect("runs");
+        let expected = engine.losses(&ids, 1, &masked.into()).expect("runs");
         let gguf = Gguf::open(&path).expect("opens");
         let mut config = engine.model.config.clone();
         config.layers = LAYERS - 1;
@@ -465,12 +465,7 @@ pub(super) fn a_fixed_mask_is_the_smaller_model() {
         let smaller = Llama::load(&engine.gpu, &source, config, &mut |_, _| ()).expect("loads");
         let whole = std::mem::replace(&mut engine.model, smaller);
         let found = engine
-            .losses(
-                &ids,
-                1,
-                &LayerMask::full(LAYERS - 1),
-                PrefillReading::Masked,
-            )
+            .losses(&ids, 1, &LayerMask::full(LAYERS - 1).into())
             .expect("runs");
         engine.model = whole;
         assert_eq!(found, expected, "layer {layer}");

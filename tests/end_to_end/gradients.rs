@@ -5,8 +5,8 @@ use first_wgpu::adapter::{Lora, LoraAdapter, Target};
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::Engine;
 use first_wgpu::kernels::gate::Gating;
-use first_wgpu::mask::LayerMask;
-use first_wgpu::router::{Granularity, PrefillReading, Router};
+use first_wgpu::mask::{LayerMask, PrefillReading};
+use first_wgpu::router::{Granularity, Router};
 use first_wgpu::train::trainer::{LoraOptions, Path, Pull, Trainer};
 
 pub(super) const TOKENS: usize = 128;
@@ -207,7 +207,7 @@ pub(super) fn forward() {
         for mask in ["", "1,2.attn,3.mlp"] {
             let mask = LayerMask::parse(mask, LAYERS).expect("a valid mask");
             let losses = engine
-                .losses(&text.ids, text.answer, &mask, PrefillReading::Masked)
+                .losses(&text.ids, text.answer, &mask.clone().into())
                 .expect("runs");
             let expected = super::mean(&losses);
             let options = lora_options();

@@ -3,9 +3,9 @@
 use first_wgpu::check;
 use first_wgpu::engine::{AdapterMode, Engine, LoadOptions, Policy, Request};
 use first_wgpu::gpu::Gpu;
-use first_wgpu::mask::LayerMask;
+use first_wgpu::mask::{LayerMask, PrefillReading};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
-use first_wgpu::router::{Granularity, PrefillReading, Router};
+use first_wgpu::router::{Granularity, Router};
 use first_wgpu::trace::Run;
 use libtest_mimic::{Arguments, Trial};
 use std::collections::HashSet;
@@ -287,7 +287,7 @@ fn generate(engine: &mut Engine, request: &Request) -> Run {
 }
 
 fn fixed(mask: &str) -> Policy {
-    Policy::Fixed(LayerMask::parse(mask, LAYERS).expect("a valid mask"))
+    Policy::Fixed(LayerMask::parse(mask, LAYERS).expect("a valid mask").into())
 }
 
 /// A router of random weights large enough to decide by what it reads.

@@ -2,10 +2,10 @@
 
 use super::commands::Shell;
 use super::{LAYERS, random_router};
-use first_wgpu::mask::LayerMask;
+use first_wgpu::mask::{LayerMask, PrefillReading};
 use first_wgpu::model::tiny::TinyOptions;
-use first_wgpu::router::file::{BaseModel, RouterFile};
-use first_wgpu::router::{CalibrationPoint, Granularity, PrefillReading, threshold_for};
+use first_wgpu::router::file::{BaseModel, Decides, RouterFile};
+use first_wgpu::router::{CalibrationPoint, Granularity, threshold_for};
 use first_wgpu::trace::{ModelSummary, Run};
 
 /// `--threshold` is taken as it is, and `--skip` to where calibration says that so much is skipped.
@@ -24,7 +24,12 @@ pub(super) fn thresholds() {
         hidden: 64,
     };
     let table = calibration.to_vec();
-    let file = RouterFile::routed(base_model, router, table, Default::default());
+    let file = RouterFile {
+        base_model,
+        decides: Decides::Routers(router),
+        calibration: table,
+        provenance: Default::default(),
+    };
     file.save(&shell.path("routers")).expect("writes");
     let at = |option: &str| {
         let printed = shell.first(&format!(

@@ -4,11 +4,11 @@ use super::gradients::{TOKENS, adapter, lora_options, router, slope, slopes_of_a
 use super::{LAYERS, load, mean, with_engine};
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::Engine;
-use first_wgpu::mask::LayerMask;
+use first_wgpu::mask::{LayerMask, Masking, PrefillReading};
 use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::reference::cross_entropy::cross_entropy;
 use first_wgpu::reference::router_score::{pool, router_score};
-use first_wgpu::router::{PrefillReading, Router};
+use first_wgpu::router::Router;
 use first_wgpu::train::trainer::{Path, Trainer};
 use first_wgpu::train::{calibration, masks_at};
 use std::ops::ControlFlow;
@@ -21,7 +21,9 @@ pub(super) fn answers_alone() {
         let Tokens { ids, answer } = &text;
         let mask = LayerMask::parse("1,2.attn,3.mlp", LAYERS).expect("a valid mask");
         let losses = |engine: &Engine, mask: &LayerMask, reading| {
-            engine.losses(ids, *answer, mask, reading).expect("runs")
+            engine
+                .losses(ids, *answer, &Masking::new(mask.clone(), reading))
+                .expect("runs")
         };
         let mut decoded = Vec::new();
         let mut keep = |step: usize, logits: &[f32]| {
@@ -32,7 +34,7 @@ pub(super) fn answers_alone() {
         engine
             .forced_logits(
                 &ids[..*answer],
-                (&mask, PrefillReading::Full),
+                &Masking::new(mask.clone(), PrefillReading::Full),
                 forced,
                 &mut keep,
             )
@@ -61,7 +63,11 @@ pub(super) fn answers_alone() {
             answer: ids.len() - 1,
         };
         let outcome = reader().text(&one, &Path::Fixed(mask.clone()), None, Some(1.0));
-        let alone = engine.losses(ids, one.answer, &mask, PrefillReading::Full);
+        let alone = engine.losses(
+            ids,
+            one.answer,
+            &Masking::new(mask.clone(), PrefillReading::Full),
+        );
         let loss = outcome.expect("runs").loss;
         assert!((loss - mean(&alone.expect("runs"))).abs() < 1e-6, "{loss}");
 
@@ -91,7 +97,11 @@ pub(super) fn answers_alone() {
         let prompt = &text.ids[..text.answer];
         let (mask, _) = engine.route(prompt, &router.decision()).expect("runs");
         assert!(!mask.is_full());
-        let losses = engine.losses(&text.ids, text.answer, &mask, PrefillReading::Full);
+        let losses = engine.losses(
+            &text.ids,
+            text.answer,
+            &Masking::new(mask.clone(), PrefillReading::Full),
+        );
         let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1)
             .expect("fits")
             .reading(PrefillReading::Full)

@@ -2,9 +2,9 @@
 
 use super::{LAYERS, PROMPT, fixed, generate, random_router, request, with_engine};
 use first_wgpu::engine::Policy;
-use first_wgpu::mask::{LayerMask, Sublayer};
+use first_wgpu::mask::{LayerMask, PrefillReading, Sublayer};
 use first_wgpu::reference::router_score::{pool, router_score};
-use first_wgpu::router::{Granularity, PrefillReading};
+use first_wgpu::router::Granularity;
 use std::ops::ControlFlow;
 
 pub(super) fn masks_are_absent() {
@@ -55,7 +55,7 @@ pub(super) fn router_scores() {
                 &request(engine, PROMPT, Policy::Routed(router.decision())),
             );
             assert_eq!(run.scores.len(), LAYERS * count);
-            let fixed = request(engine, PROMPT, Policy::Fixed(run.mask.clone()));
+            let fixed = request(engine, PROMPT, Policy::Fixed(run.mask.clone().into()));
             let fixed = generate(engine, &fixed);
             assert_eq!(
                 run.prefill_dispatches as usize,

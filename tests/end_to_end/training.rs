@@ -5,9 +5,9 @@ use first_wgpu::calibrate::meter::Against;
 use first_wgpu::calibrate::{Budget, Unit};
 use first_wgpu::data::Tokens;
 use first_wgpu::journal::{Journal, Subject};
-use first_wgpu::mask::{LayerMask, Sublayer};
+use first_wgpu::mask::{LayerMask, Masking, PrefillReading, Sublayer};
 use first_wgpu::reference::{cross_entropy::cross_entropy, softmax::softmax};
-use first_wgpu::router::{Granularity, PrefillReading};
+use first_wgpu::router::Granularity;
 use first_wgpu::train::{self, Search};
 use std::ops::ControlFlow;
 
@@ -60,12 +60,7 @@ pub(super) fn trained() {
                 .expect("searches")
         };
         let measured = |mask: &LayerMask| {
-            let losses = engine.losses(
-                &tokens[0].ids,
-                tokens[0].answer,
-                mask,
-                PrefillReading::Masked,
-            );
+            let losses = engine.losses(&tokens[0].ids, tokens[0].answer, &mask.clone().into());
             noted(mean(&losses.expect("runs")))
         };
         let full = LayerMask::full(LAYERS);
@@ -120,12 +115,7 @@ pub(super) fn trained() {
         let path = train::target_path(engine, &others, search(budget), &mut journal, &mut {
             progress
         });
-        let alone = engine.losses(
-            &others[0].ids,
-            others[0].answer,
-            &full,
-            PrefillReading::Masked,
-        );
+        let alone = engine.losses(&others[0].ids, others[0].answer, &full.clone().into());
         let alone = noted(mean(&alone.expect("runs")));
         assert_eq!(path.expect("searches")[0].1, alone);
     });
@@ -138,7 +128,7 @@ pub(super) fn against_the_full_model() {
         let ids = engine.prompt_ids(PROMPT, true).expect("valid");
         let vocab = engine.model.config.vocab;
         let full = LayerMask::full(LAYERS);
-        let logits = |first: usize, masking: (&LayerMask, PrefillReading)| {
+        let logits = |first: usize, masking: &Masking| {
             let mut logits = Vec::new();
             let (before, forced) = (&ids[..first], &ids[first..ids.len() - 1]);
             let mut keep = |_: usize, token: &[f32]| {
@@ -158,7 +148,7 @@ pub(super) fn against_the_full_model() {
                 let losses = engine.losses_beside(&way, Some(&way), first, mask);
                 losses.expect("runs")
             };
-            let said = softmax(&logits(first, (&full, reading)), vocab);
+            let said = softmax(&logits(first, &Masking::new(full.clone(), reading)), vocab);
             let least = of(first, &full);
             // The last goes on where the full model enters layer 3.
             for skipped in ["1.attn,2.mlp", "0.mlp,3", "3.mlp"] {
@@ -166,13 +156,14 @@ pub(super) fn against_the_full_model() {
                 // From where it leaves the full model, and from where it leaves a mask that skips something else.
                 let other = LayerMask::parse("1.attn,3.attn", LAYERS).expect("valid");
                 let other = engine.way_beside(&way, &other, 1).expect("runs");
-                let alone = engine.losses(&ids, first, &mask, reading).expect("runs");
+                let masking = Masking::new(mask.clone(), reading);
+                let alone = engine.losses(&ids, first, &masking).expect("runs");
                 for way in [&way, &other] {
                     let beside = engine.losses_beside(way, None, first, &mask);
                     assert_eq!(alone, beside.expect("runs"));
                 }
                 let found = of(first, &mask);
-                let decoded = logits(first, (&mask, reading));
+                let decoded = logits(first, &masking);
                 for (found, expected) in
                     (alone.iter()).zip(cross_entropy(&decoded, &ids[first..], (0.0, &[])))
                 {
@@ -198,7 +189,9 @@ pub(super) fn against_the_full_model() {
         let mask = LayerMask::parse("1.attn,2.mlp", LAYERS).expect("valid");
         let beside = engine.way_beside(&way, &mask, 3).expect("runs");
         let found = engine.losses_beside(&beside, None, last, &mask);
-        let expected = engine.losses(&ids, last, &full, masked).expect("runs");
+        let expected = engine
+            .losses(&ids, last, &Masking::new(full.clone(), masked))
+            .expect("runs");
         assert_eq!(found.expect("runs"), expected);
         let example = Tokens {
             answer: 6,

@@ -1,8 +1,7 @@
 //! What the engine is asked to do: plain data.
 
 use crate::prompts::Prompt;
-use first_wgpu::mask::LayerMask;
-use first_wgpu::router::PrefillReading;
+use first_wgpu::mask::Masking;
 use first_wgpu::trace::{Detail, Run, Sampling};
 
 /// What the mask of a run comes from.
@@ -14,8 +13,8 @@ pub enum Choice {
     Routed,
     /// The router, at one threshold for all layers.
     RoutedAt(f32),
-    /// This mask, and whether it concerns the prompt.
-    Mask(LayerMask, PrefillReading),
+    /// This mask.
+    Mask(Masking),
 }
 
 /// How prompts are run.
@@ -43,7 +42,7 @@ pub enum Job {
     Again(Box<Run>, Options),
     /// Measure quality and time of the controls at the rate at which the router skips these prompts.
     Controls(Vec<Prompt>, Options),
-    /// Compare a run, the session's so-manieth, with the full model token by token.
+    /// Compare a run, given its index in the session, with the full model token by token.
     Agreement(usize, Box<Run>),
     /// Lose the adapter, as a driver that resets does; for tests.
     #[doc(hidden)]

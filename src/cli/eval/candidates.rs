@@ -7,9 +7,9 @@ use crate::engine::{AdapterMode, Engine};
 use crate::error::{Error, Result};
 use crate::eval::controls::Control;
 use crate::eval::{Adapter, Candidate, Masks, adapters_of, control_name, family};
-use crate::mask::LayerMask;
+use crate::mask::{LayerMask, PrefillReading};
 use crate::router::file::{Decides, RouterFile};
-use crate::router::{PrefillReading, threshold_for};
+use crate::router::threshold_for;
 use std::path::{Path, PathBuf};
 
 /// A way to skip.
@@ -124,11 +124,11 @@ impl Eval {
     fn of_file(&self, name: &str, file: &RouterFile) -> Result<Vec<Policy>> {
         let router = match &file.decides {
             Decides::Routers(router) => router,
-            Decides::Mask(mask, prefill) => {
+            Decides::Mask(masking) => {
                 return Ok(vec![Policy {
                     name: name.to_owned(),
-                    masks: Masks::Fixed(mask.clone()),
-                    prefill: *prefill,
+                    masks: Masks::Fixed(masking.mask.clone()),
+                    prefill: masking.prefill,
                 }]);
             }
         };
@@ -141,7 +141,7 @@ impl Eval {
             return Ok(vec![policy(name.to_owned(), router.decision())]);
         }
         let at = |rate: &f32| {
-            let threshold = threshold_for(file.calibration(), *rate)?;
+            let threshold = threshold_for(&file.calibration, *rate)?;
             let decision = router.decision().with_threshold(threshold);
             // As it was given: 15 %, not 15.000001 %.
             let percent = (1e6 * f64::from(*rate)).round() / 1e4;

@@ -14,9 +14,9 @@ use crate::data::{Tokens, must_be_others, task_name};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::journal::Journal;
-use crate::mask::{LayerMask, Sublayer};
-use crate::router::file::RouterFile;
-use crate::router::{Granularity, PrefillReading, Router, THRESHOLD};
+use crate::mask::{LayerMask, PrefillReading, Sublayer};
+use crate::router::file::{Decides, RouterFile};
+use crate::router::{Granularity, Router, THRESHOLD};
 use crate::train::run::Tasks;
 use crate::train::{Search, calibration, features, fit_routers, masks_at};
 use anyhow::Context;
@@ -124,7 +124,7 @@ fn may_write(out: &Path, adapter: Option<&LoraAdapter>, engine: &Engine) -> anyh
     no_run_in(out)?;
     if RouterFile::is_in(out) {
         let found = RouterFile::load(out).context("these routers would be lost")?;
-        let made_by = found.config.provenance.get("made by");
+        let made_by = found.provenance.get("made by");
         anyhow::ensure!(
             made_by.is_some_and(|command| command.starts_with("first train labels")),
             "{} holds routers or a mask that no `first train labels` has made; give another `--out`",
@@ -435,7 +435,12 @@ impl Labels {
         for (task, mask) in masks {
             note(&format!("mask of {}", task_name(task)), mask.to_string());
         }
-        let routers = RouterFile::routed(base_model(engine)?, router, points, provenance);
+        let routers = RouterFile {
+            base_model: base_model(engine)?,
+            decides: Decides::Routers(router),
+            calibration: points,
+            provenance,
+        };
         // What is there is the same adapter, and perhaps the user's own file.
         let adapter = adapter.filter(|_| !LoraAdapter::is_in(out));
         save(out, adapter, &routers, engine).context("the routers were trained but not written")?;

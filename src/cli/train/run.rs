@@ -9,9 +9,9 @@ use crate::adapter::{LoraAdapter, Target};
 use crate::data::must_be_others;
 use crate::engine::Engine;
 use crate::kernels::KvFormat;
-use crate::mask::LayerMask;
-use crate::router::file::{BaseModel, RouterFile};
-use crate::router::{CalibrationPoint, PrefillReading, Router};
+use crate::mask::{LayerMask, Masking, PrefillReading};
+use crate::router::file::{BaseModel, Decides, RouterFile};
+use crate::router::{CalibrationPoint, Router};
 use crate::train::log::{EvaluationLine, last_evaluation};
 use crate::train::run::{Beginning, Event, Keeping, Tasks, run};
 use crate::train::schedule::{Gates, RunOptions};
@@ -327,7 +327,7 @@ impl RunArguments {
         &self,
         engine: &Engine,
         options: &RunOptions,
-        (router, points): (Option<Router>, Vec<CalibrationPoint>),
+        (router, calibration): (Option<Router>, Vec<CalibrationPoint>),
         adapter: Option<LoraAdapter>,
         base_model: BaseModel,
         command: &str,
@@ -339,14 +339,20 @@ impl RunArguments {
         if let Some(last) = &last {
             provenance.insert("calibration examples".to_owned(), last.clone());
         }
-        let file = match router {
-            Some(router) => RouterFile::routed(base_model, router, points, provenance),
+        let decides = match router {
+            Some(router) => Decides::Routers(router),
             None => {
                 let skipped = options.mask.as_deref().unwrap_or("none");
                 let mask = LayerMask::parse(skipped, engine.model.config.layers)?;
-                let masking = (&mask, options.prefill);
-                RouterFile::fixed(base_model, masking, provenance)
+                let masking = Masking::new(mask, options.prefill);
+                Decides::Mask(masking)
             }
+        };
+        let file = RouterFile {
+            base_model,
+            decides,
+            calibration,
+            provenance,
         };
         save(&self.out, adapter.as_ref(), &file, engine)?;
         if let Some(last) = last {

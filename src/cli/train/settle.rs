@@ -8,9 +8,9 @@ use crate::calibrate::meter::{Counter, noted_loss};
 use crate::data::{Example, Tokens, task_name};
 use crate::engine::Engine;
 use crate::journal::Journal;
-use crate::mask::LayerMask;
+use crate::mask::{LayerMask, Masking, PrefillReading};
+use crate::router::Granularity;
 use crate::router::file::{Decides, RouterFile};
-use crate::router::{Granularity, PrefillReading};
 use crate::train::majority;
 use crate::train::run::Tasks;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ impl Trained {
     pub(super) fn prefill(&self) -> Option<PrefillReading> {
         match &self.decides {
             Decides::Routers(router) => Some(router.prefill),
-            Decides::Mask(mask, prefill) => (!mask.is_full()).then_some(*prefill),
+            Decides::Mask(masking) => (!masking.mask.is_full()).then_some(masking.prefill),
         }
     }
 
@@ -77,7 +77,7 @@ impl Trained {
     ) -> anyhow::Result<LayerMask> {
         let router = match &self.decides {
             Decides::Routers(router) => router,
-            Decides::Mask(mask, _) => {
+            Decides::Mask(Masking { mask, .. }) => {
                 let share = engine.summary.skip_rate(mask);
                 let what = skipping(mask, share);
                 say!("{}: {what}, as all do with {}", task_name(task), self.name);
@@ -118,12 +118,11 @@ impl Trained {
         let bar = count_bar("measuring");
         let mut progress = |done, total| follow(&bar, interrupted, done, total);
         let mut counter = Counter::new(texts.len(), &mut progress);
-        let prefill = self.prefill().unwrap_or_default();
+        let masking = Masking::new(mask.clone(), self.prefill().unwrap_or_default());
         let mut loss = 0.0;
         for text in texts {
-            let losses = || engine.losses(&text.ids, text.answer, mask, prefill);
-            let masking = (mask, prefill);
-            loss += noted_loss(&self.digest, text, masking, journal, losses)? / texts.len() as f64;
+            let losses = || engine.losses(&text.ids, text.answer, &masking);
+            loss += noted_loss(&self.digest, text, &masking, journal, losses)? / texts.len() as f64;
             counter.one()?;
         }
         bar.finish_and_clear();

@@ -6,9 +6,7 @@ use crate::gpu::Step;
 use crate::kernels;
 use crate::kernels::gate::Gating;
 use crate::kernels::router_score::Routers;
-
-/// What the routers' norm adds to the mean of squares.
-pub(crate) const ROUTER_EPSILON: f32 = 1e-5;
+use crate::router::EPSILON;
 
 impl Network<'_> {
     /// The steps that score the prompt for a layer and set its gates.
@@ -26,7 +24,7 @@ impl Network<'_> {
             weights: &weights,
             biases: &biases,
             count: 2,
-            epsilon: Some(ROUTER_EPSILON),
+            epsilon: Some(EPSILON),
             scores: &work.scores[layer],
             stride: work.tokens,
         };
@@ -71,7 +69,7 @@ impl Network<'_> {
                 &label,
                 [x, &w, &work.dx, &work.dz],
                 shape,
-                ROUTER_EPSILON,
+                EPSILON,
             )?,
             kernels::router_weights_backward::step(gpu, &label, [x, &work.dz, &dw], shape)?,
         ])

@@ -1,13 +1,13 @@
 //! What goes into a trainer and comes out of it: routers, adapters, snapshots.
 
-use super::super::network::{LayerParameters, ROUTER_EPSILON};
+use super::super::network::LayerParameters;
 use super::super::parameters::Snapshot;
 use super::{LoraOptions, Trainer};
 use crate::adapter::joint::Product;
 use crate::adapter::{Lora, LoraAdapter, Target};
 use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Sublayer};
-use crate::router::{Granularity, Router, THRESHOLD};
+use crate::router::{EPSILON, Granularity, Router, THRESHOLD};
 
 impl Trainer<'_> {
     /// Everything that training goes on from.
@@ -46,7 +46,7 @@ impl Trainer<'_> {
             weights: gather(0),
             biases: gather(1),
             thresholds: vec![THRESHOLD; 2 * layers.len()],
-            epsilon: Some(ROUTER_EPSILON),
+            epsilon: Some(EPSILON),
             prefill: self.prefill,
             protected: self.protected.clone(),
         })
@@ -113,11 +113,12 @@ impl Trainer<'_> {
         let gpu = &self.engine.gpu;
         let network = &self.network;
         if let Some(router) = router {
-            if router.granularity != Granularity::Sublayer || router.epsilon != Some(ROUTER_EPSILON)
-            {
+            if router.granularity != Granularity::Sublayer || router.epsilon != Some(EPSILON) {
                 return Err(Error::mismatch(
                     "training goes on with routers of sublayers with the RMS norm only",
-                    "give a router file of granularity `sublayer` whose norm has epsilon 1e-5",
+                    format!(
+                        "give a router file of granularity `sublayer` whose norm has epsilon {EPSILON:e}"
+                    ),
                 ));
             }
             let mut thresholds = router.thresholds.iter();

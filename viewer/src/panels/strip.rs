@@ -9,7 +9,7 @@ use crate::job::Choice;
 use crate::palette::{heat, ink_on};
 use crate::session::Session;
 use eframe::egui::{self, Ui, pos2};
-use first_wgpu::mask::{LayerMask, Sublayer};
+use first_wgpu::mask::{LayerMask, Masking, Sublayer};
 use first_wgpu::trace::Run;
 
 /// What the user wants of a sublayer.
@@ -63,7 +63,7 @@ pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
     ui.horizontal_wrapped(|ui| {
         if engine_button(ui, to.ready, "Run with this mask") {
             let mask = forced(&run.mask, &state.forces);
-            action = Some(Action::Again(Choice::Mask(mask, run.prefill)));
+            action = Some(Action::Again(Choice::Mask(Masking::new(mask, run.prefill))));
         }
         let undo = egui::Button::new("Undo");
         if ui.add_enabled(!state.undo.is_empty(), undo).clicked() {

@@ -2,8 +2,7 @@
 
 use super::thread::{Loaded, Thread};
 use crate::session::Agreement;
-use first_wgpu::mask::LayerMask;
-use first_wgpu::router::PrefillReading;
+use first_wgpu::mask::{LayerMask, Masking};
 use first_wgpu::trace::Run;
 use first_wgpu::{Error, Result};
 
@@ -34,8 +33,7 @@ impl Thread {
         let mut expected: Vec<Vec<f32>> = Vec::new();
         let total = 2 * count;
         let mut done = 0;
-        let masked = (&full, PrefillReading::Masked);
-        engine.forced_logits(&run.prompt_ids, masked, forced, &mut |_, logits| {
+        engine.forced_logits(&run.prompt_ids, &full.into(), forced, &mut |_, logits| {
             expected.push(logits.to_vec());
             done += 1;
             self.share("comparing with the full model", done, total)
@@ -44,8 +42,8 @@ impl Thread {
             run: index,
             ..Agreement::default()
         };
-        let masked = (&run.mask, run.prefill);
-        engine.forced_logits(&run.prompt_ids, masked, forced, &mut |at, logits| {
+        let masking = Masking::new(run.mask.clone(), run.prefill);
+        engine.forced_logits(&run.prompt_ids, &masking, forced, &mut |at, logits| {
             agreement.kl.push(divergence(&expected[at], logits));
             agreement
                 .agrees

@@ -9,7 +9,7 @@ use crate::session::Control;
 use crate::stats;
 use first_wgpu::engine::Event;
 use first_wgpu::eval::controls::Budget;
-use first_wgpu::mask::{LayerMask, Sublayer};
+use first_wgpu::mask::{LayerMask, Masking, Sublayer};
 use first_wgpu::router::Granularity;
 use first_wgpu::trace::{Detail, Sampling};
 use first_wgpu::{Error, Result};
@@ -84,9 +84,9 @@ impl Thread {
                 let done = place * examples.len() + index;
                 self.share("measuring losses", done, policies.len() * examples.len())?;
                 let mask = mask.as_ref().unwrap_or(&example.routed);
-                let losses = loaded
-                    .engine
-                    .losses(&example.ids, example.answer, mask, prefill)?;
+                let masking = Masking::new(mask.clone(), prefill);
+                let engine = &loaded.engine;
+                let losses = engine.losses(&example.ids, example.answer, &masking)?;
                 let losses: Vec<f64> = losses.into_iter().map(f64::from).collect();
                 control.losses.push(stats::mean(&losses));
                 control.tokens.push(losses.len());
@@ -113,7 +113,7 @@ impl Thread {
             for (place, (_, mask)) in policies.iter().enumerate() {
                 let done = repetition * policies.len() + place;
                 self.share("timing", done, (REPETITIONS + 1) * policies.len())?;
-                let fixed = |mask| Choice::Mask(mask, prefill);
+                let fixed = |mask| Choice::Mask(Masking::new(mask, prefill));
                 let choice = mask.clone().map_or(Choice::Routed, fixed);
                 let tpot = time(
                     loaded,

@@ -6,11 +6,11 @@ use crate::prompts::Prompt;
 use eframe::egui::Context;
 use first_wgpu::engine::{Engine, Event, LoadOptions, Policy, Request};
 use first_wgpu::gpu::failure;
-use first_wgpu::mask::LayerMask;
+use first_wgpu::mask::{LayerMask, Masking, PrefillReading};
 use first_wgpu::model::config::Config;
 use first_wgpu::pull;
+use first_wgpu::router::Decision;
 use first_wgpu::router::file::{BaseModel, Decides, RouterFile};
-use first_wgpu::router::{Decision, PrefillReading};
 use first_wgpu::trace::{Run, Sampling};
 use first_wgpu::weights::gguf::Gguf;
 use first_wgpu::{Error, Result};
@@ -48,6 +48,10 @@ impl Loaded {
     /// The policy of a choice, and what traces call it.
     pub(super) fn policy(&self, choice: &Choice) -> Result<(Policy, String)> {
         let layers = self.engine.model.config.layers;
+        let fixed = |masking: Masking| {
+            let name = masking.name();
+            (Policy::Fixed(masking), name)
+        };
         let routed = || {
             self.routed.clone().ok_or_else(|| {
                 Error::input(
@@ -57,18 +61,15 @@ impl Loaded {
             })
         };
         Ok(match choice {
-            Choice::Full => (Policy::Fixed(LayerMask::full(layers)), "none".to_owned()),
-            Choice::Mask(mask, _) if mask.layers() != layers => {
-                let found = mask.layers();
+            Choice::Full => fixed(LayerMask::full(layers).into()),
+            Choice::Mask(masking) if masking.mask.layers() != layers => {
+                let found = masking.mask.layers();
                 return Err(Error::input(
                     format!("the mask is of {found} layers, the model has {layers}"),
                     "begin from a run of this model",
                 ));
             }
-            Choice::Mask(mask, prefill) => (
-                Policy::fixed(mask.clone(), *prefill),
-                format!("fixed:{mask}"),
-            ),
+            Choice::Mask(masking) => fixed(masking.clone()),
             Choice::Routed => (routed()?, "routed".to_owned()),
             Choice::RoutedAt(threshold) => match routed()? {
                 Policy::Routed(decision) => {
@@ -287,17 +288,17 @@ impl Thread {
                 engine.set_router(router)?;
                 Some(Policy::Routed(router.decision()))
             }
-            Some(Decides::Mask(mask, prefill)) => Some(Policy::fixed(mask.clone(), *prefill)),
+            Some(Decides::Mask(masking)) => Some(Policy::Fixed(masking.clone())),
             None => None,
         };
         self.tell(|progress| progress.doing = "preparing the kernels".to_owned());
-        let everything = Policy::Fixed(LayerMask::full(engine.model.config.layers));
+        let everything = Policy::Fixed(LayerMask::full(engine.model.config.layers).into());
         engine.warm_up(routed.as_ref().unwrap_or(&everything), &Sampling::default())?;
         if let Some(file) = router {
             self.tell(|progress| progress.has_router = true);
             self.finish(Outcome::Router {
                 model: engine.summary.clone(),
-                calibration: file.calibration().to_vec(),
+                calibration: file.calibration,
             });
         }
         Ok(Loaded { engine, routed })

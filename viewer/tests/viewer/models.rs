@@ -1,9 +1,10 @@
 //! A tiny model and routers for it, as files.
 
 use first_viewer::worker::Setup;
+use first_wgpu::mask::PrefillReading;
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
-use first_wgpu::router::file::{BaseModel, RouterFile};
-use first_wgpu::router::{CalibrationPoint, Granularity, PrefillReading, Router};
+use first_wgpu::router::file::{BaseModel, Decides, RouterFile};
+use first_wgpu::router::{CalibrationPoint, Granularity, Router};
 use std::path::{Path, PathBuf};
 
 pub(crate) fn tiny(folder: &Path, options: &TinyOptions) -> Setup {
@@ -46,7 +47,12 @@ pub(crate) fn router(folder: &Path, model: &Path, options: &TinyOptions) -> Path
         hidden: options.hidden,
     };
     let calibration = vec![point(0.5, 0.1), point(0.9, 0.75)];
-    let file = RouterFile::routed(base_model, router, calibration, Default::default());
+    let file = RouterFile {
+        base_model,
+        decides: Decides::Routers(router),
+        calibration,
+        provenance: Default::default(),
+    };
     let path = folder.join("router");
     file.save(&path).expect("written");
     path

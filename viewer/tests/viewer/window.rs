@@ -9,7 +9,7 @@ use first_viewer::app::App;
 use first_viewer::panels::PANELS;
 use first_viewer::session::Session;
 use first_viewer::worker::Setup;
-use first_wgpu::router::PrefillReading;
+use first_wgpu::mask::PrefillReading;
 use std::time::{Duration, Instant};
 
 type Window<'a> = Harness<'a, App>;

@@ -7,7 +7,6 @@ use first_viewer::prompts::{Prompt, examples};
 use first_viewer::session::Control;
 use first_viewer::worker::{Outcome, Worker};
 use first_wgpu::mask::LayerMask;
-use first_wgpu::router::PrefillReading;
 use first_wgpu::trace::{Detail, Sampling};
 use std::time::{Duration, Instant};
 
@@ -75,7 +74,7 @@ pub(crate) fn a_bad_prompt_does_not_end_a_set() {
 pub(crate) fn what_masks_cost_is_measured_under_them() {
     let (_folder, worker) = with_routers();
     let mask = LayerMask::parse("1.attn", tiny_options().layers).expect("valid");
-    let choice = Choice::Mask(mask.clone(), PrefillReading::Masked);
+    let choice = Choice::Mask(mask.clone().into());
     let prompt = Prompt {
         text: "hello".to_owned(),
         ..Prompt::default()
