@@ -1,6 +1,6 @@
 //! Router files: what was saved loads again, and what does not fit is refused with both sides named.
 
-use first_wgpu::mask::{LayerMask, Masking, PrefillReading, Sublayer};
+use first_wgpu::mask::{LayerMask, Masking, PrefillReading};
 use first_wgpu::router::file::{BaseModel, Decides, RouterFile};
 use first_wgpu::router::{CalibrationPoint, Granularity, Router, threshold_for};
 use std::path::Path;
@@ -201,9 +201,6 @@ fn decisions_respect_thresholds_and_protection() {
             .to_string(),
         ""
     );
-    let mut forced = router.decision();
-    forced.force(0, Sublayer::Mlp, false);
-    assert_eq!(forced.mask(&[1.0; 6]).to_string(), "0.mlp");
     let file = sample(Granularity::Layer);
     let layer = file
         .router()

@@ -197,7 +197,9 @@ impl Engine {
         let router = self.router.as_ref();
         match router.filter(|router| router.reading == PrefillReading::Full) {
             Some(router) => {
-                let decision = Decision::full(router.granularity, self.model.config.layers);
+                let layers = self.model.config.layers;
+                let decision =
+                    Decision::new(router.granularity, layers).protecting(vec![[true; 2]; layers]);
                 self.way_under(Policy::Routed(decision), ids, whole)
             }
             None => self.way(ids, whole),

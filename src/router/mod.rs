@@ -90,11 +90,7 @@ impl Router {
         Decision {
             granularity: self.granularity,
             thresholds: self.thresholds.clone(),
-            forced: self
-                .protected
-                .iter()
-                .map(|both| both.map(|protected| protected.then_some(true)))
-                .collect(),
+            protected: self.protected.clone(),
         }
     }
 }
@@ -104,18 +100,24 @@ impl Router {
 pub struct Decision {
     granularity: Granularity,
     thresholds: Vec<f32>,
-    /// Bits that no score changes, `[layer][attn, mlp]`.
-    forced: Vec<[Option<bool>; 2]>,
+    /// What runs whatever its score, `[layer][attn, mlp]`.
+    protected: Vec<[bool; 2]>,
 }
 
 impl Decision {
-    /// Everything runs, whatever the scores.
-    pub(crate) fn full(granularity: Granularity, layers: usize) -> Self {
+    /// Every router at [`THRESHOLD`], nothing protected.
+    pub(crate) fn new(granularity: Granularity, layers: usize) -> Self {
         Self {
             granularity,
-            thresholds: vec![0.0; layers * granularity.routers_per_layer()],
-            forced: vec![[Some(true); 2]; layers],
+            thresholds: vec![THRESHOLD; layers * granularity.routers_per_layer()],
+            protected: vec![[false; 2]; layers],
         }
+    }
+
+    /// Lets some sublayers run whatever their score, `[layer][attn, mlp]`.
+    pub(crate) fn protecting(mut self, protected: Vec<[bool; 2]>) -> Self {
+        self.protected = protected;
+        self
     }
 
     /// Sets one threshold for all routers.
@@ -124,9 +126,9 @@ impl Decision {
         self
     }
 
-    /// Forces a sublayer to run or to be skipped.
-    pub fn force(&mut self, layer: usize, sublayer: Sublayer, runs: bool) {
-        self.forced[layer][sublayer as usize] = Some(runs);
+    /// What runs whatever its score, `[layer][attn, mlp]`.
+    pub(crate) fn protected(&self) -> &[[bool; 2]] {
+        &self.protected
     }
 
     /// The threshold of a router; `sublayer` is `None` for one that scores whole layers.
@@ -137,14 +139,13 @@ impl Decision {
 
     /// Whether a sublayer runs, from the scores of its layer's routers.
     pub fn runs(&self, layer: usize, sublayer: Sublayer, scores: &[f32]) -> bool {
-        let index = self.granularity.index(sublayer);
-        let threshold = self.thresholds[layer * self.granularity.routers_per_layer() + index];
-        self.forced[layer][sublayer as usize].unwrap_or(scores[index] >= threshold)
+        let score = scores[self.granularity.index(sublayer)];
+        self.protected[layer][sublayer as usize] || score >= self.threshold(layer, Some(sublayer))
     }
 
     /// The mask of a prompt whose scores are known, `[layers * routers per layer]`.
     pub fn mask(&self, scores: &[f32]) -> LayerMask {
-        let mut mask = LayerMask::full(self.forced.len());
+        let mut mask = LayerMask::full(self.protected.len());
         let count = self.granularity.routers_per_layer();
         for (layer, scores) in scores.chunks_exact(count).enumerate() {
             for sublayer in Sublayer::BOTH {

@@ -3,7 +3,7 @@
 use super::checkpoint::Checkpoint;
 use super::log::{EvaluationLine, Header, Log, StepLine, VERSION, last_evaluation};
 use super::schedule::RunOptions;
-use super::trainer::{Path as TextPath, Trainer};
+use super::trainer::{Lesson, Route, Trainer};
 use crate::adapter::{LoraAdapter, Target};
 use crate::data::Tokens;
 use crate::engine::Engine;
@@ -111,6 +111,10 @@ fn step(
     let moment = options.moment(index, layers)?;
     let texts = batch(tasks, options, index);
     let share = 1.0 / texts.len() as f32;
+    let lesson = Lesson {
+        share,
+        pull: moment.pull,
+    };
     let mut line = StepLine {
         step: index + 1,
         loss: 0.0,
@@ -118,15 +122,15 @@ fn step(
         seconds: 0.0,
         skip_soft: 0.0,
         skip_hard: 0.0,
-        tau: match &moment.path {
-            TextPath::Gated(gating) => Some(gating.temperature),
-            TextPath::Routed | TextPath::Fixed(_) => None,
+        tau: match &moment.route {
+            Route::Gated(gating) => Some(gating.temperature),
+            Route::Routed | Route::Fixed(_) => None,
         },
         gradient_norm: 0.0,
         scores: Vec::new(),
     };
     for text in texts {
-        let outcome = trainer.text(text, &moment.path, moment.pull, Some(share))?;
+        let outcome = trainer.text(text, &moment.route, Some(lesson))?;
         if !outcome.loss.is_finite() {
             return Err(diverged("the loss", index + 1));
         }
@@ -157,13 +161,13 @@ fn diverged(what: &str, step: u32) -> Error {
 pub fn evaluate(
     trainer: &mut Trainer<'_>,
     tasks: &Tasks,
-    path: &TextPath,
+    route: &Route,
     step: u32,
 ) -> Result<EvaluationLine> {
     let (mut loss, mut skip, mut masks) = (0.0, 0.0, BTreeSet::new());
     for texts in tasks.values() {
         for text in texts {
-            let outcome = trainer.text(text, path, None, None)?;
+            let outcome = trainer.text(text, route, None)?;
             let share = 1.0 / (tasks.len() * texts.len()) as f64;
             loss += share * outcome.loss;
             skip += share * trainer.skip_rate(&outcome.mask);
@@ -193,7 +197,7 @@ pub enum Event<'a> {
 /// Checks what the command line cannot.
 fn must_learn(
     options: &RunOptions,
-    served: &TextPath,
+    served: &Route,
     begins_with: Option<&Router>,
     layers: usize,
 ) -> Result<()> {
@@ -204,7 +208,7 @@ fn must_learn(
             "let their weights learn too (`--router-rate`), or begin without routers",
         ));
     }
-    let TextPath::Fixed(mask) = served else {
+    let Route::Fixed(mask) = served else {
         return Ok(());
     };
     let runs = |target: &Target| (0..layers).any(|layer| mask.runs(layer, target.sublayer()));
@@ -244,7 +248,7 @@ fn may_go_on(
 #[derive(Clone, Copy)]
 struct Looks<'a> {
     texts: &'a Tasks,
-    served: &'a TextPath,
+    served: &'a Route,
     /// Steps between them; 0 for none.
     every: u32,
     /// The step that the run ends with, which is looked at too.
@@ -287,7 +291,7 @@ fn untrained<'a>(
     let longest = lengths.map(|text| text.ids.len() - 1).max();
     let tokens = options.tokens.min(longest.unwrap_or_default().max(2));
     let trainer = Trainer::new(engine, options.lora()?, tokens, options.bias, options.seed)?
-        .reading(options.prefill)?
+        .with_prefill(options.prefill)?
         .distil(options.distil, beginning.teacher)?;
     Ok(match beginning.router {
         Some(router) => trainer.protect(&router.protected),

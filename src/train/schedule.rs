@@ -1,6 +1,6 @@
 //! What a run of training does when.
 
-use super::trainer::{LoraOptions, Path, Pull};
+use super::trainer::{LoraOptions, Pull, Route};
 use crate::adapter::{MOST_RANK, Target};
 
 use crate::error::{Error, Result};
@@ -77,7 +77,7 @@ pub struct RunOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moment {
     /// The way of its texts.
-    pub path: Path,
+    pub route: Route,
     /// What pulls its gates.
     pub pull: Option<Pull>,
     /// Learning rates of the groups of parameters.
@@ -179,10 +179,10 @@ impl RunOptions {
     }
 
     /// The way that texts take once training is over.
-    pub fn served(&self, layers: usize) -> Result<Path> {
+    pub fn served(&self, layers: usize) -> Result<Route> {
         Ok(match &self.mask {
-            Some(mask) => Path::Fixed(LayerMask::parse(mask, layers)?),
-            None => Path::Routed,
+            Some(mask) => Route::Fixed(LayerMask::parse(mask, layers)?),
+            None => Route::Routed,
         })
     }
 
@@ -215,7 +215,7 @@ impl RunOptions {
         let lora = self.lora_rate * warm * (LAST_RATE + (1.0 - LAST_RATE) * cosine);
         if !self.learns(step) {
             return Ok(Moment {
-                path: self.served(layers)?,
+                route: self.served(layers)?,
                 pull: None,
                 rates: [0.0, 0.0, lora],
             });
@@ -223,7 +223,7 @@ impl RunOptions {
         let [first, last] = self.temperature;
         let temperature = first * (last / first).powf(done / self.routers_until);
         Ok(Moment {
-            path: Path::Gated(Gating {
+            route: Route::Gated(Gating {
                 temperature,
                 hard: self.gates == Gates::StraightThrough,
             }),
@@ -298,12 +298,12 @@ pub(super) mod tests {
     #[test]
     fn gates_harden_and_then_freeze() {
         let moment = |step| options().moment(step, 2).expect("valid");
-        let soft = |step| match moment(step).path {
-            Path::Gated(gating) => gating.temperature,
+        let soft = |step| match moment(step).route {
+            Route::Gated(gating) => gating.temperature,
             other => panic!("step {step} takes {other:?}"),
         };
         assert!(soft(0) == 1.0 && soft(30) < soft(10) && (soft(59) - 0.1).abs() < 0.01);
-        assert_eq!(moment(60).path, Path::Routed);
+        assert_eq!(moment(60).route, Route::Routed);
         assert_eq!(moment(60).rates[..2], [0.0, 0.0]);
         let skip = |step| moment(step).pull.map(|pull| pull.skip);
         assert_eq!((skip(0), skip(30), skip(60)), (Some(0.0), Some(0.09), None));

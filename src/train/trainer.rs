@@ -3,7 +3,7 @@
 mod exchange;
 mod passes;
 
-use super::network::{JointLora, LayerParameters, Network, Pass};
+use super::network::{JointLora, LayerParameters, Network};
 use super::parameters::{Group, Parameters};
 use super::workspace::Workspace;
 use crate::adapter::joint::{Joint, Product};
@@ -15,7 +15,7 @@ use crate::gpu::{ALIGNMENT_BYTES, Buffer};
 use crate::kernels::gate::Gating;
 use crate::mask::{LayerMask, PrefillReading, Sublayer};
 use crate::random::Random;
-use crate::router::THRESHOLD;
+use crate::router::{Decision, Granularity};
 
 /// The low-rank updates that are trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +30,7 @@ pub struct LoraOptions {
 
 /// What decides how much of each sublayer runs.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Path {
+pub enum Route {
     /// Everything runs, multiplied by its gate.
     Gated(Gating),
     /// The routers decide: what scores below 0.5 is skipped.
@@ -49,16 +49,25 @@ pub struct Pull {
     pub skip: f32,
 }
 
+/// What a text teaches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lesson {
+    /// The share of its gradients that is added to those of a step's other texts.
+    pub share: f32,
+    /// What pulls the gates of a gated route.
+    pub pull: Option<Pull>,
+}
+
 /// What a text came to.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Mean cross-entropy of the answer's tokens, in nats.
     pub loss: f64,
-    /// Scores of the routers, `[layers * 2]`; empty on a fixed path.
+    /// Scores of the routers, `[layers * 2]`; empty on a fixed route.
     pub scores: Vec<f32>,
     /// The gates that multiplied the sublayers, `[layers * 2]`.
     pub gates: Vec<f32>,
-    /// What ran, or, on a gated path, what would if the routers decided.
+    /// What ran, or, on a gated route, what would if the routers decided.
     pub mask: LayerMask,
     /// Share of the layers' weight bytes that the gates close.
     pub skip: f64,
@@ -75,8 +84,8 @@ pub struct Trainer<'a> {
     teacher_values: Option<Buffer>,
     /// Weight bytes of each sublayer, `[layers * 2]`.
     costs: Vec<f32>,
-    /// What runs whatever the routers say, `[layers]` of attention and MLP.
-    protected: Vec<[bool; 2]>,
+    /// What routers' scores decide: at the threshold that they are trained for, but for what is protected.
+    decision: Decision,
 }
 
 /// The first values of a run: routers of no weight that let everything run, and updates that change nothing
@@ -167,13 +176,13 @@ impl<'a> Trainer<'a> {
             prefill: PrefillReading::Masked,
             teacher_values: None,
             costs,
-            protected: vec![[false; 2]; config.layers],
+            decision: Decision::new(Granularity::Sublayer, config.layers),
         })
     }
 
     /// Whether masks concern the prompt. If every layer is to read it, routers do not learn, and answers begin anywhere:
     /// an error if bindings cannot.
-    pub fn reading(mut self, prefill: PrefillReading) -> Result<Self> {
+    pub fn with_prefill(mut self, prefill: PrefillReading) -> Result<Self> {
         let hidden = self.engine.model.config.hidden;
         if !prefill.is_masked() && !(4 * hidden).is_multiple_of(ALIGNMENT_BYTES) {
             return Err(Error::mismatch(
@@ -189,12 +198,12 @@ impl<'a> Trainer<'a> {
 
     /// Lets what routers protect run in every text, as it is served: such a sublayer has no gate that could learn.
     pub fn protect(mut self, protected: &[[bool; 2]]) -> Self {
-        self.protected = protected.to_vec();
+        self.decision = self.decision.protecting(protected.to_vec());
         self
     }
 
     fn is_protected(&self, index: usize) -> bool {
-        self.protected[index / 2][index % 2]
+        self.decision.protected()[index / 2][index % 2]
     }
 
     /// Lets the full model be a teacher (arXiv 1503.02531), with low-rank updates like those that are trained or as it
@@ -244,80 +253,38 @@ impl<'a> Trainer<'a> {
         self.costs.iter().map(|cost| f64::from(*cost)).sum()
     }
 
-    /// Sends a text through the model. With `share`, adds that share of the gradients of its loss and of the pull.
+    /// Sends a text through the model; with a lesson, adds to the gradients what it teaches.
     pub fn text(
         &mut self,
         text: &Tokens,
-        path: &Path,
-        pull: Option<Pull>,
-        share: Option<f32>,
+        route: &Route,
+        lesson: Option<Lesson>,
     ) -> Result<Outcome> {
-        let config = &self.engine.model.config;
-        let (gpu, work) = (&self.engine.gpu, &self.network.work);
         assert!(
-            self.prefill.is_masked() || !matches!(path, Path::Gated(_)),
+            self.prefill.is_masked() || !matches!(route, Route::Gated(_)),
             "routers learn where masks concern the prompt"
         );
-        let pass = Pass {
-            first: 0,
-            tokens: text.ids.len() - 1,
-            prompt: text.answer,
-        };
-        assert!(
-            pass.tokens <= work.tokens && text.answer >= 1,
-            "a text of {} tokens, room for {}",
-            text.ids.len(),
-            work.tokens + 1
-        );
-        // The first row whose logits are wanted, moved back to where a binding may begin.
-        let mut first = text.answer - 1;
-        while !(4 * first * config.hidden).is_multiple_of(ALIGNMENT_BYTES) {
-            first -= 1;
-        }
-        let targets: Vec<u32> = (first..pass.tokens)
-            .map(|token| {
-                if token + 1 < text.answer {
-                    u32::MAX
-                } else {
-                    text.ids[token + 1]
-                }
-            })
-            .collect();
-        work.ids.write(gpu, &text.ids[..pass.tokens]);
-        work.targets.write(gpu, &targets);
-        let answer = text.ids.len() - text.answer;
-        if share.is_some() {
+        let (pass, first) = self.upload(text);
+        if lesson.is_some() {
             self.ask_teacher(first, pass)?;
         }
-        let (path, routed) = self.forward(pass, path)?;
-        let (gpu, work) = (&self.engine.gpu, &self.network.work);
-        let share = share.map(|share| (share, share / answer as f32));
-        if share.is_some() {
-            work.dx.clear(gpu);
-        }
-        self.engine.run_paced(self.network.head(
-            first,
-            pass,
-            share.map(|(_, weight)| weight),
-        )?)?;
-        let losses: Vec<f32> = work.losses.read_back(gpu, targets.len())?;
-        let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / answer as f64;
-        let pull = share.zip(pull).map(|((share, _), pull)| Pull {
-            weight: share * pull.weight,
-            ..pull
-        });
-        let [gates, scores] = self.gates(&path, pull)?;
+        let (route, routed) = self.forward(pass, route)?;
+        let loss = self.answer_loss(first, pass, lesson)?;
+        let [gates, scores] = self.gates(&route)?;
         let scores = [routed, scores].concat();
-        let mask = match &path {
-            Path::Fixed(mask) => mask.clone(),
-            Path::Gated(_) | Path::Routed => self.mask(&scores),
+        let mask = match &route {
+            Route::Fixed(mask) => mask.clone(),
+            Route::Gated(_) | Route::Routed => self.decision.mask(&scores),
         };
-        if share.is_some() {
-            let ran = match &path {
-                Path::Gated(_) => LayerMask::full(mask.layers()),
-                Path::Routed | Path::Fixed(_) => mask.clone(),
+        if let Some(lesson) = lesson {
+            let ran = match &route {
+                Route::Gated(_) => {
+                    self.pull_gates(&gates, lesson)?;
+                    LayerMask::full(mask.layers())
+                }
+                Route::Routed | Route::Fixed(_) => mask.clone(),
             };
-            self.backward(pass, &path, &ran)?;
+            self.backward(pass, &route, &ran)?;
         }
         Ok(Outcome {
             loss,
@@ -326,16 +293,6 @@ impl<'a> Trainer<'a> {
             gates,
             mask,
         })
-    }
-
-    /// What runs if the routers decide by these scores.
-    fn mask(&self, scores: &[f32]) -> LayerMask {
-        let mut mask = LayerMask::full(self.engine.model.config.layers);
-        for (index, score) in scores.iter().enumerate() {
-            let runs = *score >= THRESHOLD || self.is_protected(index);
-            mask.set(index / 2, Sublayer::BOTH[index % 2], runs);
-        }
-        mask
     }
 
     /// Moves the parameters along their gradients, which are scaled down to a norm of `most`; the norm before that.

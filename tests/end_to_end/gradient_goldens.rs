@@ -1,6 +1,6 @@
 //! Losses, all gradients and ten steps of the optimiser against PyTorch in f64 (`scripts/make-gradient-goldens.py`).
 
-use super::{LAYERS, load};
+use super::{LAYERS, lesson, load};
 use first_wgpu::adapter::{Lora, LoraAdapter, Target};
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::Engine;
@@ -8,7 +8,7 @@ use first_wgpu::kernels::gate::Gating;
 use first_wgpu::mask::PrefillReading;
 use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::router::{Granularity, Router};
-use first_wgpu::train::trainer::{LoraOptions, Path, Pull, Trainer};
+use first_wgpu::train::trainer::{LoraOptions, Pull, Route, Trainer};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
@@ -194,7 +194,7 @@ pub(super) fn agree() {
             .expect("fits");
     };
     begin(&mut trainer);
-    let path = Path::Gated(Gating {
+    let path = Route::Gated(Gating {
         temperature: goldens.temperature,
         hard: false,
     });
@@ -209,7 +209,7 @@ pub(super) fn agree() {
     for (index, text) in goldens.texts.iter().enumerate() {
         trainer.clear_gradients();
         let outcome = trainer
-            .text(&tokens(text), &path, Some(pull), Some(1.0))
+            .text(&tokens(text), &path, lesson(1.0, Some(pull)))
             .expect("runs");
         let error = (outcome.loss / text.cross_entropy - 1.0).abs();
         assert!(error <= LOSS, "text {index}: loss off by {error}");
@@ -251,8 +251,7 @@ pub(super) fn agree() {
             .text(
                 &tokens(&goldens.texts[step.text]),
                 &path,
-                Some(pull),
-                Some(1.0),
+                lesson(1.0, Some(pull)),
             )
             .expect("runs");
         let excess = f64::from(pull.skip) - outcome.skip;

@@ -1,13 +1,13 @@
 //! Training end to end on the tiny model: its forward pass is the engine's, its gradients are slopes of its loss.
 
-use super::{LAYERS, PROMPT, random_router, with_engine};
+use super::{LAYERS, PROMPT, lesson, random_router, with_engine};
 use first_wgpu::adapter::{Lora, LoraAdapter, Target};
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::Engine;
 use first_wgpu::kernels::gate::Gating;
 use first_wgpu::mask::{LayerMask, PrefillReading};
 use first_wgpu::router::{Granularity, Router};
-use first_wgpu::train::trainer::{LoraOptions, Path, Pull, Trainer};
+use first_wgpu::train::trainer::{LoraOptions, Pull, Route, Trainer};
 
 pub(super) const TOKENS: usize = 128;
 const PULL: Pull = Pull {
@@ -83,13 +83,13 @@ pub(super) fn trainer(engine: &Engine) -> Trainer<'_> {
 pub(super) fn norms() {
     with_engine(|engine| {
         let mut trainer = trainer(engine);
-        let path = Path::Gated(Gating {
+        let path = Route::Gated(Gating {
             temperature: 0.5,
             hard: false,
         });
         let mut norm_at = |rates| {
             let text = text(engine);
-            let outcome = trainer.text(&text, &path, Some(PULL), Some(1.0));
+            let outcome = trainer.text(&text, &path, lesson(1.0, Some(PULL)));
             outcome.expect("runs");
             let (weights, biases, adapter) = trainer.gradients().expect("reads");
             let loras =
@@ -157,7 +157,7 @@ pub(super) fn hardened() {
         ] {
             trainer.harden(asked as f32).expect("runs");
             let hard = trainer.router().expect("read");
-            let outcome = trainer.text(&text(engine), &Path::Routed, None, None);
+            let outcome = trainer.text(&text(engine), &Route::Routed, None);
             assert_eq!(&outcome.expect("runs").mask, expected, "{:?}", hard.biases);
         }
     });
@@ -173,11 +173,11 @@ pub(super) fn protected() {
         let mut trainer = trainer(engine).protect(&router.protected);
         trainer.begin_with(Some(&router), None).expect("fits");
         let text = text(engine);
-        let hard = Path::Gated(Gating {
+        let hard = Route::Gated(Gating {
             temperature: 1.0,
             hard: true,
         });
-        let learned = trainer.text(&text, &hard, Some(PULL), Some(1.0));
+        let learned = trainer.text(&text, &hard, lesson(1.0, Some(PULL)));
         let learned = learned.expect("runs");
         let expected = LayerMask::parse("0,1.mlp,2-3", LAYERS).expect("a mask");
         assert_eq!(learned.mask, expected);
@@ -188,14 +188,12 @@ pub(super) fn protected() {
         let still: Vec<bool> = biases.iter().map(|gradient| *gradient == 0.0).collect();
         let moves = [false, false, true, false, false, false, false, false];
         assert_eq!(still, moves, "{biases:?}");
-        let mut loss = |path| trainer.text(&text, &path, None, None).expect("runs").loss;
-        assert_eq!(loss(Path::Routed), loss(Path::Fixed(expected)));
+        let mut loss = |path| trainer.text(&text, &path, None).expect("runs").loss;
+        assert_eq!(loss(Route::Routed), loss(Route::Fixed(expected)));
         let kept = trainer.router().expect("read");
         assert_eq!(kept.protected, router.protected);
         trainer.harden(0.0).expect("runs");
-        let none = trainer
-            .text(&text, &Path::Routed, None, None)
-            .expect("runs");
+        let none = trainer.text(&text, &Route::Routed, None).expect("runs");
         assert!(none.mask.is_full());
     });
 }
@@ -212,8 +210,8 @@ pub(super) fn forward() {
             let expected = super::mean(&losses);
             let options = lora_options();
             let mut trainer = Trainer::new(engine, options, TOKENS, 2.0, 1).expect("fits");
-            let path = Path::Fixed(mask.clone());
-            let outcome = trainer.text(&text, &path, None, None).expect("runs");
+            let path = Route::Fixed(mask.clone());
+            let outcome = trainer.text(&text, &path, None).expect("runs");
             assert!(
                 (outcome.loss - expected).abs() < 1e-6,
                 "{} {expected}",
@@ -241,17 +239,17 @@ pub(super) fn slopes() {
     with_engine(|engine| {
         let text = text(engine);
         let mut trainer = trainer(engine);
-        let path = Path::Gated(Gating {
+        let path = Route::Gated(Gating {
             temperature: 0.7,
             hard: false,
         });
         let total = |trainer: &mut Trainer<'_>| {
-            let outcome = trainer.text(&text, &path, None, None).expect("runs");
+            let outcome = trainer.text(&text, &path, None).expect("runs");
             let excess = f64::from(PULL.skip) - outcome.skip;
             outcome.loss + f64::from(PULL.weight) * excess * excess
         };
         trainer
-            .text(&text, &path, Some(PULL), Some(1.0))
+            .text(&text, &path, lesson(1.0, Some(PULL)))
             .expect("runs");
         let (weights, biases, loras) = trainer.gradients().expect("reads");
         // Each router, and each kind of thin matrix in each layer, is one direction: its own gradient.
@@ -351,7 +349,7 @@ pub(super) fn distilled() {
         let text = text(engine);
         let [full, skipping] = ["", "0,2.mlp"].map(|mask| {
             let mask = LayerMask::parse(mask, LAYERS).expect("a valid mask");
-            Path::Fixed(mask)
+            Route::Fixed(mask)
         });
         let trained = adapter(engine, &lora_options(), 0.2);
         // `B` of zeros changes nothing, but has gradients.
@@ -362,12 +360,12 @@ pub(super) fn distilled() {
             lora
         });
         let norm =
-            |share: f32, teacher: Option<&LoraAdapter>, student: &LoraAdapter, path: &Path| {
+            |share: f32, teacher: Option<&LoraAdapter>, student: &LoraAdapter, path: &Route| {
                 let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1)
                     .and_then(|trainer| trainer.distil(share, teacher))
                     .expect("fits");
                 trainer.begin_with(None, Some(student)).expect("fits");
-                trainer.text(&text, path, None, Some(1.0)).expect("runs");
+                trainer.text(&text, path, lesson(1.0, None)).expect("runs");
                 trainer
                     .update(1, [0.0, 0.0, 1e-30], 0.0, 1.0)
                     .expect("finite")

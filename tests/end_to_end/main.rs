@@ -7,6 +7,7 @@ use first_wgpu::mask::{LayerMask, PrefillReading};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::router::{Granularity, Router};
 use first_wgpu::trace::Run;
+use first_wgpu::train::trainer::{Lesson, Pull};
 use libtest_mimic::{Arguments, Trial};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -288,6 +289,11 @@ fn generate(engine: &mut Engine, request: &Request) -> Run {
 
 fn fixed(mask: &str) -> Policy {
     Policy::Fixed(LayerMask::parse(mask, LAYERS).expect("a valid mask").into())
+}
+
+/// What a text teaches.
+fn lesson(share: f32, pull: Option<Pull>) -> Option<Lesson> {
+    Some(Lesson { share, pull })
 }
 
 /// A router of random weights large enough to decide by what it reads.

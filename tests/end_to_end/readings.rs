@@ -1,7 +1,7 @@
 //! The reading of a prompt by every layer, in training as it is served.
 
 use super::gradients::{TOKENS, adapter, lora_options, router, slope, slopes_of_adapter, text};
-use super::{LAYERS, load, mean, with_engine};
+use super::{LAYERS, lesson, load, mean, with_engine};
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::Engine;
 use first_wgpu::mask::{LayerMask, Masking, PrefillReading};
@@ -9,7 +9,7 @@ use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::reference::cross_entropy::cross_entropy;
 use first_wgpu::reference::router_score::{pool, router_score};
 use first_wgpu::router::Router;
-use first_wgpu::train::trainer::{Path, Trainer};
+use first_wgpu::train::trainer::{Route, Trainer};
 use first_wgpu::train::{calibration, masks_at};
 use std::ops::ControlFlow;
 
@@ -51,9 +51,9 @@ pub(super) fn answers_alone() {
 
         let reader = || {
             let trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1).expect("fits");
-            trainer.reading(PrefillReading::Full).expect("fits")
+            trainer.with_prefill(PrefillReading::Full).expect("fits")
         };
-        let outcome = reader().text(&text, &Path::Fixed(mask.clone()), None, None);
+        let outcome = reader().text(&text, &Route::Fixed(mask.clone()), None);
         let loss = outcome.expect("runs").loss;
         assert!((loss - mean(&found)).abs() < 1e-6, "{loss}");
 
@@ -62,7 +62,7 @@ pub(super) fn answers_alone() {
             ids: ids.clone(),
             answer: ids.len() - 1,
         };
-        let outcome = reader().text(&one, &Path::Fixed(mask.clone()), None, Some(1.0));
+        let outcome = reader().text(&one, &Route::Fixed(mask.clone()), lesson(1.0, None));
         let alone = engine.losses(
             ids,
             one.answer,
@@ -76,11 +76,11 @@ pub(super) fn answers_alone() {
         trainer
             .begin_with(Some(&router()), Some(&start))
             .expect("fits");
-        let path = Path::Fixed(mask);
-        trainer.text(&text, &path, None, Some(1.0)).expect("runs");
+        let path = Route::Fixed(mask);
+        trainer.text(&text, &path, lesson(1.0, None)).expect("runs");
         let (_, _, loras) = trainer.gradients().expect("reads");
         let total = |trainer: &mut Trainer<'_>| {
-            let outcome = trainer.text(&text, &path, None, None);
+            let outcome = trainer.text(&text, &path, None);
             outcome.expect("runs").loss
         };
         slopes_of_adapter(engine, &loras, &mut |what, squares, at| {
@@ -104,10 +104,10 @@ pub(super) fn answers_alone() {
         );
         let mut trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1)
             .expect("fits")
-            .reading(PrefillReading::Full)
+            .with_prefill(PrefillReading::Full)
             .expect("fits");
         trainer.begin_with(Some(&router), None).expect("fits");
-        let outcome = trainer.text(&text, &Path::Routed, None, None);
+        let outcome = trainer.text(&text, &Route::Routed, None);
         let outcome = outcome.expect("runs");
         assert_eq!(outcome.mask, mask);
         // Of the stream that the full model has.
@@ -153,10 +153,10 @@ pub(super) fn readings_of_the_full_model() {
             };
             let [masked, full] = [PrefillReading::Masked, PrefillReading::Full].map(|reading| {
                 let trainer = Trainer::new(engine, lora_options(), TOKENS, 2.0, 1).expect("fits");
-                let mut trainer = trainer.reading(reading).expect("fits");
+                let mut trainer = trainer.with_prefill(reading).expect("fits");
                 trainer.begin_with(None, Some(&start)).expect("fits");
-                let path = Path::Fixed(LayerMask::full(LAYERS));
-                let outcome = trainer.text(&text, &path, None, Some(1.0));
+                let path = Route::Fixed(LayerMask::full(LAYERS));
+                let outcome = trainer.text(&text, &path, lesson(1.0, None));
                 let (_, _, gradients) = trainer.gradients().expect("reads");
                 let of = |layer, target| {
                     let lora = gradients.lora(layer, target).expect("is trained");
@@ -195,8 +195,8 @@ pub(super) fn narrow_models_are_refused() {
     };
     let engine = load(&tiny, None);
     let trainer = || Trainer::new(&engine, lora_options(), TOKENS, 2.0, 1).expect("fits");
-    assert!(trainer().reading(PrefillReading::Masked).is_ok());
-    let refused = trainer().reading(PrefillReading::Full).err();
+    assert!(trainer().with_prefill(PrefillReading::Masked).is_ok());
+    let refused = trainer().with_prefill(PrefillReading::Full).err();
     let message = refused.expect("is refused").to_string();
     assert!(
         message.contains("hidden size of a multiple of 64"),

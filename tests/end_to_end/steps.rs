@@ -2,7 +2,7 @@
 
 use super::gradients::{TOKENS, text, trainer};
 use super::resume::run_options;
-use super::with_engine;
+use super::{lesson, with_engine};
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::Engine;
 use first_wgpu::kernels::gate::Gating;
@@ -10,7 +10,7 @@ use first_wgpu::mask::LayerMask;
 use first_wgpu::train::checkpoint::Checkpoint;
 use first_wgpu::train::run::{Beginning, Keeping, Tasks, evaluate, run};
 use first_wgpu::train::schedule::RunOptions;
-use first_wgpu::train::trainer::{Path, Trainer};
+use first_wgpu::train::trainer::{Route, Trainer};
 use std::ops::ControlFlow;
 
 /// Three texts of different losses.
@@ -57,14 +57,14 @@ pub(super) fn all_texts() {
 
         let lora = options.lora().expect("valid");
         let mut trainer = Trainer::new(engine, lora, TOKENS, options.bias, options.seed)
-            .and_then(|trainer| trainer.reading(options.prefill))
+            .and_then(|trainer| trainer.with_prefill(options.prefill))
             .expect("fits");
         trainer.begin_with(None, None).expect("fits");
         let moment = options
             .moment(0, engine.model.config.layers)
             .expect("valid");
         for text in [&a, &b] {
-            let outcome = trainer.text(text, &moment.path, moment.pull, Some(0.5));
+            let outcome = trainer.text(text, &moment.route, lesson(0.5, moment.pull));
             outcome.expect("runs");
         }
         trainer
@@ -81,11 +81,11 @@ pub(super) fn clipped() {
     with_engine(|engine| {
         let moved = |most: f32| {
             let mut trainer = trainer(engine);
-            let path = Path::Gated(Gating {
+            let path = Route::Gated(Gating {
                 temperature: 0.5,
                 hard: false,
             });
-            let outcome = trainer.text(&text(engine), &path, None, Some(1.0));
+            let outcome = trainer.text(&text(engine), &path, lesson(1.0, None));
             outcome.expect("runs");
             let norm = trainer.update(1, [1e-3; 3], 0.0, most).expect("moves");
             (norm, trainer.snapshot().expect("reads").mean)
@@ -109,9 +109,9 @@ pub(super) fn tasks_weigh_alike() {
     with_engine(|engine| {
         let [a, b, c] = texts(engine);
         let mut trainer = trainer(engine);
-        let path = Path::Fixed(LayerMask::full(engine.model.config.layers));
+        let path = Route::Fixed(LayerMask::full(engine.model.config.layers));
         let [one, two, other] = [&a, &b, &c].map(|text| {
-            let outcome = trainer.text(text, &path, None, None);
+            let outcome = trainer.text(text, &path, None);
             outcome.expect("runs").loss
         });
         let tasks = Tasks::from([("a".to_owned(), vec![a, b]), ("b".to_owned(), vec![c])]);

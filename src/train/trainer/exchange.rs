@@ -48,7 +48,7 @@ impl Trainer<'_> {
             thresholds: vec![THRESHOLD; 2 * layers.len()],
             epsilon: Some(EPSILON),
             prefill: self.prefill,
-            protected: self.protected.clone(),
+            protected: self.decision.protected().to_vec(),
         })
     }
 

@@ -1,9 +1,10 @@
 //! A text through the network, forward and backward.
 
 use super::super::network::Pass;
-use super::{Path, Pull, Trainer};
+use super::{Lesson, Route, Trainer};
+use crate::data::Tokens;
 use crate::error::Result;
-use crate::gpu::{Buffer, Step};
+use crate::gpu::{ALIGNMENT_BYTES, Buffer, Step};
 use crate::kernels;
 use crate::kernels::gate::{GATE, GRADIENT, Gating, SCORE, STRIDE};
 use crate::mask::{LayerMask, Sublayer};
@@ -15,6 +16,56 @@ const HARD: Gating = Gating {
 };
 
 impl Trainer<'_> {
+    /// Puts a text's ids and targets on the GPU; gives the pass of the whole text, and the first row of it whose logits are
+    /// asked for.
+    pub(super) fn upload(&self, text: &Tokens) -> (Pass, usize) {
+        let (gpu, work) = (&self.engine.gpu, &self.network.work);
+        let pass = Pass {
+            first: 0,
+            tokens: text.ids.len() - 1,
+            prompt: text.answer,
+        };
+        assert!(
+            pass.tokens <= work.tokens && text.answer >= 1,
+            "a text of {} tokens, room for {}",
+            text.ids.len(),
+            work.tokens + 1
+        );
+        // That of the prompt's last token, moved back to where a binding may begin.
+        let row = 4 * self.engine.model.config.hidden;
+        let mut first = text.answer - 1;
+        while !(first * row).is_multiple_of(ALIGNMENT_BYTES) {
+            first -= 1;
+        }
+        let target = |token: usize| match token + 1 < text.answer {
+            true => u32::MAX,
+            false => text.ids[token + 1],
+        };
+        let targets: Vec<u32> = (first..pass.tokens).map(target).collect();
+        work.ids.write(gpu, &text.ids[..pass.tokens]);
+        work.targets.write(gpu, &targets);
+        (pass, first)
+    }
+
+    /// The mean loss of the answer of a text that went forward; with a lesson, with its gradients in the residual stream.
+    pub(super) fn answer_loss(
+        &self,
+        first: usize,
+        pass: Pass,
+        lesson: Option<Lesson>,
+    ) -> Result<f64> {
+        let (gpu, work) = (&self.engine.gpu, &self.network.work);
+        let answer = pass.tokens + 1 - pass.prompt;
+        if lesson.is_some() {
+            work.dx.clear(gpu);
+        }
+        let weight = lesson.map(|lesson| lesson.share / answer as f32);
+        self.engine
+            .run_paced(self.network.head(first, pass, weight)?)?;
+        let losses: Vec<f32> = work.losses.read_back(gpu, pass.tokens - first)?;
+        Ok(losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / answer as f64)
+    }
+
     /// Asks the teacher, if there is one and anything is learned, about a text whose ids are on the GPU.
     pub(super) fn ask_teacher(&mut self, first: usize, pass: Pass) -> Result<()> {
         let Some(mut teacher) = self.teacher_values.take() else {
@@ -23,20 +74,20 @@ impl Trainer<'_> {
         let everything = LayerMask::full(self.engine.model.config.layers);
         self.network.parameters.swap(&mut teacher);
         let asked = self
-            .forward(pass, &Path::Fixed(everything))
+            .forward(pass, &Route::Fixed(everything))
             .and_then(|_| self.engine.run_paced(self.network.teach(first, pass)?));
         self.network.parameters.swap(&mut teacher);
         self.teacher_values = Some(teacher);
         asked
     }
 
-    /// The gate buffer of a sublayer on a path.
-    fn gate(&self, path: &Path, layer: usize, sublayer: Sublayer) -> Buffer {
+    /// The gate buffer of a sublayer on a route.
+    fn gate(&self, route: &Route, layer: usize, sublayer: Sublayer) -> Buffer {
         let work = &self.network.work;
-        match path {
-            _ if self.protected[layer][sublayer as usize] => work.one.clone(),
-            Path::Gated(_) | Path::Routed => work.gate(layer, sublayer as usize),
-            Path::Fixed(_) => work.one.clone(),
+        match route {
+            _ if self.decision.protected()[layer][sublayer as usize] => work.one.clone(),
+            Route::Gated(_) | Route::Routed => work.gate(layer, sublayer as usize),
+            Route::Fixed(_) => work.one.clone(),
         }
     }
 
@@ -52,35 +103,35 @@ impl Trainer<'_> {
         }
     }
 
-    /// A text forward on a path; returns the path that was taken, and the routers' scores. Where every layer reads the prompt,
-    /// routers decide before the answer goes, and their path becomes a fixed one. Elsewhere what they skip is computed all the
+    /// A text forward on a route; returns the route that was taken, and the routers' scores. Where every layer reads the prompt,
+    /// routers decide before the answer goes, and their route becomes a fixed one. Elsewhere what they skip is computed all the
     /// same, and multiplied by a gate of zero: to wait for every layer's decision takes longer on a GPU.
-    pub(super) fn forward(&self, pass: Pass, path: &Path) -> Result<(Path, Vec<f32>)> {
+    pub(super) fn forward(&self, pass: Pass, route: &Route) -> Result<(Route, Vec<f32>)> {
         let (engine, work) = (self.engine, &self.network.work);
         let embed = &engine.model.embed_tokens;
         let embed = kernels::embed::steps(&engine.gpu, embed, &work.ids, &work.x, pass.tokens)?;
         if self.prefill.is_masked() {
-            let gating = match path {
-                Path::Fixed(_) => None,
-                Path::Gated(gating) => Some(*gating),
-                Path::Routed => Some(HARD),
+            let gating = match route {
+                Route::Fixed(_) => None,
+                Route::Gated(gating) => Some(*gating),
+                Route::Routed => Some(HARD),
             };
-            self.through(embed, pass, path, gating)?;
-            return Ok((path.clone(), Vec::new()));
+            self.through(embed, pass, route, gating)?;
+            return Ok((route.clone(), Vec::new()));
         }
         let prompt = Pass {
             tokens: pass.prompt,
             ..pass
         };
-        let everything = Path::Fixed(LayerMask::full(engine.model.config.layers));
-        let routed = *path == Path::Routed;
+        let everything = Route::Fixed(LayerMask::full(engine.model.config.layers));
+        let routed = *route == Route::Routed;
         self.through(embed, prompt, &everything, routed.then_some(HARD))?;
-        let (path, scores) = match routed {
+        let (route, scores) = match routed {
             true => {
-                let [_, scores] = self.gates(path, None)?;
-                (Path::Fixed(self.mask(&scores)), scores)
+                let [_, scores] = self.gates(route)?;
+                (Route::Fixed(self.decision.mask(&scores)), scores)
             }
-            false => (path.clone(), Vec::new()),
+            false => (route.clone(), Vec::new()),
         };
         let answer = Pass {
             first: pass.prompt,
@@ -88,17 +139,17 @@ impl Trainer<'_> {
             ..pass
         };
         if answer.tokens > 0 {
-            self.through(Vec::new(), answer, &path, None)?;
+            self.through(Vec::new(), answer, &route, None)?;
         }
-        Ok((path, scores))
+        Ok((route, scores))
     }
 
-    /// After other steps, tokens through the layers of a path; with a gating, routers score the prompt and set the gates.
+    /// After other steps, tokens through the layers of a route; with a gating, routers score the prompt and set the gates.
     fn through(
         &self,
         mut steps: Vec<Step>,
         pass: Pass,
-        path: &Path,
+        route: &Route,
         gating: Option<Gating>,
     ) -> Result<()> {
         for layer in 0..self.engine.model.config.layers {
@@ -106,12 +157,12 @@ impl Trainer<'_> {
                 steps.extend(self.network.gate(layer, pass, gating)?);
             }
             for sublayer in Sublayer::BOTH {
-                let runs = match path {
-                    Path::Fixed(mask) => mask.runs(layer, sublayer),
-                    Path::Gated(_) | Path::Routed => true,
+                let runs = match route {
+                    Route::Fixed(mask) => mask.runs(layer, sublayer),
+                    Route::Gated(_) | Route::Routed => true,
                 };
                 if runs {
-                    let gate = self.gate(path, layer, sublayer);
+                    let gate = self.gate(route, layer, sublayer);
                     steps.extend(self.network.forward(layer, sublayer, &gate, pass)?);
                 }
             }
@@ -119,21 +170,21 @@ impl Trainer<'_> {
         self.engine.run_paced(steps)
     }
 
-    pub(super) fn backward(&self, pass: Pass, path: &Path, mask: &LayerMask) -> Result<()> {
+    pub(super) fn backward(&self, pass: Pass, route: &Route, mask: &LayerMask) -> Result<()> {
         let mut steps: Vec<Step> = Vec::new();
-        let learns = matches!(path, Path::Gated(_));
+        let learns = matches!(route, Route::Gated(_));
         for layer in (0..mask.layers()).rev() {
             for sublayer in [Sublayer::Mlp, Sublayer::Attn] {
                 if let Some(pass) = self.share(pass, mask.runs(layer, sublayer)) {
-                    let gate = self.gate(path, layer, sublayer);
-                    let learns = learns && !self.protected[layer][sublayer as usize];
+                    let gate = self.gate(route, layer, sublayer);
+                    let learns = learns && !self.decision.protected()[layer][sublayer as usize];
                     steps.extend(
                         self.network
                             .backward(layer, sublayer, &gate, pass, learns)?,
                     );
                 }
             }
-            if let Path::Gated(gating) = path {
+            if let Route::Gated(gating) = route {
                 steps.extend(
                     self.network
                         .gate_backward(layer, pass, gating.temperature)?,
@@ -143,40 +194,38 @@ impl Trainer<'_> {
         self.engine.run_paced(steps)
     }
 
-    /// Gates and scores of the last text, `[layers * 2]` each, and the gradients that the pull begins the gates with.
-    pub(super) fn gates(&self, path: &Path, pull: Option<Pull>) -> Result<[Vec<f32>; 2]> {
+    /// Gates and scores of the last text, `[layers * 2]` each; no scores on a fixed route.
+    pub(super) fn gates(&self, route: &Route) -> Result<[Vec<f32>; 2]> {
         let (gpu, work) = (&self.engine.gpu, &self.network.work);
         let count = self.costs.len();
-        if let Path::Fixed(mask) = path {
+        if let Route::Fixed(mask) = route {
             let bit =
                 |index: usize| f32::from(u8::from(mask.runs(index / 2, Sublayer::BOTH[index % 2])));
             return Ok([(0..count).map(bit).collect(), Vec::new()]);
         }
-        let mut all: Vec<f32> = work.gates.read_back(gpu, count * STRIDE)?;
-        let column = |at: usize| {
-            all.iter()
-                .skip(at)
-                .step_by(STRIDE)
-                .copied()
-                .collect::<Vec<f32>>()
+        let all: Vec<f32> = work.gates.read_back(gpu, count * STRIDE)?;
+        let column = |at: usize| all.iter().skip(at).step_by(STRIDE).copied();
+        let gate = |(index, gate)| if self.is_protected(index) { 1.0 } else { gate };
+        let gates = column(GATE).enumerate().map(gate).collect();
+        Ok([gates, column(SCORE).collect()])
+    }
+
+    /// Begins the gradients of the gates with the pull of a lesson; what is protected has none.
+    pub(super) fn pull_gates(&self, gates: &[f32], lesson: Lesson) -> Result<()> {
+        let Some(pull) = lesson.pull else {
+            return Ok(());
         };
-        let [mut gates, scores] = [GATE, SCORE].map(column);
-        for (index, gate) in gates.iter_mut().enumerate() {
-            if self.is_protected(index) {
-                *gate = 1.0;
-            }
+        let (gpu, buffer) = (&self.engine.gpu, &self.network.work.gates);
+        let mut all: Vec<f32> = buffer.read_back(gpu, gates.len() * STRIDE)?;
+        let weight = f64::from(lesson.share * pull.weight);
+        // Open by more than wanted is positive.
+        let excess = f64::from(pull.skip) - self.closed(gates);
+        let costs = self.costs.iter().enumerate();
+        for (index, cost) in costs.filter(|(index, _)| !self.is_protected(*index)) {
+            let gradient = 2.0 * weight * excess * f64::from(*cost) / self.total_cost();
+            all[index * STRIDE + GRADIENT] = gradient as f32;
         }
-        if let (Path::Gated(_), Some(pull)) = (path, pull) {
-            // Open by more than wanted is positive.
-            let excess = f64::from(pull.skip) - self.closed(&gates);
-            let costs = self.costs.iter().enumerate();
-            for (index, cost) in costs.filter(|(index, _)| !self.is_protected(*index)) {
-                let gradient =
-                    2.0 * f64::from(pull.weight) * excess * f64::from(*cost) / self.total_cost();
-                all[index * STRIDE + GRADIENT] = gradient as f32;
-            }
-            work.gates.write(gpu, &all);
-        }
-        Ok([gates, scores])
+        buffer.write(gpu, &all);
+        Ok(())
     }
 }
