@@ -7,6 +7,7 @@ mod decode;
 pub mod inspect;
 mod prefill;
 mod request;
+mod scoring;
 
 pub use request::{Event, Listener, Policy, Request};
 
@@ -110,7 +111,7 @@ pub struct Engine {
     answer_end: Option<u32>,
     kv: KvFormat,
     decode: Decode,
-    router: Option<prefill::GpuRouter>,
+    router: Option<scoring::GpuRouter>,
     conversation: Option<Conversation>,
 }
 
@@ -223,7 +224,7 @@ impl Engine {
 
     /// Puts a router's weights on the GPU; [`Policy::Routed`] needs one.
     pub fn set_router(&mut self, router: &Router) -> Result<()> {
-        self.router = Some(prefill::GpuRouter::new(
+        self.router = Some(scoring::GpuRouter::new(
             &self.gpu,
             router,
             self.model.config.context,

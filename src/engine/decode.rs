@@ -83,10 +83,9 @@ impl Engine {
         let splits = |position| attention_decode::splits(&gpu.class, position);
         let begin = conversation.ids.len();
         run.prefill_dispatches += first.len() as u32;
-        let (first, mut next) = (Plan::new(gpu, first)?, plan(begin)?);
-        run.decode_dispatches = next.steps().len() as u32;
+        let first = Plan::new(gpu, first)?;
         let results = [ReadBack::new(gpu, 4), ReadBack::new(gpu, 4)];
-        let timestamps = Timestamps::new(gpu, &next, request.detail)?;
+        let timestamps = Timestamps::new(gpu, &first, request.detail)?;
         // Timing a dispatch waits for it, so there is nothing to overlap.
         let ahead = usize::from(request.detail == Detail::None);
         let mut tokens = Loop {
@@ -97,6 +96,13 @@ impl Engine {
             clock,
             timestamps,
         };
+        if max_tokens > 0 {
+            tokens.submit(&first, run)?;
+        }
+        // Made while the first one is worked on.
+        let mut next = plan(begin)?;
+        run.decode_dispatches = next.steps().len() as u32;
+        tokens.timestamps = Timestamps::new(gpu, &next, request.detail)?;
         let mut text = TextStream::new();
         let mut last = 0;
         run.finish_reason = Some(match max_tokens < request.max_tokens {
@@ -106,14 +112,13 @@ impl Engine {
         for index in 0..max_tokens {
             while tokens.submitted <= (index + ahead).min(max_tokens - 1) {
                 // Of the token that goes in; the first was of the prompt.
-                let position = begin + tokens.submitted.max(1) - 1;
+                let position = begin + tokens.submitted - 1;
                 if position > begin && splits(position) != splits(position - 1) {
                     next = plan(position)?;
                     run.decode_dispatches = next.steps().len() as u32;
                     tokens.timestamps = Timestamps::new(gpu, &next, request.detail)?;
                 }
-                let plan = if tokens.submitted == 0 { &first } else { &next };
-                tokens.submit(plan, run)?;
+                tokens.submit(&next, run)?;
             }
             let id = tokens.token(index, self.model.config.vocab)?;
             let now = clock.elapsed().as_nanos() as u64;

@@ -3,7 +3,7 @@
 
 use super::{Conversation, Engine, Event, Policy, Request};
 use crate::error::Result;
-use crate::gpu::{Buffer, Plan, Step};
+use crate::gpu::{Buffer, Plan, Step, bindable_row};
 use crate::mask::{LayerMask, Masking, PrefillReading, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
@@ -118,7 +118,8 @@ impl Engine {
         let mut before = prefill.x.read_back(gpu, count)?;
         for layer in 0..config.layers {
             for sublayer in Sublayer::BOTH {
-                self.run_paced(self.sublayer_steps(&prefill, &mut cache, layer, sublayer)?)?;
+                let steps = self.sublayer_steps(&prefill, &mut cache, (layer, sublayer), 0)?;
+                self.run_paced(steps)?;
                 let after = prefill.x.read_back(gpu, count)?;
                 each(layer, sublayer, [&before, &after]);
                 before = after;
@@ -330,8 +331,7 @@ impl Engine {
         );
         let ids = &way.ids[before..];
         let first = first - before;
-        // Bindings start at multiples of 256 bytes, which every second row does.
-        let begin = (first - 1) / 2 * 2;
+        let begin = bindable_row(first - 1, &[self.model.config.hidden]);
         let (tokens, targets) = (begin..ids.len() - 1, &ids[begin + 1..]);
         let losses = Buffer::zeroed(&self.gpu, "losses", 4 * targets.len() as u64)?;
         let both = [&Buffer::from_slice(&self.gpu, "targets", targets)?, &losses];
@@ -374,25 +374,11 @@ impl Engine {
         for layer in layers {
             for sublayer in Sublayer::BOTH {
                 if mask.runs(layer, sublayer) {
-                    steps.extend(self.sublayer_steps(prefill, cache, layer, sublayer)?);
+                    steps.extend(self.sublayer_steps(prefill, cache, (layer, sublayer), 0)?);
                 }
             }
         }
         self.run_paced(steps)
-    }
-
-    fn sublayer_steps(
-        &self,
-        prefill: &Prefill,
-        cache: &mut KvCache,
-        layer: usize,
-        sublayer: Sublayer,
-    ) -> Result<Vec<Step>> {
-        if sublayer == Sublayer::Attn {
-            cache.allocate(&self.gpu, layer)?;
-        }
-        self.model
-            .prefill_steps(&self.gpu, prefill, cache, layer, sublayer)
     }
 
     /// Runs steps in submissions that stay within the GPU's budget.

@@ -1,92 +1,16 @@
 //! Prefill: the prompt through the layers, one layer at a time, and the decision which of them run.
 
+use super::scoring::Scoring;
 use super::{Conversation, Engine, Event, Listener, Policy, Request};
 use crate::error::{Error, Result};
 use crate::gpu::plan::Timestamps;
-use crate::gpu::read_back::ReadBack;
-use crate::gpu::{Buffer, Gpu, Plan, Step};
-use crate::kernels::router_score::Routers;
+use crate::gpu::{Gpu, Plan, Step};
 use crate::mask::{LayerMask, PrefillReading, Sublayer};
 use crate::model::buffers::Prefill;
 use crate::model::kv_cache::KvCache;
-use crate::model::llama::Llama;
-use crate::reference::router_score::{pool, sigmoid};
-use crate::router::{Decision, Granularity, Router};
-use crate::trace::{Detail, Run, Score, Submission};
+use crate::trace::{Detail, Run, Submission};
+use std::ops::ControlFlow;
 use std::time::Instant;
-
-/// A router on the GPU.
-pub(super) struct GpuRouter {
-    /// `[routers, H]` and `[routers]` of each layer.
-    layers: Vec<(Buffer, Buffer)>,
-    /// What the routers of a layer say of any token, where none has weights: nothing is asked then, and nothing waited for.
-    known: Vec<Option<Vec<f32>>>,
-    pub(super) granularity: Granularity,
-    epsilon: Option<f32>,
-    pub(super) reading: PrefillReading,
-    /// `[routers, C]`.
-    scores: Buffer,
-    context: usize,
-}
-
-impl GpuRouter {
-    pub(super) fn new(gpu: &Gpu, router: &Router, context: usize) -> Result<Self> {
-        let count = router.granularity.routers_per_layer();
-        let hidden = router.hidden();
-        let of = |layer: usize| {
-            let weights = &router.weights[layer * count * hidden..][..count * hidden];
-            (weights, &router.biases[layer * count..][..count])
-        };
-        let upload = |layer: usize| {
-            let (weights, biases) = of(layer);
-            let label = format!("L{layer:02}.router");
-            Ok((
-                Buffer::from_slice(gpu, &label, weights)?,
-                Buffer::from_slice(gpu, &label, biases)?,
-            ))
-        };
-        let known = |layer: usize| {
-            let (weights, biases) = of(layer);
-            let score = |bias: &f32| sigmoid(f64::from(*bias));
-            let none = weights.iter().all(|weight| *weight == 0.0);
-            none.then(|| biases.iter().map(score).collect())
-        };
-        Ok(Self {
-            layers: (0..router.layers()).map(upload).collect::<Result<_>>()?,
-            known: (0..router.layers()).map(known).collect(),
-            granularity: router.granularity,
-            epsilon: router.epsilon,
-            reading: router.prefill,
-            scores: Buffer::zeroed(gpu, "scores", (4 * count * context) as u64)?,
-            context,
-        })
-    }
-
-    /// Routers of all layers.
-    fn count(&self) -> usize {
-        self.layers.len() * self.granularity.routers_per_layer()
-    }
-
-    fn routers(&self, layer: usize) -> Routers<'_> {
-        let (weights, biases) = &self.layers[layer];
-        let count = self.granularity.routers_per_layer();
-        Routers {
-            weights,
-            biases,
-            count,
-            epsilon: self.epsilon,
-            scores: &self.scores,
-            stride: self.context,
-        }
-    }
-
-    /// The scores of one router of a layer, of a prompt's tokens.
-    fn scores(&self, index: usize, tokens: usize) -> Buffer {
-        let bytes = |count: usize| 4 * count as u64;
-        self.scores
-            .slice(bytes(index * self.context), bytes(tokens))
-    }
-}
 
 /// Steps that wait to be submitted, and what the trace learns when they are.
 struct Pending<'a> {
@@ -144,6 +68,122 @@ impl Pending<'_> {
     }
 }
 
+/// A prompt on its way through the layers.
+struct Pass<'a> {
+    engine: &'a Engine,
+    prefill: &'a Prefill,
+    scoring: Option<Scoring<'a>>,
+    pending: Pending<'a>,
+    run: &'a mut Run,
+    listener: &'a mut Listener<'a>,
+}
+
+impl Pass<'_> {
+    /// The layers that a mask leaves, of which each is decided before it is encoded.
+    fn masked(&mut self, conversation: &mut Conversation) -> Result<()> {
+        for layer in 0..self.layers() {
+            let asked = self.ask(layer)?;
+            if let (true, Some(scoring)) = (asked, &self.scoring) {
+                self.pending
+                    .submit(self.run, |encoder| scoring.record(layer, encoder))?;
+                scoring.request(layer);
+            }
+            // Prepared while the GPU scores the layer; what the scores leave out is never encoded.
+            let mut prepared = Vec::new();
+            for sublayer in Sublayer::BOTH {
+                if conversation.mask.runs(layer, sublayer) {
+                    let steps = self.steps(&mut conversation.cache, layer, sublayer)?;
+                    prepared.push((sublayer, steps));
+                }
+            }
+            self.decide(layer, conversation)?;
+            if asked {
+                self.pending.unwaited = 0;
+            }
+            for (sublayer, steps) in prepared {
+                if conversation.mask.runs(layer, sublayer) {
+                    self.pending.steps.extend(steps);
+                }
+            }
+            conversation.forget_skipped(layer);
+            self.pending.submit(self.run, |_| {})?;
+            self.advance(layer)?;
+        }
+        Ok(())
+    }
+
+    /// All layers, none of which waits for what the routers say; then what the answer skips, of which keys and values are
+    /// kept or not.
+    fn full(&mut self, conversation: &mut Conversation, kept: bool) -> Result<()> {
+        for layer in 0..self.layers() {
+            let asked = self.ask(layer)?;
+            for sublayer in Sublayer::BOTH {
+                let steps = self.steps(&mut conversation.cache, layer, sublayer)?;
+                self.pending.steps.extend(steps);
+            }
+            let scoring = self.scoring.as_ref().filter(|_| asked);
+            self.pending.submit(self.run, |encoder| {
+                if let Some(scoring) = scoring {
+                    scoring.record(layer, encoder);
+                }
+            })?;
+            if let Some(scoring) = scoring {
+                scoring.request(layer);
+            }
+            self.advance(layer)?;
+        }
+        for layer in 0..self.layers() {
+            self.decide(layer, conversation)?;
+            if !kept {
+                conversation.forget_skipped(layer);
+            }
+        }
+        Ok(())
+    }
+
+    fn layers(&self) -> usize {
+        self.engine.model.config.layers
+    }
+
+    /// Adds the steps that score a layer's input, if that has to be asked for.
+    fn ask(&mut self, layer: usize) -> Result<bool> {
+        let Some(scoring) = self.scoring.as_ref().filter(|scoring| scoring.asks(layer)) else {
+            return Ok(false);
+        };
+        let steps = scoring.steps(&self.engine.model, self.prefill, layer)?;
+        self.pending.steps.extend(steps);
+        Ok(true)
+    }
+
+    /// Sets what the conversation's mask says of a layer, if routers say it.
+    fn decide(&mut self, layer: usize, conversation: &mut Conversation) -> Result<()> {
+        match &self.scoring {
+            Some(scoring) => scoring.decide(layer, &mut conversation.mask, self.run),
+            None => Ok(()),
+        }
+    }
+
+    /// The steps of a sublayer; of the last layer, only what the last token's residual stream takes.
+    fn steps(&self, cache: &mut KvCache, layer: usize, sublayer: Sublayer) -> Result<Vec<Step>> {
+        let wanted = match layer + 1 == self.layers() {
+            true => self.prefill.last_wanted(&self.engine.model.config),
+            false => 0,
+        };
+        self.engine
+            .sublayer_steps(self.prefill, cache, (layer, sublayer), wanted)
+    }
+
+    /// Tells of a layer whose work was submitted: it goes on while later ones are encoded.
+    fn advance(&mut self, layer: usize) -> Result<()> {
+        self.pending.keep_up()?;
+        let event = Event::Prefill(layer + 1, self.layers());
+        match (self.listener)(event) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Error::Cancelled),
+        }
+    }
+}
+
 impl Engine {
     /// Reads a prompt; the conversation that comes back has its keys and values, and the last token's
     /// residual stream is in the decode buffers.
@@ -174,67 +214,34 @@ impl Engine {
         let prefill = self
             .model
             .prefill_buffers(&self.gpu, &ids[known..], known)?;
-        let mut pending = Pending {
+        let pending = Pending {
             gpu: &self.gpu,
             clock,
             detail: request.detail,
             steps: self.model.embed_steps(&self.gpu, &prefill)?,
             unwaited: 0,
         };
-        let layers = self.model.config.layers;
         let before = std::mem::take(&mut conversation.scores);
-        let scoring = self.scoring(&prefill, &request.policy, before);
-        // Then no layer waits for what the routers say.
-        let whole = self.reading(&request.policy) == PrefillReading::Full;
-        let kept = whole && request.keep_prompt;
-        for layer in 0..layers {
-            if let Some(scoring) = &scoring {
-                scoring.submit(&self.model, &prefill, layer, &mut pending, run)?;
+        let scoring = match (&request.policy, &self.router) {
+            (Policy::Routed(decision), Some(router)) => {
+                let tokens = prefill.tokens();
+                Some(Scoring::new(&self.gpu, router, decision, tokens, before))
             }
-            // Prepared while the GPU scores the layer; what the scores leave out is never encoded.
-            let mut prepared = Vec::new();
-            for sublayer in Sublayer::BOTH {
-                if !conversation.mask.runs(layer, sublayer) && !whole {
-                    continue;
-                }
-                if sublayer == Sublayer::Attn {
-                    conversation.cache.allocate(&self.gpu, layer)?;
-                }
-                let cache = &conversation.cache;
-                let steps = self
-                    .model
-                    .prefill_steps(&self.gpu, &prefill, cache, layer, sublayer)?;
-                prepared.push((sublayer, steps));
-            }
-            if let Some(scoring) = scoring.as_ref().filter(|_| !whole)
-                && scoring.decide(layer, &mut conversation.mask, run)?
-            {
-                pending.unwaited = 0;
-            }
-            for (sublayer, steps) in prepared {
-                if whole || conversation.mask.runs(layer, sublayer) {
-                    pending.steps.extend(steps);
-                }
-            }
-            if !whole {
-                conversation.forget_skipped(layer);
-            }
-            // Work starts while later layers are being encoded, and a listener hears of real progress.
-            pending.submit(run, |_| {})?;
-            pending.keep_up()?;
-            if listener(Event::Prefill(layer + 1, layers)).is_break() {
-                return Err(Error::Cancelled);
-            }
-        }
-        if whole {
-            for layer in 0..layers {
-                if let Some(scoring) = &scoring {
-                    scoring.decide(layer, &mut conversation.mask, run)?;
-                }
-                if !kept {
-                    conversation.forget_skipped(layer);
-                }
-            }
+            _ => None,
+        };
+        let mut pass = Pass {
+            engine: self,
+            prefill: &prefill,
+            scoring,
+            pending,
+            run,
+            listener,
+        };
+        let reading = self.reading(&request.policy);
+        let kept = reading == PrefillReading::Full && request.keep_prompt;
+        match reading {
+            PrefillReading::Masked => pass.masked(&mut conversation)?,
+            PrefillReading::Full => pass.full(&mut conversation, kept)?,
         }
         conversation.prompt = 0;
         if kept {
@@ -254,6 +261,21 @@ impl Engine {
         run.mask = conversation.mask.clone();
         let _ = listener(Event::Mask(&conversation.mask, &run.scores));
         Ok(conversation)
+    }
+
+    /// The steps of a sublayer over a prompt, with room for its keys and values; see [`Llama::prefill_steps`].
+    pub(super) fn sublayer_steps(
+        &self,
+        prefill: &Prefill,
+        cache: &mut KvCache,
+        (layer, sublayer): (usize, Sublayer),
+        wanted: usize,
+    ) -> Result<Vec<Step>> {
+        if sublayer == Sublayer::Attn {
+            cache.allocate(&self.gpu, layer)?;
+        }
+        self.model
+            .prefill_steps(&self.gpu, prefill, cache, (layer, sublayer), wanted)
     }
 
     /// The conversation that a request goes on with, and how many of its tokens the cache already has.
@@ -329,135 +351,5 @@ impl Engine {
             prompt: 0,
             scores: Vec::new(),
         })
-    }
-
-    /// What scores the layers, where the policy asks for it; of the tokens before it is known what was said.
-    fn scoring<'a>(
-        &'a self,
-        prefill: &Prefill,
-        policy: &'a Policy,
-        before: Vec<Vec<f32>>,
-    ) -> Option<Scoring<'a>> {
-        let Policy::Routed(decision) = policy else {
-            return None;
-        };
-        let router = self
-            .router
-            .as_ref()
-            .expect("a conversation has begun, which takes a router");
-        let count = router.granularity.routers_per_layer();
-        let tokens = prefill.tokens();
-        let bytes = (4 * count * tokens) as u64;
-        let at_once = match router.reading {
-            PrefillReading::Masked => 1,
-            PrefillReading::Full => router.known.len(),
-        };
-        Some(Scoring {
-            gpu: &self.gpu,
-            router,
-            decision,
-            tokens,
-            before,
-            results: (0..at_once)
-                .map(|_| ReadBack::new(&self.gpu, bytes))
-                .collect(),
-        })
-    }
-}
-
-/// Scores a prompt layer by layer.
-struct Scoring<'a> {
-    gpu: &'a Gpu,
-    router: &'a GpuRouter,
-    decision: &'a Decision,
-    tokens: usize,
-    /// What was said of each token before those, `[layers * routers per layer]`; nothing if there are none.
-    before: Vec<Vec<f32>>,
-    /// One for each layer, or one that they use in turns.
-    results: Vec<ReadBack>,
-}
-
-impl Scoring<'_> {
-    fn routers(&self) -> usize {
-        self.router.granularity.routers_per_layer()
-    }
-
-    /// Submits the scores of one layer's input, with whatever waits before them, and their copy to the
-    /// host, unless they are known.
-    fn submit(
-        &self,
-        model: &Llama,
-        prefill: &Prefill,
-        layer: usize,
-        pending: &mut Pending<'_>,
-        run: &mut Run,
-    ) -> Result<()> {
-        if self.router.known[layer].is_some() {
-            return Ok(());
-        }
-        let steps = model.score_steps(self.gpu, prefill, layer, self.router.routers(layer))?;
-        pending.steps.extend(steps);
-        pending.submit(run, |encoder| {
-            for index in 0..self.routers() {
-                let scores = self.router.scores(index, self.tokens);
-                let offset = 4 * (index * self.tokens) as u64;
-                self.result(layer).record_at(encoder, offset, &scores);
-            }
-        })?;
-        self.result(layer).request(self.gpu);
-        Ok(())
-    }
-
-    fn result(&self, layer: usize) -> &ReadBack {
-        &self.results[layer % self.results.len()]
-    }
-
-    /// Sets what a mask says of a layer, by its scores, which go into the trace; whether they were waited for.
-    fn decide(&self, layer: usize, mask: &mut LayerMask, run: &mut Run) -> Result<bool> {
-        let scores = self.scores(layer)?;
-        let pooled: Vec<f32> = scores.iter().map(|score| score.score).collect();
-        for sublayer in Sublayer::BOTH {
-            mask.set(
-                layer,
-                sublayer,
-                self.decision.runs(layer, sublayer, &pooled),
-            );
-        }
-        run.scores.extend(scores);
-        Ok(self.router.known[layer].is_none())
-    }
-
-    /// The scores, which are waited for unless they are known: the mean over the tokens, in their order, so that it does
-    /// not depend on how the prompt is split.
-    fn scores(&self, layer: usize) -> Result<Vec<Score>> {
-        let scores: Vec<f32> = match &self.router.known[layer] {
-            Some(known) => known
-                .iter()
-                .flat_map(|score| std::iter::repeat_n(*score, self.tokens))
-                .collect(),
-            None => bytemuck::pod_collect_to_vec(&self.result(layer).wait(self.gpu)?),
-        };
-        let score = |index: usize| {
-            let own = &scores[index * self.tokens..][..self.tokens];
-            let before = self.before.get(layer * self.routers() + index);
-            let tokens = [before.map_or(&[][..], Vec::as_slice), own].concat();
-            let sublayer = self.router.granularity.sublayer(index);
-            Score {
-                layer,
-                sublayer,
-                score: pool(&tokens),
-                threshold: self.decision.threshold(layer, sublayer),
-                tokens,
-            }
-        };
-        let scores: Vec<Score> = (0..self.routers()).map(score).collect();
-        // It would be below any threshold, and skip the layer.
-        if scores.iter().any(|score| !score.score.is_finite()) {
-            return Err(Error::input(
-                format!("the routers of layer {layer} give a score that is not a number"),
-                "use other routers, and another adapter if there is one",
-            ));
-        }
-        Ok(scores)
     }
 }

@@ -23,6 +23,15 @@ const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::COPY_SRC)
     .union(wgpu::BufferUsages::COPY_DST);
 
+/// The last row up to `row` that a binding may begin with, of matrices of f32 with so many columns each.
+pub fn bindable_row(mut row: usize, columns: &[usize]) -> usize {
+    let begins = |row: usize, columns: &usize| (4 * row * columns).is_multiple_of(ALIGNMENT_BYTES);
+    while !columns.iter().all(|columns| begins(row, columns)) {
+        row -= 1;
+    }
+    row
+}
+
 impl Buffer {
     /// A buffer of zeros. The size is rounded up to 16 bytes, so that it can be read as `vec4`.
     pub fn zeroed(gpu: &Gpu, label: &str, size_bytes: u64) -> Result<Self> {

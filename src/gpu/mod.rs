@@ -20,7 +20,7 @@ pub mod texture;
 pub mod tuning;
 mod workers;
 
-pub use buffer::{ALIGNMENT_BYTES, Buffer};
+pub use buffer::{ALIGNMENT_BYTES, Buffer, bindable_row};
 pub use device::{Class, Counters, Gpu};
 pub use pipeline::{Op, Params, Pipeline, Resource};
 pub use plan::{GpuTime, Plan, Step};

@@ -3,7 +3,7 @@
 use super::config::Config;
 use crate::adapter::joint::Product;
 use crate::error::Result;
-use crate::gpu::{Buffer, Gpu};
+use crate::gpu::{Buffer, Gpu, bindable_row};
 use crate::kernels::attention_decode;
 
 /// Buffers of one decoded token.
@@ -81,6 +81,15 @@ impl Chunk {
             4 * (self.tokens * columns) as u64,
         )
     }
+
+    /// Those of its tokens from `first` on.
+    pub(super) fn from(&self, first: usize) -> Option<Self> {
+        let (begin, end) = (self.first.max(first), self.first + self.tokens);
+        (begin < end).then(|| Self {
+            first: begin,
+            tokens: end - begin,
+        })
+    }
 }
 
 impl Prefill {
@@ -127,6 +136,12 @@ impl Prefill {
     /// Tokens of the prompt.
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// The first of the prompt's last tokens that the last layer has to go on with beyond their keys and values, if only
+    /// the stream of the last one is asked for.
+    pub fn last_wanted(&self, config: &Config) -> usize {
+        bindable_row(self.tokens - 1, &[config.hidden, config.query_rows()])
     }
 
     /// The residual stream of the last token, `[H]`.

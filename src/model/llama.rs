@@ -217,49 +217,66 @@ impl Llama {
         prefill.chunks().map(score).collect()
     }
 
-    /// The steps of one sublayer over a prompt.
+    /// The steps of one sublayer over a prompt. Of the tokens before `wanted` there are keys and values behind it; what it
+    /// does to their residual stream nobody asks for.
     pub fn prefill_steps(
         &self,
         gpu: &Gpu,
         prefill: &Prefill,
         cache: &KvCache,
-        index: usize,
-        sublayer: Sublayer,
+        (index, sublayer): (usize, Sublayer),
+        wanted: usize,
     ) -> Result<Vec<Step>> {
-        let config = &self.config;
         let mut steps = Vec::new();
+        let label = |part: &str| format!("L{index:02}.{part}");
+        let hidden = self.config.hidden;
+        let normed = |chunk: Chunk| {
+            let x = chunk.rows(&prefill.x, hidden);
+            let buffers = [&x, self.gamma(index, sublayer), &prefill.normed];
+            let (shape, epsilon) = ([chunk.tokens, hidden], self.config.rms_norm_epsilon);
+            let name = label(&format!("{}.norm", sublayer.name()));
+            kernels::rms_norm::step(gpu, &name, buffers, shape, epsilon)
+        };
         for chunk in prefill.chunks() {
-            let x = chunk.rows(&prefill.x, config.hidden);
-            let (tokens, position) = (chunk.tokens, prefill.position + chunk.first);
-            let label = |part: &str| format!("L{index:02}.{part}");
-            let norm = label(&format!("{}.norm", sublayer.name()));
-            let normed = [&x, self.gamma(index, sublayer), &prefill.normed];
-            let (shape, epsilon) = ([tokens, config.hidden], config.rms_norm_epsilon);
-            steps.push(kernels::rms_norm::step(gpu, &norm, normed, shape, epsilon)?);
-            let product = |product, input, epilogue| {
-                let (at, input) = ([tokens, position], [input, &prefill.h]);
-                self.matmul_steps(gpu, index, product, input, at, epilogue)
+            let rest = chunk.from(wanted);
+            let x = rest.map(|rest| rest.rows(&prefill.x, hidden));
+            let product = |chunk: Chunk, product, input, epilogue| {
+                let at = [chunk.tokens, prefill.position + chunk.first];
+                self.matmul_steps(gpu, index, product, [input, &prefill.h], at, epilogue)
+            };
+            if sublayer == Sublayer::Attn {
+                steps.push(normed(chunk)?);
+                let rope = self.rope(cache, index, &prefill.zero, &prefill.queries);
+                steps.extend(product(chunk, Product::Qkv, &prefill.normed, rope)?);
+            }
+            let (Some(rest), Some(x)) = (rest, &x) else {
+                continue;
             };
             let taken = match sublayer {
                 Sublayer::Attn => {
-                    let rope = self.rope(cache, index, &prefill.zero, &prefill.queries);
-                    steps.extend(product(Product::Qkv, &prefill.normed, rope)?);
+                    let own = Chunk {
+                        first: rest.first - chunk.first,
+                        ..rest
+                    };
+                    let queries = own.rows(&prefill.queries, self.config.query_rows());
                     let y = &prefill.attended;
-                    let attention = self.attention(cache, index, &prefill.queries, y);
-                    let name = label("attn.attention");
-                    let step = kernels::attention::step(gpu, &name, attention, tokens, position)?;
+                    let attention = self.attention(cache, index, &queries, y);
+                    let (name, position) = (label("attn.attention"), prefill.position + rest.first);
+                    let step =
+                        kernels::attention::step(gpu, &name, attention, rest.tokens, position)?;
                     steps.push(step);
                     y
                 }
                 Sublayer::Mlp => {
+                    steps.push(normed(rest)?);
                     let y = &prefill.activation;
                     let swiglu = Epilogue::SiluMul { y };
-                    steps.extend(product(Product::GateUp, &prefill.normed, swiglu)?);
+                    steps.extend(product(rest, Product::GateUp, &prefill.normed, swiglu)?);
                     y
                 }
             };
-            let residual = Epilogue::Residual { y: &x };
-            steps.extend(product(Product::inner(sublayer), taken, residual)?);
+            let residual = Epilogue::Residual { y: x };
+            steps.extend(product(rest, Product::inner(sublayer), taken, residual)?);
         }
         Ok(steps)
     }

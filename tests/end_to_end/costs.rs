@@ -182,6 +182,18 @@ pub(super) fn traces() {
                 .any(|dispatch| skipped(&dispatch.label)),
             "a masked sublayer was dispatched"
         );
+        // Of the last layer an answer asks for the last token's stream alone, and for keys and values of all.
+        let flops = |label: &str| -> u64 {
+            let own = run.dispatches.iter();
+            let own = own.filter(|dispatch| dispatch.token == 0 && dispatch.label == label);
+            own.map(|dispatch| dispatch.flops).sum()
+        };
+        assert_eq!(flops("L03.attn.qkv"), flops("L00.attn.qkv"));
+        let tokens = run.prompt_ids.len() as u64;
+        for label in ["attn.o", "mlp.gate_up", "mlp.down"] {
+            let [first, last] = [0, 3].map(|layer| flops(&format!("L{layer:02}.{label}")));
+            assert!(last > 0 && last * tokens <= 2 * first, "{label}");
+        }
         // What a token reads is what its model is said to read, and a row of the embedding.
         let read = run.dispatches.iter().filter(|dispatch| dispatch.token == 1);
         let read = read.filter(|dispatch| dispatch.kernel != "embed");

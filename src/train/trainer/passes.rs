@@ -4,7 +4,7 @@ use super::super::network::Pass;
 use super::{Lesson, Route, Trainer};
 use crate::data::Tokens;
 use crate::error::Result;
-use crate::gpu::{ALIGNMENT_BYTES, Buffer, Step};
+use crate::gpu::{Buffer, Step, bindable_row};
 use crate::kernels;
 use crate::kernels::gate::{GATE, GRADIENT, Gating, SCORE, STRIDE};
 use crate::mask::{LayerMask, Sublayer};
@@ -32,11 +32,7 @@ impl Trainer<'_> {
             work.tokens + 1
         );
         // That of the prompt's last token, moved back to where a binding may begin.
-        let row = 4 * self.engine.model.config.hidden;
-        let mut first = text.answer - 1;
-        while !(first * row).is_multiple_of(ALIGNMENT_BYTES) {
-            first -= 1;
-        }
+        let first = bindable_row(text.answer - 1, &[self.engine.model.config.hidden]);
         let target = |token: usize| match token + 1 < text.answer {
             true => u32::MAX,
             false => text.ids[token + 1],
