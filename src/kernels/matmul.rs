@@ -22,7 +22,7 @@ crate::params! {
 }
 
 /// Tokens of a workgroup.
-fn workgroup_tokens(class: &Class) -> usize {
+pub(crate) fn workgroup_tokens(class: &Class) -> usize {
     match class.one_subgroup() {
         true => 32,
         false => 8 * class.tuning.groups as usize,

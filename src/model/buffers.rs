@@ -4,7 +4,10 @@ use super::config::Config;
 use crate::adapter::joint::Product;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, bindable_row};
-use crate::kernels::attention_decode;
+use crate::kernels::{self, attention_decode};
+
+/// The fewest tokens that attention is shared out by: where bindings may begin, and a workgroup has no more.
+const ATTENDING: usize = 32;
 
 /// Buffers of one decoded token.
 pub struct Decode {
@@ -31,6 +34,8 @@ pub struct Prefill {
     pub ids: Buffer,
     pub(super) tokens: usize,
     pub(super) chunk: usize,
+    /// The most tokens of a chunk that one dispatch of attention is for.
+    pub(super) attention: usize,
     /// Position of the first token.
     pub(super) position: usize,
     pub(super) zero: Buffer,
@@ -82,6 +87,15 @@ impl Chunk {
         )
     }
 
+    /// Its tokens, up to `most` at a time.
+    pub(super) fn parts(self, most: usize) -> impl Iterator<Item = Self> {
+        let end = self.first + self.tokens;
+        (self.first..end).step_by(most).map(move |first| Self {
+            first,
+            tokens: most.min(end - first),
+        })
+    }
+
     /// Those of its tokens from `first` on.
     pub(super) fn from(&self, first: usize) -> Option<Self> {
         let (begin, end) = (self.first.max(first), self.first + self.tokens);
@@ -94,28 +108,32 @@ impl Chunk {
 
 impl Prefill {
     /// Buffers for `ids`, of which the first is at `position`; at most `most` tokens go through a layer at
-    /// once, and an adapter has `rank` columns.
+    /// once, `attending` through one dispatch of attention, and an adapter has `rank` columns.
     pub(super) fn new(
         gpu: &Gpu,
         config: &Config,
-        [most, rank]: [usize; 2],
+        [most, attending, rank]: [usize; 3],
         ids: &[u32],
         position: usize,
     ) -> Result<Self> {
-        // The largest dispatch of a chunk, a product or the attention to all before it, stays within a quarter of a
-        // submission, as those are reckoned, unless 32 tokens take longer.
-        let product = config.feed_forward.max(config.query_rows()) * config.hidden;
-        let effort = gpu.attention_effort() as usize;
-        let attention = effort * (position + ids.len()) * config.query_rows();
-        let largest = 4 * product.max(attention) as u64;
-        let fits = gpu.submission_flops() / 4 / largest;
-        let chunk = (fits as usize / 32 * 32).clamp(32, most).min(ids.len());
+        // No dispatch is more than a submission may hold, as those are reckoned, unless a workgroup's tokens are: neither a
+        // chunk's largest product, nor the attention to all before it, which is shared out for that.
+        let fits = |flops: usize| (gpu.submission_flops() / flops as u64) as usize;
+        let product = 4 * config.feed_forward.max(config.query_rows()) * config.hidden;
+        let tile = kernels::matmul::workgroup_tokens(&gpu.class);
+        let chunk = (fits(product) / tile * tile)
+            .clamp(tile, most)
+            .min(ids.len());
+        let reach = 4 * (position + ids.len()) * config.query_rows();
+        let attention = fits(gpu.attention_effort() as usize * reach);
+        let attention = (attention / ATTENDING * ATTENDING).clamp(ATTENDING, attending);
         let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
         Ok(Self {
             x: numbers("prompt x", ids.len() * config.hidden)?,
             ids: Buffer::from_slice(gpu, "ids", ids)?,
             tokens: ids.len(),
             chunk,
+            attention,
             position,
             zero: numbers("zero", 4)?,
             normed: numbers("normed", chunk * config.hidden)?,
@@ -127,10 +145,11 @@ impl Prefill {
     }
 
     pub(super) fn chunks(&self) -> impl Iterator<Item = Chunk> {
-        (0..self.tokens).step_by(self.chunk).map(|first| Chunk {
-            first,
-            tokens: self.chunk.min(self.tokens - first),
-        })
+        let all = Chunk {
+            first: 0,
+            tokens: self.tokens,
+        };
+        all.parts(self.chunk)
     }
 
     /// Tokens of the prompt.

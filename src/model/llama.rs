@@ -14,8 +14,6 @@ use super::buffers::{Chunk, Decode, Prefill};
 use super::config::Config;
 use super::kv_cache::KvCache;
 use super::product::Lora;
-use super::rope;
-use super::source::Source;
 use crate::adapter::joint::Product;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Step};
@@ -23,8 +21,7 @@ use crate::kernels::attention::Attention;
 use crate::kernels::router_score::Routers;
 use crate::kernels::{self, Epilogue, Rope};
 use crate::mask::{LayerMask, Sublayer};
-use crate::weights::names;
-use crate::weights::pack::{Linear, Order};
+use crate::weights::pack::Linear;
 
 /// Prompt tokens that one dispatch embeds: fewer than there may be workgroups, and where slices are aligned.
 const MOST_EMBEDDED: usize = 1 << 15;
@@ -45,6 +42,8 @@ pub struct Llama {
     pub config: Config,
     /// The most prompt tokens that go through a layer at once: bounds the memory of a prefill.
     pub chunk: usize,
+    /// The most of them that one dispatch of attention is for.
+    pub attending: usize,
     pub(crate) embed_tokens: Linear,
     pub(crate) layers: Vec<Layer>,
     pub(crate) norm: Buffer,
@@ -59,78 +58,9 @@ pub struct Llama {
 }
 
 impl Llama {
-    /// Bytes of weights that are kept as f32 because a file mixes formats in what is joined.
-    pub fn mixed_bytes(&self) -> u64 {
-        let joined = |layer: &Layer| [layer.qkv_proj.mixed_bytes, layer.gate_up_proj.mixed_bytes];
-        self.layers.iter().flat_map(joined).sum()
-    }
-
-    /// Uploads the weights of a checked source. `progress` hears of bytes done and bytes in all.
-    pub fn load(
-        gpu: &Gpu,
-        source: &dyn Source,
-        config: Config,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Self> {
-        let total = source.total_bytes();
-        let mut done = 0;
-        let mut linear = |parts: &[String], order: Order| {
-            let linear = source.linear(gpu, parts, order)?;
-            done += linear.bytes();
-            progress(done.min(total), total);
-            Ok(linear)
-        };
-        let vector = |name: &str| source.vector(gpu, name);
-        let layer = |layer: usize| {
-            let name = |part: &str| names::hf_in_layer(layer, part);
-            let mut joint = |parts: &[&str], order| {
-                linear(
-                    &parts.iter().map(|part| name(part)).collect::<Vec<_>>(),
-                    order,
-                )
-            };
-            let layer = Layer {
-                qkv_proj: joint(
-                    &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-                    Order::Pairs,
-                )?,
-                o_proj: joint(&["self_attn.o_proj"], Order::Plain)?,
-                gate_up_proj: joint(&["mlp.gate_proj", "mlp.up_proj"], Order::Halves)?,
-                down_proj: joint(&["mlp.down_proj"], Order::Plain)?,
-                input_layernorm: vector(&name("input_layernorm"))?,
-                post_attention_layernorm: vector(&name("post_attention_layernorm"))?,
-            };
-            // Otherwise uploads would be staged until the first prompt, the whole model twice in memory.
-            gpu.flush()?;
-            Ok(layer)
-        };
-        let layers = (0..config.layers).map(layer).collect::<Result<_>>()?;
-        let embed_tokens = linear(&["model.embed_tokens.weight".to_owned()], Order::Plain)?;
-        gpu.flush()?;
-        let lm_head = if config.tied_head {
-            None
-        } else {
-            Some(linear(&["lm_head.weight".to_owned()], Order::Plain)?)
-        };
-        let norm = vector("model.norm.weight")?;
-        let rotations = Buffer::from_slice(gpu, "rotations", &rope::rotations(&config))?;
-        gpu.flush()?;
-        Ok(Self {
-            config,
-            chunk: 512,
-            embed_tokens,
-            layers,
-            norm,
-            lm_head,
-            rotations,
-            lora: None,
-            adapted: true,
-        })
-    }
-
     /// Buffers for a prefill of `ids` that begins at `position`.
     pub fn prefill_buffers(&self, gpu: &Gpu, ids: &[u32], position: usize) -> Result<Prefill> {
-        let most = [self.chunk, self.lora_rank()];
+        let most = [self.chunk, self.attending, self.lora_rank()];
         Prefill::new(gpu, &self.config, most, ids, position)
     }
 
@@ -258,27 +188,43 @@ impl Llama {
                         first: rest.first - chunk.first,
                         ..rest
                     };
-                    let queries = own.rows(&prefill.queries, self.config.query_rows());
-                    let y = &prefill.attended;
-                    let attention = self.attention(cache, index, &queries, y);
-                    let (name, position) = (label("attn.attention"), prefill.position + rest.first);
-                    let step =
-                        kernels::attention::step(gpu, &name, attention, rest.tokens, position)?;
-                    steps.push(step);
-                    y
+                    let position = prefill.position + chunk.first;
+                    steps.extend(self.attend(gpu, prefill, cache, index, own, position)?);
+                    own.rows(&prefill.attended, self.config.query_rows())
                 }
                 Sublayer::Mlp => {
                     steps.push(normed(rest)?);
                     let y = &prefill.activation;
                     let swiglu = Epilogue::SiluMul { y };
                     steps.extend(product(rest, Product::GateUp, &prefill.normed, swiglu)?);
-                    y
+                    y.clone()
                 }
             };
             let residual = Epilogue::Residual { y: x };
-            steps.extend(product(rest, Product::inner(sublayer), taken, residual)?);
+            steps.extend(product(rest, Product::inner(sublayer), &taken, residual)?);
         }
         Ok(steps)
+    }
+
+    /// The attention of a chunk's tokens, which begins at `position`, to all before them, in dispatches of a size.
+    fn attend(
+        &self,
+        gpu: &Gpu,
+        prefill: &Prefill,
+        cache: &KvCache,
+        index: usize,
+        tokens: Chunk,
+        position: usize,
+    ) -> Result<Vec<Step>> {
+        let columns = self.config.query_rows();
+        let step = |part: Chunk| {
+            let queries = part.rows(&prefill.queries, columns);
+            let y = part.rows(&prefill.attended, columns);
+            let attention = self.attention(cache, index, &queries, &y);
+            let (label, position) = (format!("L{index:02}.attn.attention"), position + part.first);
+            kernels::attention::step(gpu, &label, attention, part.tokens, position)
+        };
+        tokens.parts(prefill.attention).map(step).collect()
     }
 
     /// The steps of one decoded token up to its logits, under a mask; they hold at any position, and are best at

@@ -7,6 +7,7 @@
 //! | [`chat_template`] | a conversation to the text of a prompt |
 //! | [`mod@source`] | where a model's tensors come from: its file, with an adapter merged in or not, or random numbers |
 //! | [`llama`] | weights on the GPU; the steps of a prefill and of a decoded token |
+//! | `load` | how the weights come there |
 //! | `head` | its last norm, logits, tokens and losses |
 //! | `product` | the matrix products of a layer, with what an adapter adds to them |
 //! | `rope` | the angles of rotary position embeddings |
@@ -21,6 +22,7 @@ pub mod config;
 mod head;
 pub mod kv_cache;
 pub mod llama;
+mod load;
 mod product;
 mod rope;
 pub mod source;

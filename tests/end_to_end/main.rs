@@ -269,6 +269,7 @@ fn with_engine<T>(test: impl FnOnce(&mut Engine) -> T) -> T {
     let mut engine = held(engine);
     engine.reset();
     engine.model.chunk = 512;
+    engine.model.attending = 512;
     test(&mut engine)
 }
 

@@ -105,20 +105,23 @@ pub(super) fn chunks() {
             &request(engine, &prompt, Policy::Routed(router.decision())),
         );
         assert!(whole.prompt_ids.len() > 96, "the prompt has several chunks");
-        engine.model.chunk = 32;
-        let split = generate(
-            engine,
-            &request(engine, &prompt, Policy::Routed(router.decision())),
-        );
-        assert!(
-            split.prefill_dispatches > whole.prefill_dispatches,
-            "the prompt was split"
-        );
-        assert_eq!(whole.scores, split.scores);
-        assert_eq!(
-            (whole.mask, whole.answer_ids),
-            (split.mask, split.answer_ids)
-        );
+        for (chunk, attending) in [(32, 512), (512, 32)] {
+            engine.model.chunk = chunk;
+            engine.model.attending = attending;
+            let split = generate(
+                engine,
+                &request(engine, &prompt, Policy::Routed(router.decision())),
+            );
+            assert!(
+                split.prefill_dispatches > whole.prefill_dispatches,
+                "the prompt was split"
+            );
+            assert_eq!(whole.scores, split.scores);
+            assert_eq!(
+                (&whole.mask, &whole.answer_ids),
+                (&split.mask, &split.answer_ids)
+            );
+        }
     });
 }
 
