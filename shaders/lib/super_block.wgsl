@@ -13,3 +13,12 @@ fn scale_of(index: u32, word: u32) -> u32 {
 fn sub_block(index: u32) -> u32 {
     return (index >> 5u) & 7u;
 }
+
+// Both f16 numbers of a word. The scales of 256 small weights may be below 2^-14, which a GPU may take for zero: those are
+// made of integers.
+fn halves_of(word: u32) -> vec2<f32> {
+    let bits = vec2<u32>(word & 0xffffu, word >> 16u);
+    let small = vec2<f32>(bits & vec2<u32>(0x3ffu)) * exp2(-24.0);
+    let signed = select(small, -small, (bits & vec2<u32>(0x8000u)) != vec2<u32>(0u));
+    return select(unpack2x16float(word), signed, (bits & vec2<u32>(0x7c00u)) == vec2<u32>(0u));
+}

@@ -23,7 +23,7 @@ fn load_block(index: u32) -> Block {
         quant(index),
         vec2<u32>(scale_of(index, 5u + 2u * sub), scale_of(index, 6u + 2u * sub)),
         vec2<f32>(scales.xy),
-        unpack2x16float(scale_of(index, 0u)).x,
+        halves_of(scale_of(index, 0u)).x,
         0.0,
     );
 }

@@ -236,8 +236,14 @@ struct Matrix {
 
 impl Matrix {
     fn new(format: Format, rows: usize, columns: usize, seed: u64) -> Self {
-        let bytes = format.encode_row(&numbers(seed, rows * columns));
-        let mut values = vec![0.0; rows * columns];
+        Self::scaled(format, rows, columns, seed, 1.0)
+    }
+
+    /// Of numbers up to `most`.
+    fn scaled(format: Format, rows: usize, columns: usize, seed: u64, most: f32) -> Self {
+        let mut values = numbers(seed, rows * columns);
+        values.iter_mut().for_each(|value| *value *= most);
+        let bytes = format.encode_row(&values);
         format.decode_row(&bytes, &mut values);
         Self {
             format,
