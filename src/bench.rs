@@ -193,7 +193,7 @@ fn take_turns(
     Ok((report, traces))
 }
 
-/// There and back, lest one always follow the same other.
+/// Alternates direction, so that no candidate always runs after the same one.
 fn order(repetition: usize, candidates: usize) -> Vec<usize> {
     match repetition.is_multiple_of(2) {
         true => (0..candidates).collect(),

@@ -61,7 +61,7 @@ pub enum Error {
     },
 
     /// The work was stopped because the user asked for it.
-    #[error("broken off")]
+    #[error("interrupted")]
     Cancelled,
 }
 
@@ -71,7 +71,7 @@ fn remedy(cause: &std::io::Error, action: &str) -> String {
     match cause.kind() {
         Kind::NotFound | Kind::NotADirectory => "check that the path is right".to_owned(),
         Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
-            format!("see to it that you may {action} it, or give another path")
+            format!("make sure that you may {action} it, or give another path")
         }
         Kind::StorageFull | Kind::QuotaExceeded => {
             "make room on the disk, or give another path".to_owned()
@@ -187,7 +187,7 @@ mod tests {
             (ErrorKind::NotFound, "; check that the path is right"),
             (
                 ErrorKind::PermissionDenied,
-                "; see to it that you may write it, or give another path",
+                "; make sure that you may write it, or give another path",
             ),
             (ErrorKind::IsADirectory, "; give the path of a file"),
             (

@@ -1,5 +1,5 @@
 //! What has been measured, so that it is not measured twice: by a second policy whose mask is the same, or by a
-//! search or an evaluation that was broken off and is started again.
+//! search or an evaluation that was interrupted and is started again.
 //!
 //! The file is JSON lines: the first says what the results depend on, each other is one result, written as
 //! it comes. A last line that was cut short is dropped.

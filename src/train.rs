@@ -2,7 +2,7 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`run`] | a run from texts to routers and an adapter, which goes on where it was broken off |
+//! | [`run`] | a run from texts to routers and an adapter, which goes on where it was interrupted |
 //! | [`schedule`] | what a run does in each of its steps |
 //! | [`trainer`] | a text through the model and back; a step of the optimiser |
 //! | `network` | the model's steps forward and backward |

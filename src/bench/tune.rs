@@ -1,4 +1,4 @@
-//! Which candidates of a kernel are fastest on this adapter: measured once, then kept.
+//! Which candidates of a kernel are fastest on this GPU: measured once, then kept.
 
 use super::statistics::median;
 use crate::error::{Error, Result};

@@ -70,7 +70,7 @@ pub(crate) fn noted_loss(
     journal.loss(key, || answer_loss(&losses()?, &masking.mask))
 }
 
-/// Counts work, says so, and breaks off when told to.
+/// Counts work, says so, and stops when told to.
 pub(crate) struct Counter<'a, 'p> {
     done: u64,
     total: u64,
@@ -171,7 +171,8 @@ impl Measure for LossMeter<'_, '_> {
     }
 }
 
-/// A meter whose results are noted: what was measured is not measured again, by a search that was broken off neither.
+/// A meter whose results are noted: what was measured is not measured again, not even by a search
+/// that was interrupted.
 pub struct Noted<'a, 'e, 'p> {
     meter: LossMeter<'e, 'p>,
     journal: &'a mut Journal,

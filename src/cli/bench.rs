@@ -4,9 +4,9 @@ mod kernels;
 mod scaling;
 
 use super::options::{
-    AdapterOptions, ModelOptions, RouterOptions, count_bar, follow, load_with, policy_named, some,
-    synthesise, tokens,
+    AdapterOptions, ModelOptions, RouterOptions, load_with, policy_named, some, synthesise, tokens,
 };
+use super::progress::{interrupt, with_bar};
 use crate::bench::statistics::{change, mean_and_deviation, median, median_change, quantile};
 use crate::bench::{Candidate, Measured, Plan, Report, run};
 use crate::error::Error;
@@ -155,12 +155,10 @@ impl Bench {
         if let Some(baseline) = &baseline {
             self.comparable(baseline, &engine.summary.name)?;
         }
-        let bar = count_bar("measuring");
-        let interrupted = super::run::interrupt()?;
-        let (report, traces) = run(&mut engine, &plan, &candidates, &mut |done, total| {
-            follow(&bar, &interrupted, done, total)
+        let interrupted = interrupt()?;
+        let (report, traces) = with_bar("measuring", &interrupted, |progress| {
+            run(&mut engine, &plan, &candidates, progress)
         })?;
-        bar.finish_and_clear();
         // What was measured first: a file may not be writable.
         print(&report, baseline.as_ref(), self.output)?;
         if let Some(path) = &self.trace {

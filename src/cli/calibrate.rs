@@ -1,8 +1,7 @@
 //! `first calibrate`.
 
-use super::options::{
-    ModelOptions, base_model, count_bar, follow, load, some, tell_of_cuts, text_tokens, units,
-};
+use super::options::{ModelOptions, base_model, load, some, tell_of_cuts, text_tokens, units};
+use super::progress::{count_bar, follow, interrupt};
 use super::train::no_run_in;
 use crate::adapter::LoraAdapter;
 use crate::calibrate::meter::{Against, LossMeter, Noted};
@@ -68,7 +67,7 @@ impl Calibrate {
             .map(|example| example.tokens(&engine, self.tokens))
             .collect::<Result<Vec<_>, _>>()?;
         tell_of_cuts(&engine, examples.iter());
-        let interrupted = super::run::interrupt()?;
+        let interrupted = interrupt()?;
         let bar = count_bar("measuring and searching");
         let mut turning = |done, total| follow(&bar, &interrupted, done, total);
         let texts = examples.iter();

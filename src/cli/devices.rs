@@ -1,6 +1,6 @@
 //! `first devices`.
 
-use super::options::{count_bar, follow};
+use super::progress::{interrupt, with_bar};
 use crate::bench::tune::tune;
 use crate::gpu::Gpu;
 use crate::pull;
@@ -34,12 +34,11 @@ impl Devices {
 
     fn tune(&self, folder: &Path) -> anyhow::Result<()> {
         let mut gpu = Gpu::open(self.device.as_deref())?;
-        let bar = count_bar("tuning");
-        let interrupted = super::run::interrupt()?;
-        let timed = tune(&mut gpu, self.repetitions as usize, &mut |done, total| {
-            follow(&bar, &interrupted, done, total)
+        let rounds = self.repetitions as usize;
+        let interrupted = interrupt()?;
+        let timed = with_bar("tuning", &interrupted, |progress| {
+            tune(&mut gpu, rounds, progress)
         })?;
-        bar.finish_and_clear();
         say!("{} ({})", gpu.summary.name, gpu.summary.driver);
         say!();
         say!("| kernel | candidate | time, µs |");

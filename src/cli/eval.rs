@@ -4,9 +4,9 @@ mod candidates;
 mod show;
 
 use super::options::{
-    AdapterOptions, ModelOptions, count_bar, follow, load, load_with, rate, some, subject,
-    tell_of_cuts, text_tokens,
+    AdapterOptions, ModelOptions, load, load_with, rate, some, subject, tell_of_cuts, text_tokens,
 };
+use super::progress::{count_bar, follow, interrupt};
 use crate::adapter::LoraAdapter;
 use crate::data;
 use crate::engine::{AdapterMode, Engine};
@@ -97,7 +97,7 @@ pub(super) struct Eval {
     #[arg(long, value_name = "N", default_value_t = 320, value_parser = text_tokens())]
     tokens: usize,
     /// Write eval.md, eval.csv, eval.json and eval.svg to this folder. What was measured is noted there as it
-    /// comes: the same command goes on where it was broken off.
+    /// comes: the same command goes on where it was interrupted.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Seed of the bootstrap.
@@ -183,7 +183,7 @@ impl Eval {
         };
         let (model, device) = (engine.summary.clone(), engine.gpu.summary.clone());
         let (searching, measuring) = (count_bar("searching controls"), count_bar("measuring"));
-        let interrupted = super::run::interrupt()?;
+        let interrupted = interrupt()?;
         let mut load = |mut engine: Engine, adapter: Option<usize>| {
             let folder = adapter.map(|index| folders[index].clone());
             match self.adapter_mode {

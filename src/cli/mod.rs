@@ -19,6 +19,7 @@ mod devices;
 mod eval;
 mod info;
 mod options;
+mod progress;
 mod pull;
 mod report;
 mod run;
@@ -92,15 +93,15 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Says of work that was broken off, and was noted as it came, that it need not begin anew.
+/// Says of work that was interrupted, and whose results were noted as they came, that the same command goes on.
 fn goes_on(result: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     result.map_err(|error| match error.downcast_ref() {
-        Some(Error::Cancelled) => error.context("broken off; the same command goes on"),
+        Some(Error::Cancelled) => error.context("interrupted; the same command goes on"),
         _ => error,
     })
 }
 
-/// Prints a line. That nobody listens any more (`| head`) is no error: there may be files still to write.
+/// Prints a line. A pipe that was closed (`| head`) is no error: there may be files still to write.
 fn say(line: std::fmt::Arguments<'_>) {
     match writeln!(std::io::stdout(), "{line}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -111,7 +112,7 @@ fn say(line: std::fmt::Arguments<'_>) {
     }
 }
 
-/// Prints a line of what is not the result. That nobody listens any more is no error here either, nor is a full disk.
+/// Prints a line that is not part of the result. Neither a closed pipe nor a full disk is an error here.
 fn tell(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -2,6 +2,7 @@
 
 mod numbers;
 
+use super::progress::{byte_bar, update};
 use crate::data::Tokens;
 use crate::engine::{AdapterMode, Engine, LoadOptions, Policy};
 use crate::error::{Error, Result};
@@ -16,13 +17,9 @@ use crate::router::policy::{even, random};
 use crate::router::{Decision, threshold_for};
 use crate::shipped;
 use crate::trace::Sampling;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use numbers::share;
 pub(super) use numbers::{not_negative, rate, some, text_tokens, tokens, tolerance, units};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// Which model.
 #[derive(Clone, Debug, clap::Args)]
@@ -168,15 +165,6 @@ pub(super) fn synthesise(model: &Synthetic, options: &ModelOptions) -> Result<En
     Ok(engine)
 }
 
-fn byte_bar(what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.set_message(what);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
-}
-
 /// Says how many texts do not end as they should, since they are longer than allowed.
 pub(super) fn tell_of_cuts<'a>(engine: &Engine, texts: impl Iterator<Item = &'a Tokens>) {
     let (mut all, mut cut) = (0, 0);
@@ -198,33 +186,6 @@ pub(super) fn subject(engine: &Engine) -> Result<Subject> {
         kv: engine.kv(),
         device: engine.gpu.summary.clone(),
     })
-}
-
-/// A bar that counts pieces of long work.
-pub(super) fn count_bar(what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}");
-    let bar = ProgressBar::new(0).with_message(what);
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
-}
-
-/// Shows how far long work is; breaks it off after Ctrl-C.
-pub(super) fn follow(
-    bar: &ProgressBar,
-    interrupted: &AtomicBool,
-    done: u64,
-    total: u64,
-) -> ControlFlow<()> {
-    update(bar, done, total);
-    match interrupted.load(Ordering::Relaxed) {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
-    }
-}
-
-fn update(bar: &ProgressBar, done: u64, total: u64) {
-    bar.set_length(total);
-    bar.set_position(done);
 }
 
 /// How tokens are chosen.

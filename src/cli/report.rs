@@ -71,7 +71,7 @@ pub(super) fn print(run: &Run) {
     line += match run.finish_reason {
         Some(FinishReason::Length) => "; cut there by `-n`",
         Some(FinishReason::Context) => "; cut there, since the context is full",
-        Some(FinishReason::Cancelled) => "; broken off there",
+        Some(FinishReason::Cancelled) => "; interrupted there",
         Some(FinishReason::Stop) | None => "",
     };
     tell!("{line}");

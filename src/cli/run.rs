@@ -1,8 +1,7 @@
 //! `first run` and `first chat`.
 
-use super::options::{
-    AdapterOptions, ModelOptions, PolicyOptions, SamplingOptions, count_bar, follow, load_with,
-};
+use super::options::{AdapterOptions, ModelOptions, PolicyOptions, SamplingOptions, load_with};
+use super::progress::{count_bar, follow, interrupt};
 use super::{INTERRUPTED, report};
 use crate::engine::{Engine, Event, Policy, Request};
 use crate::file::read_line;
@@ -17,7 +16,6 @@ use std::io::{IsTerminal, Read, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -52,18 +50,6 @@ pub(super) struct Run {
     policy: PolicyOptions,
     #[command(flatten)]
     sampling: SamplingOptions,
-}
-
-/// A flag that Ctrl-C raises, once; the second Ctrl-C ends the process.
-pub(super) fn interrupt() -> anyhow::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let raised = flag.clone();
-    ctrlc::set_handler(move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED.into());
-        }
-    })?;
-    Ok(flag)
 }
 
 impl Run {
@@ -253,7 +239,7 @@ impl Chat {
         );
         let mut first = true;
         loop {
-            // Its line goes on with what is typed. Ctrl-C breaks off an answer; here it ends the chat at once.
+            // Its line goes on with what is typed. Ctrl-C interrupts an answer; here it ends the chat at once.
             interrupted.store(true, Ordering::Relaxed);
             let _ = write!(std::io::stderr(), "\n> ");
             // While the next turn is typed.
@@ -289,7 +275,7 @@ impl Chat {
             let run = match generate(&mut engine, &request, true, &interrupted) {
                 Err(crate::Error::Cancelled) => {
                     // What was read is lost: the next turn reads everything.
-                    tell!("broken off");
+                    tell!("interrupted");
                     messages.pop();
                     first = true;
                     continue;

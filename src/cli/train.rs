@@ -5,7 +5,8 @@ mod run;
 mod search;
 mod settle;
 
-use super::options::{count_bar, tell_of_cuts};
+use super::options::tell_of_cuts;
+use super::progress::count_bar;
 use crate::adapter::LoraAdapter;
 use crate::data::{self, Example};
 use crate::engine::Engine;

@@ -22,7 +22,7 @@ pub struct Way {
     mask: LayerMask,
     /// The first tokens, if every layer reads them whatever the mask.
     prompt: Option<Prompt>,
-    /// By layer, the streams that enter it, of each token behind the prompt but the last, which has nothing to foretell;
+    /// By layer, the streams that enter it, of each token behind the prompt but the last, which has nothing to predict;
     /// behind the last layer what leaves it.
     streams: BTreeMap<usize, Buffer>,
 }
@@ -327,7 +327,7 @@ impl Engine {
         let before = way.whole().saturating_sub(1);
         assert!(
             first > before,
-            "token {first} is foretold by one that was not kept"
+            "token {first} is predicted by one that was not kept"
         );
         let ids = &way.ids[before..];
         let first = first - before;

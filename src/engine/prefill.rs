@@ -23,7 +23,7 @@ struct Pending<'a> {
 }
 
 impl Pending<'_> {
-    /// Waits once there is a submission's work to wait for: what a listener hears is then true, and it can break off.
+    /// Waits once there is a submission's work to wait for: what a listener hears is then true, and it can interrupt.
     fn keep_up(&mut self) -> Result<()> {
         if self.unwaited > self.gpu.submission_flops() {
             self.gpu.wait()?;

@@ -33,7 +33,7 @@ pub struct Saved {
     summaries: Vec<Scored>,
 }
 
-/// Of a summary what needs words that no report has.
+/// The part of a summary that is made from words, which no report keeps.
 #[derive(Debug, Deserialize)]
 struct Scored {
     policy: String,

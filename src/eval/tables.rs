@@ -271,7 +271,8 @@ impl Report {
     }
 }
 
-/// Names in the order of the colours that they get: those of [`COLOURED`] have their own, and others those of what is not there.
+/// Names in the order of the colours that they get: those of [`COLOURED`] have their own, others the colours that are left
+/// over.
 fn coloured(mut names: BTreeSet<&str>) -> Vec<&str> {
     let own = COLOURED.map(|name| names.take(name));
     let mut others = names.into_iter();

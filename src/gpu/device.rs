@@ -76,16 +76,26 @@ impl Class {
 /// noisy times.
 #[derive(Debug, Default)]
 pub struct Counters {
+    pub(super) buffers: AtomicU64,
+    pub(super) bind_groups: AtomicU64,
+    pub(super) submissions: AtomicU64,
+    pub(super) read_back_bytes: AtomicU64,
+    pub(super) pipelines: AtomicU64,
+}
+
+/// What [`Counters`] have counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
     /// Buffers created.
-    pub buffers: AtomicU64,
+    pub buffers: u64,
     /// Bind groups created.
-    pub bind_groups: AtomicU64,
+    pub bind_groups: u64,
     /// Command buffers submitted.
-    pub submissions: AtomicU64,
+    pub submissions: u64,
     /// Bytes copied back to the host.
-    pub read_back_bytes: AtomicU64,
+    pub read_back_bytes: u64,
     /// Pipelines compiled.
-    pub pipelines: AtomicU64,
+    pub pipelines: u64,
 }
 
 impl Counters {
@@ -93,16 +103,16 @@ impl Counters {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Buffers, bind groups, submissions, bytes read back and pipelines so far.
-    pub fn now(&self) -> [u64; 5] {
-        [
-            &self.buffers,
-            &self.bind_groups,
-            &self.submissions,
-            &self.read_back_bytes,
-            &self.pipelines,
-        ]
-        .map(|counter| counter.load(Ordering::Relaxed))
+    /// The counts so far.
+    pub fn now(&self) -> Counts {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            buffers: count(&self.buffers),
+            bind_groups: count(&self.bind_groups),
+            submissions: count(&self.submissions),
+            read_back_bytes: count(&self.read_back_bytes),
+            pipelines: count(&self.pipelines),
+        }
     }
 }
 

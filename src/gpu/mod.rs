@@ -21,7 +21,7 @@ pub mod tuning;
 mod workers;
 
 pub use buffer::{ALIGNMENT_BYTES, Buffer, bindable_row};
-pub use device::{Class, Counters, Gpu};
+pub use device::{Class, Counters, Counts, Gpu};
 pub use pipeline::{Op, Params, Pipeline, Resource};
 pub use plan::{GpuTime, Plan, Step};
 pub use shader::Variant;

@@ -68,7 +68,7 @@ pub struct GpuTime {
 /// Dispatches in order.
 pub struct Plan {
     steps: Vec<Step>,
-    /// Where adapters have no immediates: every step's run-time values, `ALIGNMENT_BYTES` apart.
+    /// Where GPUs have no immediates: every step's run-time values, `ALIGNMENT_BYTES` apart.
     uniforms: Option<wgpu::BindGroup>,
 }
 
@@ -201,7 +201,7 @@ pub struct Timestamps {
 }
 
 impl Timestamps {
-    /// Room for the groups of a plan; `None` if none are asked for, the adapter has no timestamps, or there are more groups than
+    /// Room for the groups of a plan; `None` if none are asked for, the GPU has no timestamps, or there are more groups than
     /// a query set holds.
     pub fn new(gpu: &Gpu, plan: &Plan, detail: Detail) -> Result<Option<Self>> {
         let groups = plan.groups(detail).len();

@@ -1,7 +1,7 @@
 //! Composing WGSL files: one directive, `#import name`, resolved once per shader.
 //!
 //! A name is looked up in the variant's own choices first (`weights` -> `weights/q4_1`), then under
-//! `shaders/lib/`. That is how one kernel serves every weight format and every kind of adapter: what
+//! `shaders/lib/`. That is how one kernel serves every weight format and every kind of GPU: what
 //! differs is a file with the same contract, not an `#if`.
 
 use crate::error::{Error, Result};

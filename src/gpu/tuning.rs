@@ -1,4 +1,4 @@
-//! The choice among candidates that give the same results: kept per adapter and driver, once measured.
+//! The choice among candidates that give the same results: kept per GPU and driver, once measured.
 
 use super::device::Class;
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ const FILE: &str = "tuning.json";
 /// Which of the candidates are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tuning {
-    /// The `*_subgroup` shader modules, on an adapter that they are written for.
+    /// The `*_subgroup` shader modules, on a GPU that they are written for.
     pub one_subgroup: bool,
     /// Weights in textures, not in buffers.
     pub textures: bool,
@@ -37,7 +37,7 @@ impl Tuning {
         }
     }
 
-    /// Everything that an adapter of this class may use. Sizes and modules that a candidate does not use
+    /// Everything that a GPU of this class may use. Sizes and modules that a candidate does not use
     /// are the defaults.
     pub fn candidates(class: &Class) -> Vec<Self> {
         let default = Self::of(class.subgroup, class.software);
@@ -79,24 +79,20 @@ impl Tuning {
             .any(|candidate| candidate == self)
     }
 
-    /// What was stored for this adapter and its driver; `None` if nothing was, or nothing that can be used:
+    /// What was stored for this GPU and its driver; `None` if nothing was, or nothing that can be used:
     /// then why.
-    pub fn load(
-        folder: &Path,
-        adapter: &GpuSummary,
-        class: &Class,
-    ) -> (Option<Self>, Option<String>) {
+    pub fn load(folder: &Path, gpu: &GpuSummary, class: &Class) -> (Option<Self>, Option<String>) {
         match entries(folder) {
             Err(error) => (None, Some(error.to_string())),
             Ok(entries) => {
-                let own = entries.into_iter().find(|entry| entry.adapter == *adapter);
+                let own = entries.into_iter().find(|entry| entry.gpu == *gpu);
                 match own.map(|entry| entry.tuning) {
                     Some(tuning) if !tuning.fits(class) => (
                         None,
                         Some(format!(
                             "{}: what was stored for {} is no candidate of this version; tune again with `first devices --tune`",
                             folder.join(FILE).display(),
-                            adapter.name
+                            gpu.name
                         )),
                     ),
                     tuning => (tuning, None),
@@ -105,12 +101,12 @@ impl Tuning {
         }
     }
 
-    /// Stores the choice for an adapter, beside those of others. A file that cannot be read is replaced.
-    pub fn store(self, folder: &Path, adapter: &GpuSummary) -> Result<()> {
+    /// Stores the choice for a GPU, beside those of others. A file that cannot be read is replaced.
+    pub fn store(self, folder: &Path, gpu: &GpuSummary) -> Result<()> {
         let mut entries = entries(folder).unwrap_or_default();
-        entries.retain(|entry| entry.adapter != *adapter);
+        entries.retain(|entry| entry.gpu != *gpu);
         entries.push(Entry {
-            adapter: adapter.clone(),
+            gpu: gpu.clone(),
             tuning: self,
         });
         std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
@@ -137,7 +133,9 @@ impl std::fmt::Display for Tuning {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
-    adapter: GpuSummary,
+    /// Called so in files since before there were LoRA adapters.
+    #[serde(rename = "adapter")]
+    gpu: GpuSummary,
     tuning: Tuning,
 }
 
@@ -162,7 +160,7 @@ fn entries(folder: &Path) -> Result<Vec<Entry>> {
 mod tests {
     use super::*;
 
-    fn adapter(driver: &str) -> GpuSummary {
+    fn gpu(driver: &str) -> GpuSummary {
         GpuSummary {
             driver: driver.to_owned(),
             ..Default::default()
@@ -170,19 +168,19 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_is_kept_per_adapter_and_driver() {
+    fn a_choice_is_kept_per_gpu_and_driver() {
         let folder = tempfile::tempdir().expect("a folder");
         let class = Class::gpu_example();
-        let load = |driver| Tuning::load(folder.path(), &adapter(driver), &class);
+        let load = |driver| Tuning::load(folder.path(), &gpu(driver), &class);
         assert_eq!(load("a"), (None, None));
         let [first, .., last] = Tuning::candidates(&class)[..] else {
             panic!("several candidates");
         };
-        first.store(folder.path(), &adapter("a")).expect("stored");
-        last.store(folder.path(), &adapter("b")).expect("stored");
+        first.store(folder.path(), &gpu("a")).expect("stored");
+        last.store(folder.path(), &gpu("b")).expect("stored");
         assert_eq!(load("a"), (Some(first), None));
         assert_eq!(load("b"), (Some(last), None));
-        last.store(folder.path(), &adapter("a")).expect("replaced");
+        last.store(folder.path(), &gpu("a")).expect("replaced");
         assert_eq!(load("a"), (Some(last), None));
         assert_eq!(load("c"), (None, None));
     }
@@ -191,14 +189,14 @@ mod tests {
     fn a_corrupt_or_stale_store_is_ignored_and_says_so() {
         let folder = tempfile::tempdir().expect("a folder");
         let class = Class::gpu_example();
-        let load = || Tuning::load(folder.path(), &adapter("a"), &class);
+        let load = || Tuning::load(folder.path(), &gpu("a"), &class);
         std::fs::write(folder.path().join(FILE), "{ not json").expect("written");
         let (tuning, why) = load();
         assert_eq!(tuning, None);
         assert!(why.expect("a reason").contains("tune again"));
         // What only a software driver may use is stale here; storing replaces the corrupt file.
         let stale = Tuning::of(Some((8, 8)), true);
-        stale.store(folder.path(), &adapter("a")).expect("replaced");
+        stale.store(folder.path(), &gpu("a")).expect("replaced");
         let (tuning, why) = load();
         assert_eq!(tuning, None);
         assert!(why.expect("a reason").contains("no candidate"));

@@ -7,17 +7,17 @@ use crate::gpu::{Buffer, Gpu, Step, Variant};
 crate::params! {
     /// Run-time values.
     pub struct Params {
-        /// Parameters.
+        /// How many parameters.
         count: u32,
-        /// Of the gradients.
+        /// What gradients are multiplied by first.
         scale: f32,
         /// Learning rate.
         rate: f32,
         /// Weight decay.
         decay: f32,
-        /// Of the mean.
+        /// Decay of the running mean of gradients (beta 1).
         b1: f32,
-        /// Of the mean square.
+        /// Decay of the running mean of their squares (beta 2).
         b2: f32,
         /// `1 - b1^step`.
         c1: f32,
@@ -41,7 +41,7 @@ pub struct AdamW {
     pub decay: f32,
 }
 
-/// Of the mean and the mean square of gradients.
+/// Decay of the running means of gradients and of their squares.
 pub const BETAS: [f32; 2] = [0.9, 0.999];
 /// Added to the root of the mean square.
 pub const EPSILON: f32 = 1e-8;

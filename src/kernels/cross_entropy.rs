@@ -7,7 +7,7 @@ use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 crate::params! {
     /// Run-time values.
     pub struct Params {
-        /// V.
+        /// Tokens of the vocabulary.
         vocab: u32,
     }
 }
@@ -17,7 +17,7 @@ crate::params! {
 pub struct Teacher<'a> {
     /// Its probabilities, `[tokens, vocab]`.
     pub probabilities: &'a Buffer,
-    /// Of the targets: the rest are the token ids.
+    /// Its share of the targets; the token ids have the rest.
     pub share: f32,
 }
 

@@ -9,9 +9,9 @@ crate::params! {
     pub struct Params {
         /// Count / 4.
         fours: u32,
-        /// vec4 of a workgroup.
+        /// How many vec4 a workgroup takes.
         share: u32,
-        /// Of the first sum.
+        /// Where the first sum goes.
         index: u32,
     }
 }

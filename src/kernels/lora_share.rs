@@ -8,7 +8,7 @@ use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
 crate::params! {
     /// Run-time values.
     pub struct Params {
-        /// Of `y`.
+        /// Rows of `y`.
         rows: u32,
     }
 }

@@ -15,7 +15,7 @@ crate::params! {
         tiles: u32,
         /// The slice's first tile.
         first_tile: u32,
-        /// Of the whole matrix.
+        /// Slots of the whole matrix.
         slots: u32,
         /// Tokens.
         tokens: u32,

@@ -119,7 +119,7 @@ fn weight_bindings(slice: &Slice) -> Vec<(&'static str, Resource<'_>)> {
         .collect()
 }
 
-/// The variants of every kernel, for both kinds of adapter: what a test composes and validates.
+/// The variants of every kernel, for both kinds of GPU, software and hardware: what a test composes and validates.
 pub fn all_variants() -> Vec<Variant> {
     let mut variants = Vec::new();
     for class in [Class::software_example(), Class::gpu_example()] {

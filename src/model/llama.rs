@@ -53,7 +53,7 @@ pub struct Llama {
     pub(crate) rotations: Buffer,
     /// An adapter that is applied at run time.
     pub(super) lora: Option<Lora>,
-    /// Whether it is.
+    /// Whether it is applied; the bench turns it off.
     pub(crate) adapted: bool,
 }
 

@@ -34,9 +34,9 @@ pub struct Checkpoint {
     pub subject: String,
     /// What was looked at: a digest of the held-out texts; empty if nothing was.
     pub held_out: String,
-    /// Of the run.
+    /// How the run goes.
     pub options: RunOptions,
-    /// Of the parameters.
+    /// Values and moments of the parameters.
     pub snapshot: Snapshot,
 }
 

@@ -305,14 +305,14 @@ impl Network<'_> {
         steps.extend(self.product_backward(
             layer,
             Product::inner(sublayer),
-            [&work.dx, &work.dinner],
+            [&work.dx, &work.d_inner],
             pass,
         )?);
         steps.extend(self.between_backward(layer, sublayer, gate, pass)?);
         if learns {
             let columns = self.model.linear(layer, Product::inner(sublayer)).columns;
             let label = format!("L{layer:02}.gate");
-            let buffers = [&work.dinner, y, gate];
+            let buffers = [&work.d_inner, y, gate];
             steps.push(kernels::dot::step(
                 gpu,
                 &label,
@@ -332,10 +332,10 @@ impl Network<'_> {
         steps.extend(self.product_backward(
             layer,
             Product::outer(sublayer),
-            [&work.douter, &work.dnormed],
+            [&work.d_outer, &work.dnormed],
             pass,
         )?);
-        let buffers = [&work.normed, &work.h_outer, &work.douter, &work.one];
+        let buffers = [&work.normed, &work.h_outer, &work.d_outer, &work.one];
         steps.extend(self.lora_backward(layer, Product::outer(sublayer), buffers, pass)?);
         steps.push(kernels::rms_norm_backward::step(
             gpu,
@@ -365,10 +365,10 @@ impl Network<'_> {
         if sublayer == Sublayer::Mlp {
             let silu_mul = SiluMulBackward {
                 gate_up: &work.outer,
-                dy: &work.dinner,
+                dy: &work.d_inner,
                 gate,
                 y: &work.inner[1],
-                dgate_up: &work.douter,
+                dgate_up: &work.d_outer,
             };
             let shape = [tokens, config.feed_forward];
             return Ok(vec![kernels::silu_mul_backward::step(
@@ -381,13 +381,13 @@ impl Network<'_> {
             dk: &work.dk,
             dv: &work.dv,
             gate,
-            dy: &work.douter,
+            dy: &work.d_outer,
             query_rows: config.query_rows(),
             key_rows: config.key_rows(),
             head_dim: config.head_dim,
         };
-        let queries = [&work.dinner, &work.dqueries, &work.rows];
-        let keys = [&work.dinner, &work.rows, &work.dk, &work.dv];
+        let queries = [&work.d_inner, &work.dqueries, &work.rows];
+        let keys = [&work.d_inner, &work.rows, &work.dk, &work.dv];
         let attention = self.attention(layer);
         Ok(vec![
             kernels::attention_backward::step(gpu, &label, attention, queries, tokens)?,

@@ -42,11 +42,11 @@ pub struct Parameters {
 /// Values and moments, as a checkpoint keeps them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// Of all parameters, padding included.
+    /// All parameters, padding included.
     pub values: Vec<f32>,
-    /// Of gradients.
+    /// Running mean of their gradients.
     pub mean: Vec<f32>,
-    /// Of squared gradients.
+    /// Running mean of their squared gradients.
     pub square: Vec<f32>,
 }
 

@@ -273,7 +273,7 @@ impl Looks<'_> {
     ) -> Result<()> {
         let line = evaluate(trainer, self.texts, self.served, step)?;
         log.line(&line)?;
-        // Whoever breaks off is heard again at the next step.
+        // A request to stop is heard again at the next step.
         let _ = listener(Event::Evaluation(&line));
         Ok(())
     }
@@ -367,7 +367,7 @@ pub fn run<'a>(
         }
     };
     let mut log = Log::open(folder, &header(engine, options, keeping.command), done)?;
-    // One that was broken off is made up for.
+    // Make up for an evaluation that an interrupt left out.
     let missed = || Ok::<_, Error>(last_evaluation(folder)?.is_none_or(|line| line.step < done));
     if same && looks.are_due(done) && missed()? {
         looks.look(&mut trainer, &mut log, done, listener)?;

@@ -27,7 +27,7 @@ pub struct RunOptions {
     pub batch: usize,
     /// Longest text in tokens.
     pub tokens: usize,
-    /// Of the order of the texts and the first values.
+    /// Seed of the order of the texts and of the parameters' first values.
     pub seed: u64,
     /// Share of the steps in which the routers learn; afterwards their decisions are hard and they stay as they are.
     pub routers_until: f32,
@@ -37,7 +37,7 @@ pub struct RunOptions {
     pub skip: f32,
     /// Share of the steps after which that much is asked for; less before.
     pub skip_after: f32,
-    /// Of the pull towards it, against the loss.
+    /// Weight of the pull towards it, against the loss.
     pub pull: f32,
     /// First and last temperature of the gates.
     pub temperature: [f32; 2],

@@ -210,7 +210,7 @@ pub(super) fn long_contexts() {
     engine
         .warm_up(&asked.policy, &asked.sampling)
         .expect("two tokens");
-    let compiled = |engine: &Engine| engine.gpu.counters.now()[4];
+    let compiled = |engine: &Engine| engine.gpu.counters.now().pipelines;
     let before = compiled(&engine);
     asked.ids = prompt.to_vec();
     let run = generate(&mut engine, &asked);

@@ -225,7 +225,7 @@ pub(super) fn closed_pipe() {
     assert!(trace.exists());
 }
 
-/// Ctrl-C breaks off an answer, which is told as far as it came, and a training, which goes on where it stopped.
+/// Ctrl-C interrupts an answer, which is told as far as it came, and a training, which goes on where it stopped.
 #[cfg(unix)]
 pub(super) fn interrupted() {
     use rustix::process::{Pid, Signal, kill_process};
@@ -254,7 +254,7 @@ pub(super) fn interrupted() {
     answer.read_to_end(&mut rest).expect("it ends");
     let (code, said) = ended(child);
     assert_eq!(code, Some(130), "{said}");
-    assert!(said.contains("broken off there"), "{said}");
+    assert!(said.contains("interrupted there"), "{said}");
 
     let data = folder.path().join("data.jsonl");
     std::fs::write(&data, "{\"prompt\": \"a\", \"completion\": \"the an\"}\n").expect("written");

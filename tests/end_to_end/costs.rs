@@ -24,11 +24,16 @@ pub(super) fn counts() {
             // Embedding, head and sampling, 5 dispatches in a full layer, 2 in an MLP alone.
             assert_eq!(run.decode_dispatches as usize, 3 + 5 * (LAYERS - 2) + 2);
             let after = engine.gpu.counters.now();
-            std::array::from_fn(|index| after[index] - before[index])
+            [
+                after.buffers - before.buffers,
+                after.bind_groups - before.bind_groups,
+                after.submissions - before.submissions,
+                after.read_back_bytes - before.read_back_bytes,
+            ]
         };
         cost(2);
-        let (short, long): ([u64; 5], [u64; 5]) = (cost(4), cost(24));
-        let [buffers, bind_groups, submissions, bytes, _]: [u64; 5] =
+        let (short, long): ([u64; 4], [u64; 4]) = (cost(4), cost(24));
+        let [buffers, bind_groups, submissions, bytes]: [u64; 4] =
             std::array::from_fn(|index| long[index] - short[index]);
         assert_eq!((buffers, bind_groups), (0, 0), "allocated per token");
         // An id, a mark, and two notes of submissions before.
@@ -79,7 +84,7 @@ pub(super) fn warm_up() {
     engine
         .warm_up(&request.policy, &request.sampling)
         .expect("two tokens");
-    let compiled = |engine: &Engine| engine.gpu.counters.now()[4];
+    let compiled = |engine: &Engine| engine.gpu.counters.now().pipelines;
     let before = compiled(&engine);
     assert!(before > 0);
     let run = generate(&mut engine, &request);

@@ -96,7 +96,7 @@ pub(super) fn plan(engine: &Engine, adapters: &[Adapter]) -> Plan {
     }
 }
 
-/// Runs the plan on a fresh engine; `most` measurements, then it is broken off.
+/// Runs the plan on a fresh engine; `most` measurements, then it is interrupted.
 fn measured(model: &Path, journal: Journal, most: u64) -> Result<Vec<Row>, Error> {
     let adapters = [Adapter {
         name: "lora".to_owned(),
@@ -222,7 +222,7 @@ pub(super) fn measured_once_at_one_rate() {
     );
 }
 
-/// Where every layer reads the prompts, what is measured of an answer under several masks is what each costs alone, broken off or
+/// Where every layer reads the prompts, what is measured of an answer under several masks is what each costs alone, interrupted or
 /// not.
 pub(super) fn prompts_are_shared() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -342,13 +342,13 @@ pub(super) fn prompts_are_read_once() {
     let submissions = |plan: &Plan, journal: Journal| {
         let mut reload = |engine: Engine, _: Option<usize>| Ok(engine);
         let mut meter = Meter::new(load(&model, false), &mut reload, &[], journal);
-        let before = meter.engine().gpu.counters.now()[2];
+        let before = meter.engine().gpu.counters.now().submissions;
         let go_on = &mut |_, _| ControlFlow::Continue(());
         run(&mut meter, plan, go_on, &mut |_, _| {
             ControlFlow::Continue(())
         })
         .expect("measures");
-        meter.engine().gpu.counters.now()[2] - before
+        meter.engine().gpu.counters.now().submissions - before
     };
     let fixed = |text| Masks::Fixed(LayerMask::parse(text, LAYERS).expect("valid"));
     let router = random_router(Granularity::Sublayer, PrefillReading::Full);

@@ -57,7 +57,7 @@ pub(super) fn answers_alone() {
         let loss = outcome.expect("runs").loss;
         assert!((loss - mean(&found)).abs() < 1e-6, "{loss}");
 
-        // An answer of one token is foretold by the prompt alone.
+        // An answer of one token is predicted by the prompt alone.
         let one = Tokens {
             ids: ids.clone(),
             answer: ids.len() - 1,

@@ -1,4 +1,4 @@
-//! Runs of training that are broken off, and go on bit for bit.
+//! Runs of training that are interrupted, and go on bit for bit.
 
 use super::gradients::{TOKENS, adapter, text};
 use super::{load, with_engine};
@@ -42,7 +42,7 @@ pub(super) fn run_options() -> RunOptions {
     }
 }
 
-/// A run lowers its loss; broken off and gone on with, it ends in the same bits and with the same log. With a teacher, of
+/// A run lowers its loss; interrupted and gone on with, it ends in the same bits and with the same log. With a teacher, of
 /// whom it is told when it goes on.
 pub(super) fn resumed() {
     with_engine(|engine| {
@@ -98,7 +98,7 @@ pub(super) fn resumed() {
             assert_eq!(
                 outcome.is_err(),
                 stop > 0,
-                "a run ends early when broken off"
+                "a run ends early when interrupted"
             );
             losses
         };
@@ -123,7 +123,7 @@ pub(super) fn resumed() {
         assert!(losses[5] < losses[0], "{losses:?}");
         let mut resumed = go(parts.path(), 2);
         resumed.extend(go(parts.path(), 4));
-        // A look that was due when it was broken off is made up for.
+        // A look that was due when it was interrupted is made up for.
         resumed.extend(go(parts.path(), 6));
         assert!(go(parts.path(), 0).is_empty());
         assert_eq!(losses, resumed);

@@ -1,6 +1,7 @@
 //! `first bench kernels`.
 
 use super::super::options::report_ignored;
+use super::super::progress::interrupt;
 use crate::bench::kernels::{KernelPlan, KernelReport, run};
 use crate::gpu::Gpu;
 use crate::model::synthetic::{config, shape_names};
@@ -67,7 +68,7 @@ impl Kernels {
         report_ignored(&gpu);
         let bar = indicatif::ProgressBar::new_spinner();
         bar.enable_steady_tick(std::time::Duration::from_millis(200));
-        let interrupted = super::super::run::interrupt()?;
+        let interrupted = interrupt()?;
         let report = run(&gpu, &plan, &mut |next| {
             bar.set_message(format!("timing {next}"));
             if interrupted.load(Ordering::Relaxed) {

@@ -1,6 +1,7 @@
 //! `first bench scaling`.
 
-use super::super::options::{ModelOptions, count_bar, follow, load, some, synthesise, tokens};
+use super::super::options::{ModelOptions, load, some, synthesise, tokens};
+use super::super::progress::{interrupt, with_bar};
 use crate::bench::plot::{Chart, Series, svg};
 use crate::bench::scaling::{Scaling, ScalingPlan, line, medians, run};
 use crate::bench::statistics::mean_and_deviation;
@@ -65,12 +66,10 @@ impl Lengths {
             answer: self.answer,
             repetitions: self.repetitions,
         };
-        let bar = count_bar("measuring");
-        let interrupted = super::super::run::interrupt()?;
-        let scaling = run(&mut engine, &plan, &mut |done, total| {
-            follow(&bar, &interrupted, done, total)
+        let interrupted = interrupt()?;
+        let scaling = with_bar("measuring", &interrupted, |progress| {
+            run(&mut engine, &plan, progress)
         })?;
-        bar.finish_and_clear();
         // What was measured first: a file may not be writable.
         if self.json {
             say!("{}", serde_json::to_string_pretty(&scaling)?);

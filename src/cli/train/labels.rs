@@ -1,9 +1,10 @@
 //! `first train labels`.
 
 use super::super::options::{
-    ModelOptions, base_model, count_bar, follow, load, not_negative, rate, some, subject,
-    text_tokens, tolerance, units,
+    ModelOptions, base_model, load, not_negative, rate, some, subject, text_tokens, tolerance,
+    units,
 };
+use super::super::progress::{interrupt, with_bar};
 use super::search::{enough, found};
 use super::settle::{self, Trained};
 use super::{THRESHOLDS, command_line, no_run_in, read, save, skipping, tasks};
@@ -12,7 +13,7 @@ use crate::calibrate::meter::{Against, Counter};
 use crate::calibrate::{Budget, Unit, spread};
 use crate::data::{Tokens, must_be_others, task_name};
 use crate::engine::Engine;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::mask::{LayerMask, PrefillReading, Sublayer};
 use crate::router::file::{Decides, RouterFile};
@@ -160,7 +161,7 @@ impl Labels {
         let (adapter, digest) = self.adapter(&engine, &trained)?;
         engine.set_adapter(adapter.as_ref())?;
         let prefill = settle::reading(self.prefill, &trained)?;
-        let interrupted = super::super::run::interrupt()?;
+        let interrupted = interrupt()?;
         let layers = engine.model.config.layers;
         let protected = LayerMask::parse(&self.protect, layers)?;
         let units = self.searched(layers, &protected);
@@ -270,7 +271,7 @@ impl Labels {
         self.rates.iter().map(out).collect()
     }
 
-    /// What a search, or a comparison of runs, that was broken off has measured.
+    /// What a search, or a comparison of runs, that was interrupted has measured.
     fn journal(&self, engine: &Engine) -> anyhow::Result<Journal> {
         std::fs::create_dir_all(&self.out).map_err(|error| Error::write(&self.out, error))?;
         let path = self.out.join("journal.jsonl");
@@ -408,10 +409,9 @@ impl Labels {
                 prompts.extend(texts.iter().map(prompt));
                 targets.extend(std::iter::repeat_n(masks.get(task.as_str()), texts.len()));
             }
-            let bar = count_bar("calibrating");
-            let mut progress = |done, total| follow(&bar, interrupted, done, total);
-            let at = masks_at(engine, &prompts, &decision, &THRESHOLDS, &mut progress)?;
-            bar.finish_and_clear();
+            let at = with_bar("calibrating", interrupted, |progress| {
+                masks_at(engine, &prompts, &decision, &THRESHOLDS, progress)
+            })?;
             points = calibration(&engine.summary, &THRESHOLDS, &at);
             let served = THRESHOLDS.iter().position(|point| *point == THRESHOLD);
             let served = served.expect("routers are fitted to it");
@@ -484,19 +484,23 @@ impl Labels {
         mask: &dyn Fn(&str) -> LayerMask,
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<Vec<Vec<Vec<f32>>>> {
-        let bar = count_bar("reading prompts");
         let total = tasks.values().map(Vec::len).sum();
-        let mut progress = |done, total| follow(&bar, interrupted, done, total);
-        let mut counter = Counter::new(total, &mut progress);
-        let mut inputs = Vec::new();
-        for (task, texts) in tasks {
-            let mask = mask(task);
-            for text in texts {
-                inputs.push(features(engine, &text.ids[..text.answer], &mask)?);
-                counter.one()?;
-            }
-        }
-        bar.finish_and_clear();
+        let inputs = with_bar(
+            "reading prompts",
+            interrupted,
+            |progress| -> Result<Vec<_>> {
+                let mut counter = Counter::new(total, progress);
+                let mut inputs = Vec::new();
+                for (task, texts) in tasks {
+                    let mask = mask(task);
+                    for text in texts {
+                        inputs.push(features(engine, &text.ids[..text.answer], &mask)?);
+                        counter.one()?;
+                    }
+                }
+                Ok(inputs)
+            },
+        )?;
         Ok(inputs)
     }
 }

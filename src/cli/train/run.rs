@@ -1,9 +1,7 @@
 //! `first train routers`, `joint` and `lora`: runs of training through the model.
 
-use super::super::options::{
-    ModelOptions, base_model, count_bar, follow, load, rate, some, text_tokens,
-};
-use super::super::run::interrupt;
+use super::super::options::{ModelOptions, base_model, load, rate, some, text_tokens};
+use super::super::progress::{count_bar, follow, interrupt, with_bar};
 use super::{THRESHOLDS, command_line, read, save, tasks};
 use crate::adapter::{LoraAdapter, Target};
 use crate::data::must_be_others;
@@ -39,7 +37,7 @@ struct RunArguments {
     /// Leave out lines that are no examples, saying which, instead of stopping.
     #[arg(long)]
     skip_bad: bool,
-    /// The folder of the run: checkpoint, log, and what comes out. A run that was broken off goes on from there.
+    /// The folder of the run: checkpoint, log, and what comes out. A run that was interrupted goes on from there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Begin with the routers and the adapter of this folder; for `joint`, an adapter alone will do.
@@ -242,7 +240,7 @@ impl RunArguments {
         let config = &engine.model.config;
         let teacher = teacher.map(|folder| LoraAdapter::load(folder, config));
         let teacher = teacher.transpose()?;
-        // The last token of a text is only foretold.
+        // The last token of a text is only predicted.
         let train = tasks(&engine, &train, self.tokens + 1, usize::MAX)?;
         let held_out = tasks(&engine, &held_out, self.tokens + 1, self.look_at)?;
         let command = command_line(std::env::args_os().skip(1));
@@ -299,7 +297,7 @@ impl RunArguments {
             Some(router) => calibrate(&mut engine, router, &held_out, &interrupted)?,
             None => Vec::new(),
         };
-        // Only now, since what calibration was broken off for must not be half there.
+        // Only now, so that an interrupted calibration leaves nothing half done.
         self.write(
             &engine,
             options,
@@ -449,11 +447,10 @@ fn calibrate(
         return Ok(Vec::new());
     }
     engine.set_router(router)?;
-    let bar = count_bar("calibrating");
     let decision = router.decision();
-    let mut progress = |done, total| follow(&bar, interrupted, done, total);
-    let masks = masks_at(engine, &prompts, &decision, &THRESHOLDS, &mut progress)?;
-    bar.finish_and_clear();
+    let masks = with_bar("calibrating", interrupted, |progress| {
+        masks_at(engine, &prompts, &decision, &THRESHOLDS, progress)
+    })?;
     Ok(calibration(&engine.summary, &THRESHOLDS, &masks))
 }
 

@@ -1,6 +1,6 @@
 //! What `first train labels` searches: which examples, and what it says of them.
 
-use super::super::options::{count_bar, follow};
+use super::super::progress::with_bar;
 use crate::data::{self, Tokens, task_name};
 use crate::engine::Engine;
 use crate::journal::Journal;
@@ -41,15 +41,11 @@ pub(super) fn found(
     journal: &mut Journal,
     interrupted: &Arc<AtomicBool>,
 ) -> anyhow::Result<Vec<(LayerMask, f64)>> {
-    let bar = count_bar("searching");
     let name = task_name(task);
-    bar.println(format!(
-        "searching masks for {name} on {} examples",
-        texts.len()
-    ));
-    let mut progress = |done, total| follow(&bar, interrupted, done, total);
-    let path = target_path(engine, texts, search, journal, &mut progress)?;
-    bar.finish_and_clear();
+    tell!("searching masks for {name} on {} examples", texts.len());
+    let path = with_bar("searching", interrupted, |progress| {
+        target_path(engine, texts, search, journal, progress)
+    })?;
     for (mask, loss) in &path {
         let share = 100.0 * engine.summary.skip_rate(mask);
         say!("{name}: {share:4.1} %  {loss:.4}  {mask}");

@@ -1,12 +1,14 @@
 //! What `first train labels --settle` takes masks from: runs that were trained with theirs.
 
-use super::super::options::{base_model, count_bar, follow};
+use super::super::options::base_model;
+use super::super::progress::with_bar;
 use super::skipping;
 use crate::adapter::LoraAdapter;
 use crate::calibrate::front;
 use crate::calibrate::meter::{Counter, noted_loss};
 use crate::data::{Example, Tokens, task_name};
 use crate::engine::Engine;
+use crate::error::Result;
 use crate::journal::Journal;
 use crate::mask::{LayerMask, Masking, PrefillReading};
 use crate::router::Granularity;
@@ -84,16 +86,16 @@ impl Trained {
                 return Ok(mask.clone());
             }
         };
-        let bar = count_bar("routing");
-        let mut progress = |done, total| follow(&bar, interrupted, done, total);
-        let mut counter = Counter::new(texts.len(), &mut progress);
-        let mut masks = Vec::new();
-        for text in texts {
-            let prompt = &text.ids[..text.answer];
-            masks.push(engine.route(prompt, &router.decision())?.0);
-            counter.one()?;
-        }
-        bar.finish_and_clear();
+        let masks = with_bar("routing", interrupted, |progress| -> Result<Vec<_>> {
+            let mut counter = Counter::new(texts.len(), progress);
+            let mut masks = Vec::new();
+            for text in texts {
+                let prompt = &text.ids[..text.answer];
+                masks.push(engine.route(prompt, &router.decision())?.0);
+                counter.one()?;
+            }
+            Ok(masks)
+        })?;
         let mask = majority(&masks);
         let same = masks.iter().filter(|other| **other == mask).count();
         say!(
@@ -115,17 +117,17 @@ impl Trained {
         journal: &mut Journal,
         interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<f64> {
-        let bar = count_bar("measuring");
-        let mut progress = |done, total| follow(&bar, interrupted, done, total);
-        let mut counter = Counter::new(texts.len(), &mut progress);
         let masking = Masking::new(mask.clone(), self.prefill().unwrap_or_default());
-        let mut loss = 0.0;
-        for text in texts {
-            let losses = || engine.losses(&text.ids, text.answer, &masking);
-            loss += noted_loss(&self.digest, text, &masking, journal, losses)? / texts.len() as f64;
-            counter.one()?;
-        }
-        bar.finish_and_clear();
+        let loss = with_bar("measuring", interrupted, |progress| -> Result<f64> {
+            let mut counter = Counter::new(texts.len(), progress);
+            let mut sum = 0.0;
+            for text in texts {
+                let losses = || engine.losses(&text.ids, text.answer, &masking);
+                sum += noted_loss(&self.digest, text, &masking, journal, losses)?;
+                counter.one()?;
+            }
+            Ok(sum / texts.len() as f64)
+        })?;
         say!("  loss {loss:.4} with it");
         Ok(loss)
     }

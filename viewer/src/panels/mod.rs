@@ -34,15 +34,15 @@ pub struct State {
     pub selected: usize,
     /// What it is compared with.
     pub other: usize,
-    /// Of the layer strip.
+    /// What the layer strip remembers.
     pub strip: strip::State,
-    /// Of prompts x layers.
+    /// What prompts x layers remembers.
     pub masks: masks::State,
-    /// Of the timings.
+    /// What the timings remember.
     pub timings: timings::State,
-    /// Of threshold and budget.
+    /// What threshold and budget remembers.
     pub threshold: threshold::State,
-    /// Of the training curves.
+    /// What the training curves remember.
     pub training: training::State,
 }
 

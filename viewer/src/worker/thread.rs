@@ -362,7 +362,7 @@ fn guarded(work: impl FnOnce() -> Result<()>) -> Result<()> {
     std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let what = failure::message(panic.as_ref());
         Err(Error::gpu(
-            format!("the engine broke off: {what}"),
+            format!("the engine stopped: {what}"),
             "try again, which loads the model anew; if it stays, use another GPU (`--device`)",
         ))
     })
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_a_message() {
-        let error = guarded(|| panic!("layer {} is on fire", 3)).expect_err("it broke off");
+        let error = guarded(|| panic!("layer {} is on fire", 3)).expect_err("it panicked");
         let text = error.to_string();
         assert!(text.contains("layer 3 is on fire") && text.contains("try again"));
         assert!(matches!(error, Error::Gpu { .. }), "the engine is dropped");
