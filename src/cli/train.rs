@@ -2,8 +2,6 @@
 
 mod labels;
 mod run;
-mod search;
-mod settle;
 
 use super::options::tell_of_cuts;
 use super::progress::count_bar;

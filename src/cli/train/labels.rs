@@ -1,36 +1,34 @@
 //! `first train labels`.
 
+mod choose;
+mod fit;
+mod search;
+mod settle;
+
 use super::super::options::{
     ModelOptions, base_model, load, not_negative, rate, some, subject, text_tokens, tolerance,
     units,
 };
-use super::super::progress::{interrupt, with_bar};
-use super::search::{enough, found};
-use super::settle::{self, Trained};
-use super::{THRESHOLDS, command_line, no_run_in, read, save, skipping, tasks};
+use super::super::progress::interrupt;
+use super::{command_line, no_run_in, read, save, tasks};
 use crate::adapter::LoraAdapter;
-use crate::calibrate::meter::{Against, Counter};
-use crate::calibrate::{Budget, Unit, spread};
+use crate::calibrate::Unit;
+use crate::calibrate::meter::Against;
 use crate::data::{Tokens, must_be_others, task_name};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::journal::Journal;
 use crate::mask::{LayerMask, PrefillReading, Sublayer};
 use crate::router::file::{Decides, RouterFile};
-use crate::router::{Granularity, Router, THRESHOLD};
-use crate::train::run::Tasks;
-use crate::train::{Search, calibration, features, fit_routers, masks_at};
+use crate::router::{Granularity, Router};
+use crate::train::Search;
 use anyhow::Context;
-use std::borrow::Cow;
+use fit::{Calibrated, Fitting};
+use search::{enough, found};
+use settle::Trained;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-/// How many times what all tasks skip on the mean one of them may skip that was searched for: what is known of its loss
-/// are a few answers of a model that was not trained with the mask.
-const MOST_SPREAD: f64 = 1.5;
 
 /// A mask of each task.
 type Masks<'a> = BTreeMap<&'a str, LayerMask>;
@@ -200,42 +198,24 @@ impl Labels {
                 paths
             }
         };
-        let granularity = self.granularity(&trained);
         // No routers are written before all rates are known to be met.
         let choose = |index: usize| self.chosen(&engine, &fit, &paths, self.rates.get(index));
         let chosen = (0..outs.len()).map(choose);
         let chosen = chosen.collect::<anyhow::Result<Vec<_>>>()?;
-        let read = |engine: &Engine, mask: &dyn Fn(&str) -> LayerMask| {
-            self.inputs(engine, &fit, mask, &interrupted)
+        let fitting = Fitting {
+            texts: &fit,
+            held_out: &held_out,
+            granularity: self.granularity(&trained),
+            prefill,
+            protected: &protected,
+            decay: self.decay,
+            interrupted: &interrupted,
         };
-        // Where every layer reads the prompts, routers of all rates are given the same.
-        let shared = match prefill {
-            PrefillReading::Masked => None,
-            PrefillReading::Full => Some(read(&engine, &|_| LayerMask::full(layers))?),
-        };
+        let shared = fitting.shared_inputs(&engine)?;
         for (out, masks) in outs.iter().zip(chosen) {
-            let inputs = match &shared {
-                Some(shared) => Cow::Borrowed(shared),
-                None => Cow::Owned(read(&engine, &|task| masks[task].clone())?),
-            };
-            let target = |(task, texts): (&String, &Vec<Tokens>)| {
-                std::iter::repeat_n(&masks[task.as_str()], texts.len())
-            };
-            let pairs: Vec<_> = inputs.iter().zip(fit.iter().flat_map(target)).collect();
-            let mut router = Router {
-                prefill,
-                ..fit_routers(&pairs, granularity, self.decay)
-            };
-            router.protected = protected.to_skipped();
-            let adapter = adapter.as_ref();
-            self.write(
-                &mut engine,
-                (router, adapter),
-                &held_out,
-                &masks,
-                out,
-                &interrupted,
-            )?;
+            let router = fitting.router(&engine, &masks, shared.as_deref())?;
+            let calibrated = fitting.calibrate(&mut engine, &router, &masks)?;
+            self.write(&engine, (router, adapter.as_ref()), calibrated, &masks, out)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -278,148 +258,23 @@ impl Labels {
         Ok(Journal::open(&path, subject(engine)?)?)
     }
 
-    /// How far to search.
-    fn budget(&self, engine: &Engine, units: &[Unit]) -> anyhow::Result<Budget> {
-        let mut budget = Budget {
-            units: self.skip,
-            rate: 1.0,
-            loss: self.tolerate.into(),
-            candidates: self.candidates,
-        };
-        if !self.settle.is_empty() {
-            return Ok(budget);
-        }
-        if self.rates.is_empty() {
-            anyhow::ensure!(
-                self.skip < units.len(),
-                "{} of {} cannot be skipped; lower `--skip`, or protect less",
-                self.skip,
-                units.len()
-            );
-            return Ok(budget);
-        }
-        let full = LayerMask::full(engine.model.config.layers);
-        let skip = |mask: LayerMask, unit: &Unit| unit.skipped_from(&mask);
-        let nothing = units.iter().fold(full.clone(), skip);
-        let most = engine.summary.skip_rate(&nothing);
-        for rate in self.rates.iter().map(|rate| f64::from(*rate)) {
-            anyhow::ensure!(
-                rate > 0.0 && rate < most,
-                "{:.1} % cannot be skipped, all that may be is {:.1} % of the layers' weights; lower `--rates`, or choose other `--units`",
-                100.0 * rate,
-                100.0 * most
-            );
-        }
-        let highest = self.rates.iter().copied().fold(0.0, f32::max);
-        budget.rate = most.min(MOST_SPREAD * f64::from(highest));
-        let share = |unit: &Unit| engine.summary.skip_rate(&unit.skipped_from(&full));
-        let smallest = units.iter().map(share).fold(1.0, f64::min);
-        budget.units = units.len().min((budget.rate / smallest).ceil() as usize);
-        Ok(budget)
-    }
-
-    /// Of the masks of each task's path, the one to use: the last, or those that together skip a rate.
-    fn chosen<'a>(
-        &self,
-        engine: &Engine,
-        tasks: &'a Tasks,
-        paths: &[Vec<(LayerMask, f64)>],
-        rate: Option<&f32>,
-    ) -> anyhow::Result<Masks<'a>> {
-        let at = match rate {
-            Some(rate) => {
-                let rate = f64::from(*rate);
-                let most = match self.settle.is_empty() {
-                    true => MOST_SPREAD * rate,
-                    false => 1.0,
-                };
-                spread(&engine.summary, paths, rate, most)
-            }
-            None => paths.iter().map(|path| path.len() - 1).collect(),
-        };
-        let mut masks = Masks::new();
-        let mut skipped = 0.0;
-        for ((task, path), at) in tasks.keys().zip(paths).zip(at) {
-            let (base, (mask, loss)) = (path[0].1, &path[at]);
-            let share = engine.summary.skip_rate(mask);
-            if self.settle.len() != 1 {
-                let cost = match (self.against, self.settle.is_empty()) {
-                    (Against::Model, true) => {
-                        format!("{:.3} nats a token from the full model", loss - base)
-                    }
-                    _ => format!("loss {base:.3} -> {loss:.3}"),
-                };
-                say!("{}: {}, {cost}", task_name(task), skipping(mask, share));
-            }
-            skipped += share / paths.len() as f64;
-            masks.insert(task, mask.clone());
-        }
-        let remedy = match self.settle.as_slice() {
-            [] => "raise `--skip`, `--rates` or `--tolerate`",
-            [_] => "settle on a run that skips something for most prompts of a task",
-            _ => "raise `--rates`",
-        };
-        anyhow::ensure!(skipped > 0.0, "no task skips anything; {remedy}");
-        if let (Some(rate), false) = (rate, self.settle.is_empty()) {
-            // A step of the runs is as large as their rates are apart.
-            let mean = |last: bool| {
-                let share = |path: &Vec<(LayerMask, f64)>| {
-                    let end = if last { path.last() } else { path.first() };
-                    end.map_or(0.0, |(mask, _)| engine.summary.skip_rate(mask))
-                };
-                paths.iter().map(share).sum::<f64>() / paths.len() as f64
-            };
-            // A rate is an f32: 20 % is a little more.
-            const SLACK: f64 = 1e-6;
-            let (least, most) = (mean(false), mean(true));
-            anyhow::ensure!(
-                least <= f64::from(*rate) + SLACK,
-                "the masks worth taking skip {:.1} % at least, since what skips less loses more; raise `--rates`, or add a run that skips less and loses less",
-                100.0 * least
-            );
-            anyhow::ensure!(
-                most >= f64::from(*rate) - SLACK,
-                "these runs skip {:.1} % at most; lower `--rates`, or settle on runs that skip more",
-                100.0 * most
-            );
-        }
-        say!("all tasks: {:.1} % of the layers' weights", 100.0 * skipped);
-        Ok(masks)
-    }
-
-    /// Checks, calibrates and writes routers that were fitted to the tasks' masks.
+    /// Writes routers that were fitted to the tasks' masks.
     fn write(
         &self,
-        engine: &mut Engine,
+        engine: &Engine,
         (router, adapter): (Router, Option<&LoraAdapter>),
-        held_out: &Tasks,
+        calibrated: Option<Calibrated>,
         masks: &Masks<'_>,
         out: &Path,
-        interrupted: &Arc<AtomicBool>,
     ) -> anyhow::Result<()> {
-        engine.set_router(&router)?;
-        let decision = router.decision();
-        let mut points = Vec::new();
         let mut provenance = BTreeMap::new();
         let mut note = |key: &str, value: String| provenance.insert(key.to_owned(), value);
-        if !held_out.is_empty() {
-            let (mut prompts, mut targets) = (Vec::new(), Vec::new());
-            for (task, texts) in held_out {
-                let prompt = |text: &Tokens| text.ids[..text.answer].to_vec();
-                prompts.extend(texts.iter().map(prompt));
-                targets.extend(std::iter::repeat_n(masks.get(task.as_str()), texts.len()));
-            }
-            let at = with_bar("calibrating", interrupted, |progress| {
-                masks_at(engine, &prompts, &decision, &THRESHOLDS, progress)
-            })?;
-            points = calibration(&engine.summary, &THRESHOLDS, &at);
-            let served = THRESHOLDS.iter().position(|point| *point == THRESHOLD);
-            let served = served.expect("routers are fitted to it");
-            let same = at.iter().zip(targets);
-            let right = same.filter(|(at, target)| *target == Some(&at[served]));
-            let right = format!("{} of {}", right.count(), prompts.len());
+        let mut points = Vec::new();
+        if let Some(calibrated) = calibrated {
+            let right = format!("{} of {}", calibrated.right, calibrated.prompts);
             say!("{right} calibration prompts get exactly their task's mask");
             note("calibration prompts with their task's mask", right);
+            points = calibrated.points;
         }
         let command = command_line(std::env::args_os().skip(1));
         note("made by", format!("first {command}"));
@@ -474,33 +329,5 @@ impl Labels {
                 (None, String::new())
             }
         })
-    }
-
-    /// What routers are given of each prompt, `[layers][H]`, on the path that its task's mask leaves.
-    fn inputs(
-        &self,
-        engine: &Engine,
-        tasks: &Tasks,
-        mask: &dyn Fn(&str) -> LayerMask,
-        interrupted: &Arc<AtomicBool>,
-    ) -> anyhow::Result<Vec<Vec<Vec<f32>>>> {
-        let total = tasks.values().map(Vec::len).sum();
-        let inputs = with_bar(
-            "reading prompts",
-            interrupted,
-            |progress| -> Result<Vec<_>> {
-                let mut counter = Counter::new(total, progress);
-                let mut inputs = Vec::new();
-                for (task, texts) in tasks {
-                    let mask = mask(task);
-                    for text in texts {
-                        inputs.push(features(engine, &text.ids[..text.answer], &mask)?);
-                        counter.one()?;
-                    }
-                }
-                Ok(inputs)
-            },
-        )?;
-        Ok(inputs)
     }
 }

@@ -1,11 +1,11 @@
 //! What `first train labels --settle` takes masks from: runs that were trained with theirs.
 
-use super::super::options::base_model;
-use super::super::progress::with_bar;
-use super::skipping;
 use crate::adapter::LoraAdapter;
 use crate::calibrate::front;
 use crate::calibrate::meter::{Counter, noted_loss};
+use crate::cli::options::base_model;
+use crate::cli::progress::with_bar;
+use crate::cli::train::skipping;
 use crate::data::{Example, Tokens, task_name};
 use crate::engine::Engine;
 use crate::error::Result;

@@ -1,6 +1,6 @@
 //! What `first train labels` searches: which examples, and what it says of them.
 
-use super::super::progress::with_bar;
+use crate::cli::progress::with_bar;
 use crate::data::{self, Tokens, task_name};
 use crate::engine::Engine;
 use crate::journal::Journal;
