@@ -18,7 +18,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> p: array<f32>;
 @group(0) @binding(20) var<storage, read_write> gates: array<f32>;
 #import reduce
-override STRIDE: u32; // numbers from one gate to the next: the gate, its score, its gradient, and padding
+#import gate_slots
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -31,7 +31,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         let s = clamp(select(sums.x, sums.y, lane == 1u) / f32(params.tokens), 1e-6, 1.0 - 1e-6);
         let soft = 1.0 / (1.0 + exp(-log(s / (1.0 - s)) / params.temperature));
         gates[lane * STRIDE] = select(soft, select(0.0, 1.0, s >= 0.5), params.hard == 1u);
-        gates[lane * STRIDE + 1u] = s;
-        gates[lane * STRIDE + 2u] = 0.0;
+        gates[lane * STRIDE + SCORE] = s;
+        gates[lane * STRIDE + GRADIENT] = 0.0;
     }
 }

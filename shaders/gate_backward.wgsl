@@ -22,14 +22,14 @@ struct Params {
 @group(0) @binding(20) var<storage, read_write> dz: array<f32>;
 @group(0) @binding(21) var<storage, read_write> db: array<f32>;
 #import reduce
-override STRIDE: u32; // numbers from one gate to the next: the gate, its score, its gradient, and padding
+#import gate_slots
 
 fn mean_gradient(router: u32) -> f32 {
-    let s = gates[router * STRIDE + 1u];
+    let s = gates[router * STRIDE + SCORE];
     // g (1 - g) without a difference, which would cancel where the gate is all but open
     let e = exp(-abs(log(s / (1.0 - s))) / params.temperature);
     let slope = e / ((1.0 + e) * (1.0 + e));
-    return gates[router * STRIDE + 2u] * slope / (params.temperature * s * (1.0 - s) * f32(params.tokens));
+    return gates[router * STRIDE + GRADIENT] * slope / (params.temperature * s * (1.0 - s) * f32(params.tokens));
 }
 
 @compute @workgroup_size(LANES)

@@ -25,7 +25,8 @@ impl Texel {
         }
     }
 
-    fn width(self) -> u32 {
+    /// Texels in a row.
+    pub(crate) fn width(self) -> u32 {
         match self {
             Self::One => ROW as u32 / 4,
             Self::Four => ROW as u32 / 16,

@@ -247,3 +247,38 @@ fn op<'a, P: crate::gpu::Params>(
 ) -> crate::Result<crate::gpu::Op> {
     Ok(gpu.pipeline::<P>(variant)?.bind(gpu, resources))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Texel;
+    use crate::gpu::reflect::check;
+    use std::collections::BTreeMap;
+
+    /// What is written on both sides, since neither can read it from the other before memory is laid out.
+    #[test]
+    fn shaders_lay_memory_out_as_the_host_does() {
+        let host = BTreeMap::from([
+            ("KV_TILE", KV_TILE as u32),
+            ("ROW_OF_ONE", Texel::One.width()),
+            ("ROW_OF_FOUR", Texel::Four.width()),
+            ("SCORE", gate::SCORE as u32),
+            ("GRADIENT", gate::GRADIENT as u32),
+        ]);
+        let mut missing: BTreeMap<_, _> = host.clone();
+        for variant in all_variants() {
+            let name = variant.name();
+            let checked = check(&variant.import("params", "lib/params_uniform"));
+            let reflection = checked
+                .unwrap_or_else(|error| panic!("{name}: {error}"))
+                .reflection;
+            for (constant, value) in &reflection.constants {
+                if let Some(expected) = host.get(constant.as_str()) {
+                    assert_eq!(value, expected, "{constant} of {name}");
+                    missing.remove(constant.as_str());
+                }
+            }
+        }
+        assert!(missing.is_empty(), "no shader has {missing:?}");
+    }
+}

@@ -55,7 +55,7 @@ impl KvCache {
         let bytes = 2 * config.key_rows() as u64 * self.format.bytes();
         let most = config
             .context
-            .min((gpu.binding_bytes() / bytes) as usize / 32 * 32);
+            .min((gpu.binding_bytes() / bytes) as usize / KV_TILE * KV_TILE);
         let ahead = (self.capacity + self.capacity / 2).min(most);
         let mut grown = Self::new(config, self.format, positions.max(ahead));
         for layer in 0..self.layers.len() {
