@@ -5,17 +5,16 @@
 //! the time that it took. Matrices that fit a cache take turns with copies of themselves, as layers do.
 
 mod fusions;
+mod others;
 
 use super::statistics::{change, median};
 use crate::error::{Error, Result};
 use crate::gpu::plan::Timestamps;
 use crate::gpu::{Buffer, Gpu, Plan, Step};
-use crate::kernels::attention::Attention;
 use crate::kernels::matvec::Norm;
-use crate::kernels::router_score::Routers;
 use crate::kernels::{self, Epilogue, KV_TILE, KvFormat, Rope, Updates};
 use crate::model::config::Config;
-use crate::trace::{Detail, GpuSummary, Sampling};
+use crate::trace::{Detail, GpuSummary};
 use crate::weights::Format;
 use crate::weights::pack::{Linear, Order};
 use serde::{Deserialize, Serialize};
@@ -154,25 +153,23 @@ pub fn run(
             Ok(())
         };
         for format in &plan.formats {
-            let stands_in = |part: &str| {
-                let other = format.for_columns(bench.shape(part).2);
-                other != *format && plan.formats.contains(&other)
-            };
-            for (kernel, part) in MATRICES
-                .iter()
-                .flat_map(|part| ["matvec", "matmul"].map(|kernel| (kernel, part)))
-                // A stand-in that is timed anyway is timed once.
-                .filter(|(kernel, part)| wanted(kernel) && !stands_in(part))
-            {
-                time(bench.product(kernel, part, *format)?)?;
+            for matrix in Matrix::ALL {
+                let stand_in = format.for_columns(bench.shape(matrix).2);
+                // One that is timed anyway is timed once.
+                if stand_in != *format && plan.formats.contains(&stand_in) {
+                    continue;
+                }
+                for kernel in ["matvec", "matmul"] {
+                    if wanted(kernel) {
+                        time(bench.product(kernel, matrix, *format)?)?;
+                    }
+                }
             }
         }
-        for case in bench
-            .others()?
-            .into_iter()
-            .filter(|case| wanted(case.kernel))
-        {
-            time(case)?;
+        for case in bench.others()? {
+            if wanted(case.kernel) {
+                time(case)?;
+            }
         }
         if wanted("matvec") {
             next(&format!("{} fusions", config.name))?;
@@ -243,8 +240,35 @@ fn sum(gpu: &Gpu, plan: &Plan) -> Result<f64> {
     Ok(times.iter().map(|time| time.duration_nanos as f64).sum())
 }
 
-/// The weight matrices of a layer, and the head.
-const MATRICES: [&str; 5] = ["qkv", "o", "gate_up", "down", "head"];
+/// A weight matrix of a layer, or the head.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Matrix {
+    Qkv,
+    O,
+    GateUp,
+    Down,
+    Head,
+}
+
+impl Matrix {
+    const ALL: [Self; 5] = [Self::Qkv, Self::O, Self::GateUp, Self::Down, Self::Head];
+
+    /// What reports call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Qkv => "qkv",
+            Self::O => "o",
+            Self::GateUp => "gate_up",
+            Self::Down => "down",
+            Self::Head => "head",
+        }
+    }
+
+    /// Whether it takes the residual stream, normalised.
+    fn is_normed(self) -> bool {
+        matches!(self, Self::Qkv | Self::GateUp | Self::Head)
+    }
+}
 
 struct Bench<'a> {
     gpu: &'a Gpu,
@@ -267,22 +291,22 @@ impl Bench<'_> {
     }
 
     /// Order, rows and columns of a matrix.
-    fn shape(&self, part: &str) -> (Order, usize, usize) {
+    fn shape(&self, matrix: Matrix) -> (Order, usize, usize) {
         let config = self.config;
         let (hidden, queries) = (config.hidden, config.query_rows());
-        match part {
-            "qkv" => (Order::Pairs, queries + 2 * config.key_rows(), hidden),
-            "o" => (Order::Plain, hidden, queries),
-            "gate_up" => (Order::Halves, 2 * config.feed_forward, hidden),
-            "down" => (Order::Plain, hidden, config.feed_forward),
-            _ => (Order::Plain, config.vocab, hidden),
+        match matrix {
+            Matrix::Qkv => (Order::Pairs, queries + 2 * config.key_rows(), hidden),
+            Matrix::O => (Order::Plain, hidden, queries),
+            Matrix::GateUp => (Order::Halves, 2 * config.feed_forward, hidden),
+            Matrix::Down => (Order::Plain, hidden, config.feed_forward),
+            Matrix::Head => (Order::Plain, config.vocab, hidden),
         }
     }
 
-    fn linear(&self, part: &str, format: Format) -> Result<Linear> {
-        let (order, rows, columns) = self.shape(part);
+    fn linear(&self, matrix: Matrix, format: Format) -> Result<Linear> {
+        let (order, rows, columns) = self.shape(matrix);
         let format = format.for_columns(columns);
-        Linear::random(self.gpu, part, order, format, [rows, columns])
+        Linear::random(self.gpu, matrix.name(), order, format, [rows, columns])
     }
 
     /// What the model does with the product of a matrix.
@@ -330,139 +354,39 @@ impl Bench<'_> {
         }
     }
 
-    fn product(&self, kernel: &'static str, part: &str, format: Format) -> Result<Case> {
+    fn product(&self, kernel: &'static str, matrix: Matrix, format: Format) -> Result<Case> {
         let tokens = match kernel {
             "matvec" => None,
             // Logits of a whole prompt fit no binding.
-            _ if part == "head" => Some(32),
+            _ if matrix == Matrix::Head => Some(32),
             _ => Some(self.plan.tokens),
         };
-        let linear = self.linear(part, format)?;
+        let linear = self.linear(matrix, format)?;
         let count = (TOUCHED / linear.bytes()).clamp(1, 16);
         let count = if tokens.is_some() { 1 } else { count };
         let x = self.numbers(tokens.unwrap_or(1) * linear.columns)?;
         let gamma = self.numbers(linear.columns)?;
-        let normed = matches!(part, "qkv" | "gate_up" | "head") && tokens.is_none();
-        let norm = normed.then_some(Norm {
+        let norm = (matrix.is_normed() && tokens.is_none()).then_some(Norm {
             gamma: &gamma,
             epsilon: self.config.rms_norm_epsilon,
         });
         let mut copies = vec![self.steps(&linear, &x, norm, tokens)?];
         for _ in 1..count {
-            copies.push(self.steps(&self.linear(part, format)?, &x, norm, tokens)?);
+            copies.push(self.steps(&self.linear(matrix, format)?, &x, norm, tokens)?);
         }
         let vectors = 4 * tokens.unwrap_or(1) * (linear.rows + linear.columns);
         let times = tokens.map_or(String::new(), |tokens| format!(" x {tokens}"));
         Ok(Case {
             kernel,
-            part: format!("{part} [{}, {}]{times}", linear.rows, linear.columns),
+            part: format!(
+                "{} [{}, {}]{times}",
+                matrix.name(),
+                linear.rows,
+                linear.columns
+            ),
             format: linear.slices[0].format.name(),
             bytes: linear.bytes() + vectors as u64,
             copies,
         })
-    }
-
-    /// Kernels without weights, and the embedding.
-    fn others(&self) -> Result<Vec<Case>> {
-        let (gpu, config) = (self.gpu, self.config);
-        let KernelPlan { tokens, depth, .. } = *self.plan;
-        let (hidden, vocab, queries) = (config.hidden, config.vocab, config.query_rows());
-        let case = |kernel, part: String, numbers: usize, steps| Case {
-            kernel,
-            part,
-            format: "",
-            bytes: 4 * numbers as u64,
-            copies: vec![steps],
-        };
-        let attention = |tokens, kv: &Buffer| -> Result<(Buffer, Buffer, Buffer)> {
-            Ok((
-                self.numbers(tokens * queries)?,
-                self.zeros(tokens * queries)?,
-                kv.clone(),
-            ))
-        };
-        let kv_count =
-            |positions: usize| 2 * positions.next_multiple_of(KV_TILE) * config.key_rows();
-        let sizes = |(q, y, kv): &(Buffer, Buffer, Buffer),
-                     steps: &dyn Fn(Attention<'_>) -> Result<Vec<Step>>| {
-            steps(Attention {
-                queries: q,
-                kv,
-                kv_format: KvFormat::F32,
-                y,
-                heads: config.heads,
-                kv_heads: config.kv_heads,
-                head_dim: config.head_dim,
-            })
-        };
-        let one = attention(1, &self.numbers(kv_count(depth))?)?;
-        let state = Buffer::from_slice(gpu, "state", &[0, depth as u32 - 1, 0, 0])?;
-        let decode = sizes(&one, &|attention| {
-            let parts = self.zeros(kernels::attention_decode::parts(
-                config.heads,
-                config.head_dim,
-            ))?;
-            let buffers = [&state, &parts];
-            kernels::attention_decode::steps(gpu, "attention", attention, buffers, depth, None)
-        })?;
-        let many = attention(tokens, &self.numbers(kv_count(tokens))?)?;
-        let prefill = sizes(&many, &|attention| {
-            kernels::attention::step(gpu, "attention", attention, tokens, 0).map(|step| vec![step])
-        })?;
-        let x = self.numbers(tokens * hidden)?;
-        let (gamma, y) = (self.numbers(hidden)?, self.zeros(tokens * hidden)?);
-        let epsilon = config.rms_norm_epsilon;
-        let rms_norm =
-            kernels::rms_norm::step(gpu, "norm", [&x, &gamma, &y], [tokens, hidden], epsilon)?;
-        let (biases, scores) = (self.numbers(2)?, self.zeros(2 * tokens)?);
-        let weights = self.numbers(2 * hidden)?;
-        let routers = Routers {
-            weights: &weights,
-            biases: &biases,
-            count: 2,
-            epsilon: Some(epsilon),
-            scores: &scores,
-            stride: tokens,
-        };
-        let router = kernels::router_score::step(gpu, "router", routers, &x, [tokens, hidden], 0)?;
-        let (logits, own) = (self.numbers(vocab)?, self.zeros(vocab)?);
-        let argmax = kernels::argmax::step(gpu, &logits, &state, vocab)?;
-        let sampling = Sampling {
-            temperature: 0.7,
-            top_k: 40,
-            top_p: 0.9,
-            ..Default::default()
-        };
-        let sample = kernels::sample::step(gpu, [&logits, &own, &state], vocab, &sampling)?;
-        let kv = kv_count(depth);
-        let kv_many = kv_count(tokens);
-        Ok(vec![
-            case(
-                "attention_decode",
-                format!("after {depth}"),
-                kv + 2 * queries,
-                decode,
-            ),
-            case(
-                "attention",
-                format!("x {tokens}"),
-                kv_many + 2 * tokens * queries,
-                prefill,
-            ),
-            case(
-                "rms_norm",
-                format!("x {tokens}"),
-                2 * tokens * hidden,
-                vec![rms_norm],
-            ),
-            case(
-                "router_score",
-                format!("x {tokens}"),
-                tokens * hidden,
-                vec![router],
-            ),
-            case("argmax", format!("[{vocab}]"), vocab, vec![argmax]),
-            case("sample", format!("[{vocab}]"), 2 * vocab, vec![sample]),
-        ])
     }
 }

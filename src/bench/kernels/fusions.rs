@@ -1,6 +1,6 @@
 //! What fusing gains: each fused kernel against the same work in several dispatches, in turns.
 
-use super::{Bench, Fusion, sum};
+use super::{Bench, Fusion, Matrix, sum};
 use crate::error::Result;
 use crate::gpu::{Plan, Step};
 use crate::kernels::matvec::Norm;
@@ -33,7 +33,7 @@ impl Bench<'_> {
             gamma: &gamma,
             epsilon,
         };
-        let fused = self.linear("gate_up", self.plan.formats[0])?;
+        let fused = self.linear(Matrix::GateUp, self.plan.formats[0])?;
         let mut apart = vec![kernels::rms_norm::step(
             self.gpu,
             "norm",
@@ -53,7 +53,7 @@ impl Bench<'_> {
             gamma: &gamma,
             epsilon: config.rms_norm_epsilon,
         };
-        let qkv = self.linear("qkv", self.plan.formats[0])?;
+        let qkv = self.linear(Matrix::Qkv, self.plan.formats[0])?;
         let fused = self.steps(&qkv, &x, Some(norm), None)?;
         let mut apart = Vec::new();
         for rows in [config.query_rows(), config.key_rows(), config.key_rows()] {
@@ -66,7 +66,7 @@ impl Bench<'_> {
     fn swiglu_behind(&self) -> Result<Pair> {
         let (hidden, feed_forward) = (self.config.hidden, self.config.feed_forward);
         let x = self.numbers(hidden)?;
-        let gate_up = self.linear("gate_up", self.plan.formats[0])?;
+        let gate_up = self.linear(Matrix::GateUp, self.plan.formats[0])?;
         let fused = self.steps(&gate_up, &x, None, None)?;
         let mut apart = self.stored([2 * feed_forward, hidden], None, 2 * feed_forward)?;
         apart.push(self.pass(feed_forward)?);
@@ -77,7 +77,7 @@ impl Bench<'_> {
     fn residual_behind(&self) -> Result<Pair> {
         let (hidden, feed_forward) = (self.config.hidden, self.config.feed_forward);
         let x = self.numbers(feed_forward)?;
-        let down = self.linear("down", self.plan.formats[0])?;
+        let down = self.linear(Matrix::Down, self.plan.formats[0])?;
         let fused = self.steps(&down, &x, None, None)?;
         let mut apart = self.stored([hidden, feed_forward], None, hidden)?;
         apart.push(self.pass(hidden)?);
