@@ -29,6 +29,7 @@ mod routing;
 mod saved;
 mod steps;
 mod training;
+mod training_commands;
 
 /// Which looks at threads that only this driver has.
 const WORKERS: &str = "workers_of_software_vulkan_have_a_cpu_each";
@@ -153,7 +154,7 @@ fn main() {
         ("the_commands_run_and_measure", commands::measuring),
         ("thresholds_and_rates_move_routers", options::thresholds),
         ("skipped_bytes_include_the_head", options::bytes),
-        ("the_commands_train_and_serve", commands::training),
+        ("the_commands_train_and_serve", training_commands::training),
         (
             "one_mask_learned_skips_what_was_asked_for",
             gradients::hardened,
