@@ -59,7 +59,7 @@ pub(super) fn print(run: &Run) {
         line += &format!(" ({rate:.0} tokens/s)");
     }
     tell!("{line}");
-    let mut line = format!("answer    {} tokens", run.answer_ids.len());
+    let mut line = format!("answer    {}", some(run.answer_ids.len(), "token"));
     if let Some(tpot) = run.tpot_nanos() {
         line += &format!(
             ", {:.1} ms each ({:.1} tokens/s), {} dispatches",
@@ -85,16 +85,20 @@ pub(super) fn print(run: &Run) {
     tell!("GPU       {} ({})", run.gpu.name, run.gpu.backend);
 }
 
+/// How many of something, in words.
+fn some(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
 fn skipped(run: &Run) -> String {
     let mask = &run.mask;
     if mask.is_full() {
         return format!("all {} run", mask.layers());
     }
     let (attn, mlp) = (mask.skipped(Sublayer::Attn), mask.skipped(Sublayer::Mlp));
-    let some = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    };
     format!(
         "skips {mask}: {}, {}, {:.1} % of the layers' weights",
         some(attn, "attention"),

@@ -10,7 +10,7 @@ use crate::figure::Figure;
 use crate::form::{Asked, Form};
 use crate::job::Job;
 use crate::palette::{self, Palette};
-use crate::panels::{Action, Controls, PANELS, State, View};
+use crate::panels::{Action, PANELS, State, Toolbar, View};
 use crate::prompts::{self, Prompt};
 use crate::session::{Session, is_session};
 use crate::training::{Follower, Log};
@@ -164,8 +164,8 @@ impl App {
 
     /// Loses the adapter, as a driver that resets does; for tests.
     #[doc(hidden)]
-    pub fn lose_adapter(&mut self) {
-        self.send(Job::LoseAdapter);
+    pub fn lose_gpu(&mut self) {
+        self.send(Job::LoseGpu);
     }
 
     /// What is looked at.
@@ -358,14 +358,14 @@ impl App {
         let last = self.session.runs.len().saturating_sub(1);
         self.state.selected = self.state.selected.min(last);
         self.state.other = self.state.other.min(last);
-        let mut controls = Controls {
+        let mut toolbar = Toolbar {
             session: &self.session,
             state: &mut self.state,
             ready: self.progress.ready && !self.progress.busy,
             has_router: self.progress.has_router,
             prompts: self.prompts.len(),
         };
-        if let Some(action) = (panel.controls)(ui, &mut controls) {
+        if let Some(action) = (panel.toolbar)(ui, &mut toolbar) {
             self.act(action);
         }
         let area = ScrollArea::both()

@@ -44,7 +44,7 @@ pub enum Job {
     Controls(Vec<Prompt>, Options),
     /// Compare a run, given its index in the session, with the full model token by token.
     Agreement(usize, Box<Run>),
-    /// Lose the adapter, as a driver that resets does; for tests.
+    /// Lose the GPU, as a driver that resets does; for tests.
     #[doc(hidden)]
-    LoseAdapter,
+    LoseGpu,
 }

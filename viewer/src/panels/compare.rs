@@ -4,7 +4,7 @@ mod answers;
 
 use super::runs::traced;
 use super::{
-    Action, Controls, LEFT, NO_RUN, View, engine_button, known, legend, millis, numbers, other_run,
+    Action, LEFT, NO_RUN, Toolbar, View, engine_button, known, legend, millis, numbers, other_run,
     shade, short, sublayers,
 };
 use crate::figure::{Figure, Table, Value, area};
@@ -17,7 +17,7 @@ use first_wgpu::trace::Run;
 /// Right of the names of rows: the other run, this run, what the difference is.
 const COLUMNS: [f32; 3] = [LEFT, LEFT + 240.0, LEFT + 480.0];
 
-pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
     let runs = &to.session.runs;
     let run = runs.get(to.state.selected)?;
     let mut action = None;

@@ -1,6 +1,6 @@
 //! Policies at the same rate: none, routed, fixed, random, evenly spaced.
 
-use super::{Action, Controls, LEFT, View, engine_button, known};
+use super::{Action, LEFT, Toolbar, View, engine_button, known};
 use crate::figure::{Figure, Table, area};
 use crate::plot::Plot;
 use crate::session::Control;
@@ -8,7 +8,7 @@ use crate::stats::mean;
 use eframe::egui::{Ui, pos2, vec2};
 use first_wgpu::bench::statistics::{change, paired_difference};
 
-pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
     let mut action = None;
     ui.horizontal_wrapped(|ui| {
         let text = format!("Compare on the {} prompts of the set", to.prompts);

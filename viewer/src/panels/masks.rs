@@ -3,7 +3,7 @@
 mod rows;
 
 use super::{
-    Action, Controls, LEFT, NO_RUN, State as Panels, View, choice, engine_button, legend, numbers,
+    Action, LEFT, NO_RUN, State as Panels, Toolbar, View, choice, engine_button, legend, numbers,
     path_field, shade, short, sublayers,
 };
 use crate::figure::{Figure, Heard, Table, area};
@@ -36,7 +36,7 @@ const CELL: f32 = 46.0;
 /// The height of the bars of frequencies.
 const BARS: f32 = 54.0;
 
-pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
     let mut action = None;
     let shown = policy(to.state, to.session).unwrap_or_default().to_owned();
     let policies = policies(to.state, to.session);

@@ -1,5 +1,5 @@
 //! The panels: each a pure function from a session to a figure, and to a table of the same data, with a
-//! small state of its own and controls that change it.
+//! small state of its own and a toolbar that changes it.
 
 mod compare;
 mod controls;
@@ -87,8 +87,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// What a panel's controls work on.
-pub struct Controls<'a> {
+/// What the buttons above a panel's figure work on.
+pub struct Toolbar<'a> {
     /// What was run and measured.
     pub session: &'a Session,
     /// What the panels remember.
@@ -135,12 +135,12 @@ pub struct Panel {
     /// Its data.
     pub table: fn(&View<'_>) -> Table,
     /// Shows its buttons.
-    pub controls: fn(&mut Ui, &mut Controls<'_>) -> Option<Action>,
+    pub toolbar: fn(&mut Ui, &mut Toolbar<'_>) -> Option<Action>,
     /// Hears what was done to its figure.
     pub heard: fn(&Session, &mut State, Heard) -> Option<Action>,
 }
 
-fn no_controls(_: &mut Ui, _: &mut Controls<'_>) -> Option<Action> {
+fn no_toolbar(_: &mut Ui, _: &mut Toolbar<'_>) -> Option<Action> {
     None
 }
 
@@ -156,7 +156,7 @@ pub const PANELS: [Panel; 9] = [
         about: "Which sublayers ran. Click one to force it on or off, then run again.",
         figure: strip::figure,
         table: strip::table,
-        controls: strip::controls,
+        toolbar: strip::toolbar,
         heard: strip::heard,
     },
     Panel {
@@ -165,7 +165,7 @@ pub const PANELS: [Panel; 9] = [
         about: "What ran, what it answered, what it cost. Click a run to open it.",
         figure: runs::figure,
         table: runs::table,
-        controls: no_controls,
+        toolbar: no_toolbar,
         heard: runs::heard,
     },
     Panel {
@@ -174,7 +174,7 @@ pub const PANELS: [Panel; 9] = [
         about: "The mask of every run, and how often each sublayer was skipped. Click a run to open it.",
         figure: masks::figure,
         table: masks::table,
-        controls: masks::controls,
+        toolbar: masks::toolbar,
         heard: masks::heard,
     },
     Panel {
@@ -183,7 +183,7 @@ pub const PANELS: [Panel; 9] = [
         about: "Each router's score of each prompt token, before the mean decides.",
         figure: tokens::figure,
         table: tokens::table,
-        controls: no_controls,
+        toolbar: no_toolbar,
         heard: deaf,
     },
     Panel {
@@ -192,7 +192,7 @@ pub const PANELS: [Panel; 9] = [
         about: "When each dispatch ran, and what each kernel cost. Drag to pan, pinch or Ctrl-scroll to zoom.",
         figure: timings::figure,
         table: timings::table,
-        controls: timings::controls,
+        toolbar: timings::toolbar,
         heard: timings::heard,
     },
     Panel {
@@ -201,7 +201,7 @@ pub const PANELS: [Panel; 9] = [
         about: "Two runs side by side: answers, masks, times, memory; and this run against the full model.",
         figure: compare::figure,
         table: compare::table,
-        controls: compare::controls,
+        toolbar: compare::toolbar,
         heard: deaf,
     },
     Panel {
@@ -210,7 +210,7 @@ pub const PANELS: [Panel; 9] = [
         about: "Is it the router, or would any mask of that size do? Policies at the same rate, on the prompt set.",
         figure: controls::figure,
         table: controls::table,
-        controls: controls::controls,
+        toolbar: controls::toolbar,
         heard: deaf,
     },
     Panel {
@@ -219,7 +219,7 @@ pub const PANELS: [Panel; 9] = [
         about: "What a threshold is predicted to skip, by the router's calibration, beside what runs skipped.",
         figure: threshold::figure,
         table: threshold::table,
-        controls: threshold::controls,
+        toolbar: threshold::toolbar,
         heard: deaf,
     },
     Panel {
@@ -228,7 +228,7 @@ pub const PANELS: [Panel; 9] = [
         about: "The curves of a training log, live while it grows.",
         figure: training::figure,
         table: training::table,
-        controls: training::controls,
+        toolbar: training::toolbar,
         heard: deaf,
     },
 ];

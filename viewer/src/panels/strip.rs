@@ -1,7 +1,7 @@
 //! The layers of one run as cells of two halves.
 
 use super::{
-    Action, Controls, LEFT, NO_RUN, View, engine_button, index, legend, millis, numbers,
+    Action, LEFT, NO_RUN, Toolbar, View, engine_button, index, legend, millis, numbers,
     one_threshold, score, shade, sublayers,
 };
 use crate::figure::{Figure, Heard, Table, Value, area};
@@ -56,7 +56,7 @@ pub fn forced(mask: &LayerMask, forces: &[Force]) -> LayerMask {
     result
 }
 
-pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
     let run = to.session.runs.get(to.state.selected)?;
     let state = &mut to.state.strip;
     let mut action = None;

@@ -2,7 +2,7 @@
 
 mod speeds;
 
-use super::{Action, Controls, View, engine_button, millis, one_threshold};
+use super::{Action, Toolbar, View, engine_button, millis, one_threshold};
 use crate::figure::{Figure, Table, Value, area};
 use crate::job::Choice;
 use crate::plot::Plot;
@@ -28,7 +28,7 @@ impl Default for State {
 /// A slider that nobody moves leaves its value alone; by default it rounds it to the digits that it shows.
 const AS_IT_IS: SliderClamping = SliderClamping::Edits;
 
-pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
     let table = &to.session.calibration;
     let state = &mut to.state.threshold;
     let mut action = None;
@@ -140,10 +140,11 @@ fn summary(view: &View<'_>) -> String {
     let here: Vec<f64> = last.into_values().collect();
     if !here.is_empty() {
         let percent = 100.0 * crate::stats::mean(&here);
-        text += &format!(
-            ". Measured at it: {percent:.1} % over {} prompts",
-            here.len()
-        );
+        let prompts = match here.len() {
+            1 => "of one prompt".to_owned(),
+            count => format!("over {count} prompts"),
+        };
+        text += &format!(". Measured at it: {percent:.1} % {prompts}");
     }
     text
 }

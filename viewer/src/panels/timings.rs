@@ -3,7 +3,7 @@
 mod kernels;
 mod spans;
 
-use super::{Action, Controls, LEFT, NO_RUN, View, legend, other_run};
+use super::{Action, LEFT, NO_RUN, Toolbar, View, legend, other_run};
 use crate::figure::{Figure, Heard, Table, area};
 use crate::palette::{Palette, SERIES};
 use crate::plot::ticks;
@@ -61,7 +61,7 @@ impl State {
     }
 }
 
-pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
     let run = to.session.runs.get(to.state.selected)?;
     let state = &mut to.state.timings;
     let mut action = None;

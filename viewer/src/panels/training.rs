@@ -2,7 +2,7 @@
 
 mod scores;
 
-use super::{Action, Controls, View, legend, path_field, short};
+use super::{Action, Toolbar, View, legend, path_field, short};
 use crate::figure::{Figure, Table, area};
 use crate::plot::Plot;
 use crate::training::{Log, Step};
@@ -15,7 +15,7 @@ pub struct State {
     pub(crate) path: String,
 }
 
-pub(super) fn controls(ui: &mut Ui, to: &mut Controls<'_>) -> Option<Action> {
+pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
     let path = &mut to.state.training.path;
     let mut action = None;
     ui.horizontal_wrapped(|ui| {

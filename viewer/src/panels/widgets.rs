@@ -1,4 +1,4 @@
-//! What panels' controls are made of.
+//! What panels' toolbars are made of.
 
 use super::short;
 use eframe::egui::{Button, ComboBox, TextEdit, Ui};

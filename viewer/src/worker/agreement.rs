@@ -36,7 +36,7 @@ impl Thread {
         engine.forced_logits(&run.prompt_ids, &full.into(), forced, &mut |_, logits| {
             expected.push(logits.to_vec());
             done += 1;
-            self.share("comparing with the full model", done, total)
+            self.report("comparing with the full model", done, total)
         })?;
         let mut agreement = Agreement {
             run: index,
@@ -49,7 +49,7 @@ impl Thread {
                 .agrees
                 .push(likeliest(&expected[at]) == likeliest(logits));
             done += 1;
-            self.share("comparing with the full model", done, total)
+            self.report("comparing with the full model", done, total)
         })?;
         Ok(agreement)
     }

@@ -51,7 +51,7 @@ impl Thread {
         };
         let mut examples = Vec::new();
         for (index, prompt) in prompts.iter().enumerate() {
-            self.share("asking the router", index, prompts.len())?;
+            self.report("asking the router", index, prompts.len())?;
             let example = example(loaded, prompt, &options);
             examples.push(example.map_err(|error| numbered(error, index, prompts.len()))?);
         }
@@ -82,7 +82,7 @@ impl Thread {
             };
             for (index, example) in examples.iter().enumerate() {
                 let done = place * examples.len() + index;
-                self.share("measuring losses", done, policies.len() * examples.len())?;
+                self.report("measuring losses", done, policies.len() * examples.len())?;
                 let mask = mask.as_ref().unwrap_or(&example.routed);
                 let masking = Masking::new(mask.clone(), prefill);
                 let engine = &loaded.engine;
@@ -112,7 +112,7 @@ impl Thread {
             let prompt = &prompts[repetition % prompts.len()];
             for (place, (_, mask)) in policies.iter().enumerate() {
                 let done = repetition * policies.len() + place;
-                self.share("timing", done, (REPETITIONS + 1) * policies.len())?;
+                self.report("timing", done, (REPETITIONS + 1) * policies.len())?;
                 let fixed = |mask| Choice::Mask(Masking::new(mask, prefill));
                 let choice = mask.clone().map_or(Choice::Routed, fixed);
                 let tpot = time(

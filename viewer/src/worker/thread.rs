@@ -32,7 +32,7 @@ pub(super) struct Thread {
     progress: Arc<Mutex<Progress>>,
 }
 
-/// A model on an adapter, and its router.
+/// A model on a GPU, and its router.
 pub(super) struct Loaded {
     pub(super) engine: Engine,
     routed: Option<Policy>,
@@ -146,8 +146,8 @@ impl Thread {
         self.context.request_repaint_after(BATCH);
     }
 
-    /// Says how far a job is; breaks it off if the user has stopped it.
-    pub(super) fn share(&self, doing: &str, done: usize, total: usize) -> Result<()> {
+    /// Says how far a job is; interrupts it if the user has stopped it.
+    pub(super) fn report(&self, doing: &str, done: usize, total: usize) -> Result<()> {
         self.tell(|progress| {
             progress.doing = doing.to_owned();
             progress.share = (done, total);
@@ -203,7 +203,7 @@ impl Thread {
 
     fn work(&self, loaded: &mut Loaded, session: u64, job: Job) -> Result<()> {
         match job {
-            Job::Prompts(prompts, options) => self.set(loaded, session, prompts, &options),
+            Job::Prompts(prompts, options) => self.run_prompts(loaded, session, prompts, &options),
             Job::Again(run, options) => {
                 let request = loaded.again(&run, options)?;
                 let run = self.answer(loaded, &request, run.tag)?;
@@ -215,7 +215,7 @@ impl Thread {
                 Ok(())
             }
             Job::Controls(prompts, options) => self.controls(loaded, session, &prompts, &options),
-            Job::LoseAdapter => {
+            Job::LoseGpu => {
                 loaded.engine.gpu.lose();
                 Ok(())
             }
@@ -228,7 +228,7 @@ impl Thread {
     }
 
     /// Runs prompts one after the other. One that cannot be read says nothing of the others: they go on.
-    fn set(
+    fn run_prompts(
         &self,
         loaded: &mut Loaded,
         session: u64,
@@ -240,7 +240,7 @@ impl Thread {
         let mut refused = Vec::new();
         for (index, prompt) in prompts.into_iter().enumerate() {
             if total > 1 {
-                self.share("running", index, total)?;
+                self.report("running", index, total)?;
             }
             let request = loaded.request(&prompt.text, options);
             match request.and_then(|request| self.answer(loaded, &request, prompt.tag)) {

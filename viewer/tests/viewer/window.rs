@@ -235,7 +235,7 @@ pub(crate) fn a_lost_adapter_is_a_message_and_the_next_run_works() {
     ready(&mut window);
     click(&mut window, "Run");
     runs(&mut window, 1);
-    window.state_mut().lose_adapter();
+    window.state_mut().lose_gpu();
     window.step();
     until(&mut window, "losing it", |window| enabled(window, "Run"));
     click(&mut window, "Run");

@@ -21,14 +21,14 @@ fn sliders_that_nobody_moves_change_nothing() {
             ..Panels::default()
         };
         let show = |ui: &mut Ui, state: &mut Panels| {
-            let mut to = Controls {
+            let mut to = Toolbar {
                 session: &session,
                 state,
                 ready: true,
                 has_router: true,
                 prompts: 0,
             };
-            controls(ui, &mut to);
+            toolbar(ui, &mut to);
         };
         let mut harness = Harness::builder().build_ui_state(show, state);
         harness.run_steps(3);
