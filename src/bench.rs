@@ -21,7 +21,7 @@ use std::ops::ControlFlow;
 
 /// What to measure.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct BenchPlan {
     /// Prompt length of the prefill test; 0 leaves it out.
     pub prompt: usize,
     /// Answer length of the decode test; 0 leaves it out.
@@ -116,7 +116,7 @@ impl Report {
 /// Runs the plan for each candidate. With it come the traced runs of the last repetition.
 pub fn run(
     engine: &mut Engine,
-    plan: &Plan,
+    plan: &BenchPlan,
     candidates: &[Candidate],
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(Report, Vec<Run>)> {
@@ -127,7 +127,7 @@ pub fn run(
 
 fn take_turns(
     engine: &mut Engine,
-    plan: &Plan,
+    plan: &BenchPlan,
     candidates: &[Candidate],
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(Report, Vec<Run>)> {
@@ -204,7 +204,7 @@ fn order(repetition: usize, candidates: usize) -> Vec<usize> {
 /// One turn: the prompt read, an answer behind the context, and that answer traced; those that the plan has.
 fn turn_of(
     engine: &mut Engine,
-    plan: &Plan,
+    plan: &BenchPlan,
     candidate: &Candidate,
     [prompt, context]: [&[u32]; 2],
 ) -> Result<[Option<Run>; 3]> {

@@ -219,7 +219,7 @@ pub fn front(summary: &ModelSummary, mut masks: Vec<(LayerMask, f64)>) -> Vec<(L
 /// least loss per further byte, reaches the rate to within half the smallest step, or stays below it. Its last steps take what
 /// still fits at any price; so of all choices that skip as much, the one with the least sum of losses is taken.
 /// Returns an index into each path.
-pub fn spread(
+pub fn share_out(
     summary: &ModelSummary,
     paths: &[Vec<(LayerMask, f64)>],
     rate: f64,
@@ -434,7 +434,7 @@ mod tests {
     #[test]
     fn those_that_lose_less_skip_more() {
         let summary = ModelSummary::alike(8);
-        let at = |costs: &[&[f64]], rate: f64| spread(&summary, &paths(costs), rate, 1.5 * rate);
+        let at = |costs: &[&[f64]], rate: f64| share_out(&summary, &paths(costs), rate, 1.5 * rate);
         let (dear, cheap) = ([0.3; 6].as_slice(), [0.1; 6].as_slice());
         // Up to half as much again, and together what was asked for.
         assert_eq!(at(&[dear, cheap], 0.25), [1, 3]);
@@ -449,15 +449,15 @@ mod tests {
         // What costs least per byte at first may leave room only for what is dear.
         let mut jump = paths(&[&[0.1, 0.5, 0.5], &[0.2; 3]]);
         jump[1].drain(1..3);
-        assert_eq!(spread(&summary, &jump, 0.1875, 1.0), [0, 1]);
+        assert_eq!(share_out(&summary, &jump, 0.1875, 1.0), [0, 1]);
         // A path may begin with what skips something, whichever comes first.
         let mut begun = paths(&[&[0.1, 0.1, 0.1], &[0.1, 0.1, 0.1]]);
         begun[1].drain(..2);
-        assert_eq!(spread(&summary, &begun, 0.125, 1.0), [0, 0]);
+        assert_eq!(share_out(&summary, &begun, 0.125, 1.0), [0, 0]);
         begun.reverse();
-        assert_eq!(spread(&summary, &begun, 0.125, 1.0), [0, 0]);
+        assert_eq!(share_out(&summary, &begun, 0.125, 1.0), [0, 0]);
         // Without that bound the cheap one goes on alone.
         let paths = paths(&[dear, cheap]);
-        assert_eq!(spread(&summary, &paths, 0.25, 1.0), [0, 4]);
+        assert_eq!(share_out(&summary, &paths, 0.25, 1.0), [0, 4]);
     }
 }

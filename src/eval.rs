@@ -29,7 +29,7 @@ use crate::data::Tokens;
 use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Masking, PrefillReading};
 use crate::router::{Decision, Granularity, Router};
-use controls::{Budget, CANDIDATES, Control};
+use controls::{CANDIDATES, Control, Quota};
 use meter::Meter;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,7 +119,7 @@ pub struct Row {
 
 /// What is wanted.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct EvalPlan {
     /// What is measured.
     pub items: Vec<Item>,
     /// What controls are searched on; none of `items`.
@@ -141,7 +141,7 @@ pub struct Plan {
 /// Searches the controls, and measures everything on every item.
 pub fn run(
     meter: &mut Meter<'_>,
-    plan: &Plan,
+    plan: &EvalPlan,
     searching: &mut Progress<'_>,
     measuring: &mut Progress<'_>,
 ) -> Result<Vec<Row>> {
@@ -178,7 +178,7 @@ pub fn run(
 /// The controls of every lead, without an adapter and with those that go with them.
 fn control_candidates(
     meter: &mut Meter<'_>,
-    plan: &Plan,
+    plan: &EvalPlan,
     progress: &mut Progress<'_>,
 ) -> Result<Vec<Candidate>> {
     let mut found = Vec::new();
@@ -204,7 +204,7 @@ fn control_candidates(
         let prefill = lead.prefill;
         meter.set_adapter(None)?;
         let summary = meter.engine().summary.clone();
-        let budget = Budget::of(&summary, granularity, &masks);
+        let budget = Quota::of(&summary, granularity, &masks);
         for &control in &plan.controls {
             let masks = control_masks(meter, plan, (&budget, prefill), control, progress)?;
             let policy = control_name(control, &lead.policy);
@@ -258,8 +258,8 @@ pub fn adapters_of<'a>(
 
 fn control_masks(
     meter: &mut Meter<'_>,
-    plan: &Plan,
-    (budget, prefill): (&Budget<'_>, PrefillReading),
+    plan: &EvalPlan,
+    (budget, prefill): (&Quota<'_>, PrefillReading),
     control: Control,
     progress: &mut Progress<'_>,
 ) -> Result<Masks> {
@@ -303,7 +303,7 @@ fn control_masks(
 fn greedy(
     meter: &mut Meter<'_>,
     items: &[&Item],
-    (budget, prefill): (&Budget<'_>, PrefillReading),
+    (budget, prefill): (&Quota<'_>, PrefillReading),
     progress: &mut Progress<'_>,
 ) -> Result<LayerMask> {
     // Every unit alone, then a few tries for each that is skipped.

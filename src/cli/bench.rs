@@ -8,7 +8,7 @@ use super::options::{
 };
 use super::progress::{interrupt, with_bar};
 use crate::bench::statistics::{change, mean_and_deviation, median, median_change, quantile};
-use crate::bench::{Candidate, Measured, Plan, Report, run};
+use crate::bench::{BenchPlan, Candidate, Measured, Report, run};
 use crate::error::Error;
 use crate::file::{csv_field, read_at_most};
 use crate::model::synthetic::Synthetic;
@@ -142,7 +142,7 @@ impl Bench {
             })
         });
         let candidates = candidates.collect::<anyhow::Result<Vec<_>>>()?;
-        let plan = Plan {
+        let plan = BenchPlan {
             prompt: self.prompt,
             answer: self.answer,
             depth: self.depth,

@@ -15,7 +15,7 @@ use crate::eval::controls::Control;
 use crate::eval::meter::Meter;
 use crate::eval::metrics::Metric;
 use crate::eval::report::Report;
-use crate::eval::{Item, Plan, run};
+use crate::eval::{EvalPlan, Item, run};
 use crate::file::write_whole;
 use crate::journal::Journal;
 use candidates::{adapter, router, tell_apart};
@@ -164,7 +164,7 @@ impl Eval {
             Ok::<_, Error>(items)
         };
         let (candidates, leads) = self.candidates(&files, &adapters, &controls, &engine)?;
-        let plan = Plan {
+        let plan = EvalPlan {
             items: items(&examples)?,
             calibration: items(&calibration)?,
             candidates,

@@ -46,7 +46,7 @@ impl Control {
 
 /// How much a control skips.
 #[derive(Clone, Copy, Debug)]
-pub struct Budget<'a> {
+pub struct Quota<'a> {
     /// The model.
     pub summary: &'a ModelSummary,
     /// Whole layers, or sublayers.
@@ -61,7 +61,7 @@ pub struct Budget<'a> {
 /// answers.
 pub const CANDIDATES: usize = 6;
 
-impl<'a> Budget<'a> {
+impl<'a> Quota<'a> {
     /// As much as these masks skip on average, each with its weight, in attentions and MLPs about as they do.
     pub fn of(
         summary: &'a ModelSummary,
@@ -188,7 +188,7 @@ mod tests {
         // Three answers of a task that skips nothing, and one of a task that skips four layers.
         let mut masks = masks(&["", "", "", "3-6"]);
         masks[3].1 = 3.0;
-        let budget = Budget::of(&summary, Granularity::Layer, &masks);
+        let budget = Quota::of(&summary, Granularity::Layer, &masks);
         assert_eq!(budget.counts, [2, 2]);
     }
 
@@ -202,7 +202,7 @@ mod tests {
             &["1-8.attn,9-10.mlp", "1-8.attn"],
             &["", "4"],
         ] {
-            let budget = Budget::of(&summary, Granularity::Sublayer, &masks(texts));
+            let budget = Quota::of(&summary, Granularity::Sublayer, &masks(texts));
             // A loss that only knows that the middle matters.
             let mut loss = |mask: &LayerMask| {
                 let of = |layer: usize| {
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn whole_layers_stay_whole() {
         let summary = ModelSummary::alike(12);
-        let budget = Budget::of(
+        let budget = Quota::of(
             &summary,
             Granularity::Layer,
             &masks(&["3,5", "3,5,7", "4,6"]),
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn draws_differ_by_seed_and_by_kind() {
         let summary = ModelSummary::alike(12);
-        let budget = Budget::of(&summary, Granularity::Sublayer, &masks(&["1-4"]));
+        let budget = Quota::of(&summary, Granularity::Sublayer, &masks(&["1-4"]));
         assert_eq!(budget.counts, [4, 4]);
         let draws: std::collections::HashSet<_> = (0..5)
             .map(|seed| budget.random(seed).expect("fits"))

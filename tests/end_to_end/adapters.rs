@@ -2,7 +2,7 @@
 
 use super::{LAYERS, PROMPT, agrees, fixed, generate, gradients, request};
 use first_wgpu::adapter::{LoraAdapter, Target};
-use first_wgpu::bench::{self, Candidate, Plan};
+use first_wgpu::bench::{self, BenchPlan, Candidate};
 use first_wgpu::check;
 use first_wgpu::engine::{AdapterMode, Engine, Request};
 use first_wgpu::mask::{LayerMask, Masking, PrefillReading};
@@ -236,7 +236,7 @@ pub(super) fn masked_sublayers_have_no_update() {
         policy: fixed(""),
         adapted: name != "plain",
     });
-    let plan = Plan {
+    let plan = BenchPlan {
         prompt: 0,
         answer: 2,
         depth: 0,

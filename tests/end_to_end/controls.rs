@@ -6,7 +6,7 @@ use first_wgpu::calibrate::block_influence;
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::{Policy, Request};
 use first_wgpu::eval::controls::Control;
-use first_wgpu::eval::{Candidate, Masks, Plan, Row};
+use first_wgpu::eval::{Candidate, EvalPlan, Masks, Row};
 use first_wgpu::journal::Journal;
 use first_wgpu::mask::{LayerMask, Masking, PrefillReading};
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
@@ -35,7 +35,7 @@ fn row<'a>(rows: &'a [Row], policy: &str) -> &'a Row {
 pub(super) fn answers_are_not_known() {
     let (_folder, model) = model();
     let mut engine = load(&model, false);
-    let plan = Plan {
+    let plan = EvalPlan {
         controls: Vec::new(),
         answer_tokens: None,
         ..plan(&engine, &[])
@@ -58,7 +58,7 @@ pub(super) fn answers_are_not_known() {
 pub(super) fn scores_are_of_the_mask() {
     let (_folder, model) = model();
     let mut engine = load(&model, false);
-    let plan = Plan {
+    let plan = EvalPlan {
         controls: vec![Control::Even],
         ..plan(&engine, &[])
     };
@@ -109,7 +109,7 @@ pub(super) fn searched_on_calibration() {
         let chosen = calibration
             .iter()
             .map(|index| whole.calibration[*index].clone());
-        let plan = Plan {
+        let plan = EvalPlan {
             calibration: chosen.collect(),
             controls: vec![control],
             answer_tokens: None,
@@ -188,7 +188,7 @@ pub(super) fn readings_are_noted_apart() {
     let (_folder, model) = model();
     let engine = load(&model, false);
     let readings = [PrefillReading::Masked, PrefillReading::Full];
-    let plan = Plan {
+    let plan = EvalPlan {
         candidates: readings
             .map(|prefill| Candidate {
                 policy: format!("{prefill:?}"),

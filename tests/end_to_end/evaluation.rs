@@ -8,7 +8,7 @@ use first_wgpu::error::Error;
 use first_wgpu::eval::controls::Control;
 use first_wgpu::eval::meter::Meter;
 use first_wgpu::eval::report::Report;
-use first_wgpu::eval::{Adapter, Candidate, Item, Masks, Plan, Row, adapters_of, run};
+use first_wgpu::eval::{Adapter, Candidate, EvalPlan, Item, Masks, Row, adapters_of, run};
 use first_wgpu::gpu::{Buffer, Gpu};
 use first_wgpu::journal::{Journal, Subject};
 use first_wgpu::mask::{LayerMask, Masking, PrefillReading};
@@ -48,7 +48,7 @@ pub(super) fn load(model: &Path, adapter: bool) -> Engine {
     super::open(&options)
 }
 
-pub(super) fn plan(engine: &Engine, adapters: &[Adapter]) -> Plan {
+pub(super) fn plan(engine: &Engine, adapters: &[Adapter]) -> EvalPlan {
     let router = random_router(Granularity::Sublayer, PrefillReading::Masked);
     // Low enough that most sublayers run.
     let decision = router.decision().with_threshold(0.4);
@@ -78,7 +78,7 @@ pub(super) fn plan(engine: &Engine, adapters: &[Adapter]) -> Plan {
         "a llama",
         "in an inn, on and on",
     ];
-    Plan {
+    EvalPlan {
         items: items(engine, held_out),
         calibration: items(engine, searched),
         candidates,
@@ -109,7 +109,7 @@ fn measured(model: &Path, journal: Journal, most: u64) -> Result<Vec<Row>, Error
 
 pub(super) fn plan_measured(
     model: &Path,
-    plan: &Plan,
+    plan: &EvalPlan,
     adapters: &[Adapter],
     journal: Journal,
     most: u64,
@@ -242,7 +242,7 @@ pub(super) fn prompts_are_shared() {
         digest: "lora".to_owned(),
         policy: None,
     }];
-    let plan = Plan {
+    let plan = EvalPlan {
         candidates: [
             ("several", Masks::Several(several.to_vec())),
             ("routed", routed(&router)),
@@ -298,7 +298,7 @@ pub(super) fn prompts_are_shared() {
     assert!(masks.len() > 4, "{masks:?}");
 
     // The same text with the next adapter is read anew.
-    let one = Plan {
+    let one = EvalPlan {
         items: plan.items[..1].to_vec(),
         leads: Vec::new(),
         ..plan.clone()
@@ -324,7 +324,7 @@ pub(super) fn prompts_are_read_once() {
     let model = folder.path().join("tiny.gguf");
     write_tiny(&model, &TinyOptions::default()).expect("written");
     let whole = plan(&load(&model, false), &[]);
-    let of = |several: Vec<Masks>| Plan {
+    let of = |several: Vec<Masks>| EvalPlan {
         candidates: several
             .into_iter()
             .map(|masks| Candidate {
@@ -339,7 +339,7 @@ pub(super) fn prompts_are_read_once() {
         answer_tokens: None,
         ..whole.clone()
     };
-    let submissions = |plan: &Plan, journal: Journal| {
+    let submissions = |plan: &EvalPlan, journal: Journal| {
         let mut reload = |engine: Engine, _: Option<usize>| Ok(engine);
         let mut meter = Meter::new(load(&model, false), &mut reload, &[], journal);
         let before = meter.engine().gpu.counters.now().submissions;
@@ -388,7 +388,7 @@ pub(super) fn one_mask_as_routers() {
         ("other@9%", &router),
     ];
     let engine = load(&model, false);
-    let plan = Plan {
+    let plan = EvalPlan {
         candidates: of
             .map(|(policy, router)| Candidate {
                 policy: policy.to_owned(),

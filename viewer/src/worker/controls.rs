@@ -8,7 +8,7 @@ use crate::prompts::Prompt;
 use crate::session::Control;
 use crate::stats;
 use first_wgpu::engine::Event;
-use first_wgpu::eval::controls::Budget;
+use first_wgpu::eval::controls::Quota;
 use first_wgpu::mask::{LayerMask, Masking, Sublayer};
 use first_wgpu::router::Granularity;
 use first_wgpu::trace::{Detail, Sampling};
@@ -138,7 +138,7 @@ fn policies(loaded: &Loaded, examples: &[Example]) -> Result<[Named; 5]> {
     let masks: Vec<LayerMask> = routed.collect();
     let summary = &loaded.engine.summary;
     let alike: Vec<_> = masks.iter().map(|mask| (mask.clone(), 1.0)).collect();
-    let budget = Budget::of(summary, Granularity::Sublayer, &alike);
+    let budget = Quota::of(summary, Granularity::Sublayer, &alike);
     Ok([
         ("none", Some(LayerMask::full(summary.layers))),
         ("routed", None),

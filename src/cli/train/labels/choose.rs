@@ -2,7 +2,7 @@
 
 use super::{Labels, Masks};
 use crate::calibrate::meter::Against;
-use crate::calibrate::{Budget, Unit, spread};
+use crate::calibrate::{Budget, Unit, share_out};
 use crate::cli::train::skipping;
 use crate::data::task_name;
 use crate::engine::Engine;
@@ -69,7 +69,7 @@ impl Labels {
                     true => MOST_SPREAD * rate,
                     false => 1.0,
                 };
-                spread(&engine.summary, paths, rate, most)
+                share_out(&engine.summary, paths, rate, most)
             }
             None => paths.iter().map(|path| path.len() - 1).collect(),
         };
