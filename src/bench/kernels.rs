@@ -182,7 +182,7 @@ pub fn run(
 /// Bytes per second of a copy and floating-point operations per second.
 fn roofs(gpu: &Gpu, rounds: usize) -> Result<(f64, f64)> {
     let count = 1 << 23;
-    let zeros = || Buffer::zeroed(gpu, "roof", 4 * count as u64);
+    let zeros = || Buffer::zeros(gpu, "roof", count);
     let (x, y) = (zeros()?, zeros()?);
     let copy = kernels::copy::step(gpu, [&x, &y], count)?;
     let fma = kernels::fma::step(gpu, [&x, &y], 1 << 18, 4096, [-0.75, 0.5])?;
@@ -198,7 +198,7 @@ fn roofs(gpu: &Gpu, rounds: usize) -> Result<(f64, f64)> {
 /// The time of each of many dispatches that copy four numbers to and fro.
 fn dispatch_nanos(gpu: &Gpu, rounds: usize) -> Result<f64> {
     const COUNT: usize = 256;
-    let (x, y) = (Buffer::zeroed(gpu, "x", 16)?, Buffer::zeroed(gpu, "y", 16)?);
+    let (x, y) = (Buffer::zeros(gpu, "x", 4)?, Buffer::zeros(gpu, "y", 4)?);
     let there = kernels::copy::step(gpu, [&x, &y], 4)?;
     let back = kernels::copy::step(gpu, [&y, &x], 4)?;
     let steps = [there, back].into_iter().cycle().take(COUNT);
@@ -287,7 +287,7 @@ impl Bench<'_> {
     }
 
     fn zeros(&self, count: usize) -> Result<Buffer> {
-        Buffer::zeroed(self.gpu, "zeros", 4 * count as u64)
+        Buffer::zeros(self.gpu, "zeros", count)
     }
 
     /// Order, rows and columns of a matrix.

@@ -131,7 +131,7 @@ fn measure(
 }
 
 fn plan(gpu: &Gpu, work: &Work, weights: &[Linear]) -> Result<Plan> {
-    let numbers = |count: usize| Buffer::zeroed(gpu, "numbers", 4 * (work.tokens * count) as u64);
+    let numbers = |count: usize| Buffer::zeros(gpu, "numbers", work.tokens * count);
     let (x, y) = (numbers(work.shape[1])?, numbers(work.shape[0])?);
     let epilogue = Epilogue::Store { y: &y };
     let mut steps = Vec::new();

@@ -99,7 +99,7 @@ impl Engine {
             self.run_layers(&prefill, &mut cache, layer..layer + 1, mask)?;
             each(layer + 1, &prefill.x.read_back(gpu, count)?)?;
         }
-        let normed = Buffer::zeroed(gpu, "normed", 4 * count as u64)?;
+        let normed = Buffer::zeros(gpu, "normed", count)?;
         self.run_paced(vec![self.model.final_norm_step(
             gpu,
             [&prefill.x, &normed],
@@ -224,9 +224,9 @@ impl Engine {
         if whole > 0 {
             let (conversation, scores) = self.read(&ids[..whole], policy, ids.len())?;
             // The next text will be read into the same place, behind which the adapter has its own.
-            let bytes = 4 * self.model.config.hidden as u64;
-            let last = Buffer::zeroed(&self.gpu, "last x", bytes)?;
-            self.decode.x.slice(0, bytes).copy_to(&self.gpu, &last);
+            let last = Buffer::zeros(&self.gpu, "last x", self.model.config.hidden)?;
+            let x = self.decode.x.slice(0, last.size_bytes());
+            x.copy_to(&self.gpu, &last);
             prompt = Some(Prompt {
                 tokens: whole,
                 cache: conversation.cache,

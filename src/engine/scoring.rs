@@ -53,7 +53,7 @@ impl GpuRouter {
             granularity: router.granularity,
             epsilon: router.epsilon,
             reading: router.prefill,
-            scores: Buffer::zeroed(gpu, "scores", (4 * count * context) as u64)?,
+            scores: Buffer::zeros(gpu, "scores", count * context)?,
             context,
         })
     }

@@ -33,6 +33,11 @@ pub fn bindable_row(mut row: usize, columns: &[usize]) -> usize {
 }
 
 impl Buffer {
+    /// So many zeros, as f32.
+    pub fn zeros(gpu: &Gpu, label: &str, count: usize) -> Result<Self> {
+        Self::zeroed(gpu, label, 4 * count as u64)
+    }
+
     /// A buffer of zeros. The size is rounded up to 16 bytes, so that it can be read as `vec4`.
     pub fn zeroed(gpu: &Gpu, label: &str, size_bytes: u64) -> Result<Self> {
         let size = size_bytes.next_multiple_of(16).max(16);

@@ -55,7 +55,7 @@ impl Decode {
         behind: impl Fn(Product) -> usize,
     ) -> Result<Self> {
         let stream = behind(Product::Qkv).max(behind(Product::GateUp));
-        let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
+        let numbers = |label, count| Buffer::zeros(gpu, label, count);
         Ok(Self {
             state: numbers("state", 4)?,
             x: numbers("x", config.hidden + stream)?,
@@ -127,7 +127,7 @@ impl Prefill {
         let reach = 4 * (position + ids.len()) * config.query_rows();
         let attention = fits(gpu.attention_effort() as usize * reach);
         let attention = (attention / ATTENDING * ATTENDING).clamp(ATTENDING, attending);
-        let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
+        let numbers = |label, count| Buffer::zeros(gpu, label, count);
         Ok(Self {
             x: numbers("prompt x", ids.len() * config.hidden)?,
             ids: Buffer::from_slice(gpu, "ids", ids)?,

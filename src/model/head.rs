@@ -70,10 +70,10 @@ impl Llama {
         let chunk = (held.min(paced) as usize / FEWEST * FEWEST).clamp(FEWEST, 4 * FEWEST);
         let mut steps = Vec::new();
         let mut rows = |x: &Buffer| {
-            let normed = Buffer::zeroed(gpu, "normed", 4 * (tokens.end * hidden) as u64)?;
+            let normed = Buffer::zeros(gpu, "normed", tokens.end * hidden)?;
             steps.push(self.final_norm_step(gpu, [x, &normed], tokens.end)?);
-            let logits = 4 * (chunk.min(count) * vocab) as u64;
-            Ok::<_, Error>([normed, Buffer::zeroed(gpu, "logits", logits)?])
+            let logits = Buffer::zeros(gpu, "logits", chunk.min(count) * vocab)?;
+            Ok::<_, Error>([normed, logits])
         };
         let own = rows(streams)?;
         let teacher = teacher.map(rows).transpose()?;

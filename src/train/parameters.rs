@@ -73,13 +73,13 @@ impl Parameters {
             parameters.is_sorted_by_key(|(group, _)| *group as usize),
             "parameters come in the order of their groups"
         );
-        let zeroed = |label| Buffer::zeroed(gpu, label, 4 * values.len() as u64);
+        let zeroed = |label| Buffer::zeros(gpu, label, values.len());
         Ok(Self {
             values: Buffer::from_slice(gpu, "parameters", &values)?,
             gradients: zeroed("gradients")?,
             mean: zeroed("mean gradients")?,
             square: zeroed("mean squares of gradients")?,
-            sums: Buffer::zeroed(gpu, "sums", 4 * PARTS as u64)?,
+            sums: Buffer::zeros(gpu, "sums", PARTS)?,
             ranges,
             groups,
         })
@@ -174,7 +174,7 @@ impl Parameters {
 
     /// Room for other values of the same parameters, all zero.
     pub(super) fn other_values(&self, gpu: &Gpu) -> Result<Buffer> {
-        Buffer::zeroed(gpu, "other parameters", 4 * self.count() as u64)
+        Buffer::zeros(gpu, "other parameters", self.count())
     }
 
     /// Takes other values, and gives those it had in their place.

@@ -219,8 +219,8 @@ impl<'a> Trainer<'a> {
         }
         let gpu = &self.engine.gpu;
         let work = &mut self.network.work;
-        let size = 4 * (work.tokens * self.engine.model.config.vocab) as u64;
-        work.teacher_probabilities = Some(Buffer::zeroed(gpu, "teacher", size)?);
+        let count = work.tokens * self.engine.model.config.vocab;
+        work.teacher_probabilities = Some(Buffer::zeros(gpu, "teacher", count)?);
         self.network.distil = share;
         // Updates of zeros change nothing.
         let mut values = self.network.parameters.other_values(gpu)?;

@@ -59,7 +59,7 @@ pub(super) struct Workspace {
 impl Workspace {
     pub(super) fn new(gpu: &Gpu, config: &Config, tokens: usize, rank: usize) -> Result<Self> {
         let tokens = tokens.next_multiple_of(LOGITS);
-        let numbers = |label, count: usize| Buffer::zeroed(gpu, label, 4 * count as u64);
+        let numbers = |label, count| Buffer::zeros(gpu, label, count);
         let rows = |label, columns: usize| numbers(label, tokens * columns);
         let (h, q, f) = (config.hidden, config.query_rows(), config.feed_forward);
         let joints = Product::ALL.map(|product| Joint::new(product, config, rank));

@@ -156,7 +156,7 @@ fn adapted(gpu: &Gpu) {
     let rotations = Buffer::from_slice(gpu, "rotations", &[[1f32, 0.0]; 8]).expect("fits");
     let state = Buffer::from_slice(gpu, "state", &[0u32; 4]).expect("fits");
     let queries = output(gpu, query_rows);
-    let kv = Buffer::zeroed(gpu, "kv", 4 * 32 * 2 * key_rows as u64).expect("fits");
+    let kv = Buffer::zeros(gpu, "kv", 32 * 2 * key_rows).expect("fits");
     let rope = Rope {
         rotations: &rotations,
         state: &state,
