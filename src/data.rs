@@ -173,6 +173,11 @@ pub fn spread<T>(examples: &[T], count: usize) -> impl Iterator<Item = &T> {
 }
 
 impl Tokens {
+    /// The tokens before the answer.
+    pub fn prompt(&self) -> &[u32] {
+        &self.ids[..self.answer]
+    }
+
     /// Whether its end was cut off.
     pub fn is_cut(&self, engine: &Engine) -> bool {
         let end = engine.answer_end();

@@ -1,4 +1,5 @@
-//! Writing files so that nothing is lost: whole, or not at all. And telling them apart.
+//! Files: written whole or not at all, so that nothing is lost; read within bounds, since what is downloaded may be anything;
+//! and told apart by digests.
 
 use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};

@@ -29,6 +29,16 @@ pub(super) struct ModelFile {
     model: Option<PathBuf>,
 }
 
+impl ModelFile {
+    /// The model file, fetched if it is the default one and not there yet.
+    pub(super) fn path(&self) -> Result<PathBuf> {
+        match &self.model {
+            Some(path) => Ok(path.clone()),
+            None => fetch(),
+        }
+    }
+}
+
 /// Which model, on what.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ModelOptions {
@@ -43,26 +53,6 @@ pub(super) struct ModelOptions {
     /// The longest conversation in tokens; by default the model's own, up to 32768.
     #[arg(long, value_name = "N")]
     context: Option<usize>,
-}
-
-impl AdapterOptions {
-    /// The adapter of a folder.
-    pub(super) fn of(folder: PathBuf, mode: AdapterMode) -> Self {
-        Self {
-            adapter: Some(folder),
-            adapter_mode: Some(mode),
-        }
-    }
-}
-
-impl ModelFile {
-    /// The model file, fetched if it is the default one and not there yet.
-    pub(super) fn path(&self) -> Result<PathBuf> {
-        match &self.model {
-            Some(path) => Ok(path.clone()),
-            None => fetch(),
-        }
-    }
 }
 
 impl ModelOptions {
@@ -90,6 +80,14 @@ pub(super) struct AdapterOptions {
 }
 
 impl AdapterOptions {
+    /// The adapter of a folder.
+    pub(super) fn of(folder: PathBuf, mode: AdapterMode) -> Self {
+        Self {
+            adapter: Some(folder),
+            adapter_mode: Some(mode),
+        }
+    }
+
     /// Whether an adapter is applied beside the weights.
     pub(super) fn is_beside(&self) -> bool {
         self.adapter.is_some() && self.mode() == AdapterMode::RunTime

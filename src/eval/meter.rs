@@ -53,7 +53,7 @@ impl Reader {
         // The answer must not help to choose the mask that it is measured under.
         match router.prefill {
             PrefillReading::Masked => {
-                let prompt = &text.ids[..text.answer];
+                let prompt = text.prompt();
                 let (mask, _) = self.engine_mut().route(prompt, decision)?;
                 Ok(mask)
             }
@@ -174,7 +174,7 @@ impl<'a> Meter<'a> {
             let rest = serde_json::to_vec(&rest).expect("plain data");
             digest(&[weights, &rest].concat())
         };
-        let prompt = &item.tokens.ids[..item.tokens.answer];
+        let prompt = item.tokens.prompt();
         let key = Key::Mask {
             adapter: self.adapter_key(),
             router: id(Some(decision)),
@@ -199,7 +199,7 @@ impl<'a> Meter<'a> {
 
     /// What the model answers, most likely token by most likely token.
     fn answer(&mut self, item: &Item, masking: &Masking, max_tokens: usize) -> Result<String> {
-        let prompt = &item.tokens.ids[..item.tokens.answer];
+        let prompt = item.tokens.prompt();
         // Not those that the context has no room for.
         let context = self.engine().model.config.context;
         let max_tokens = max_tokens.min(context.saturating_sub(prompt.len()));

@@ -110,9 +110,9 @@ impl Saved {
             .then(|| "a name holds a control character".to_owned())
     }
 
-    /// Takes over another's rows, where it is of the same answers, as far as the numbers of their tokens tell; or says what it
-    /// is of instead, and what to do.
-    pub fn join(&mut self, other: Self) -> std::result::Result<(), [String; 2]> {
+    /// Takes over the rows of another file, where it is of the same answers, as far as the numbers of their tokens tell.
+    pub fn join(&mut self, path: &Path) -> Result<()> {
+        let other = Self::read(path)?;
         let differ = [
             (self.model != other.model, "another model"),
             (self.device != other.device, "another device"),
@@ -121,7 +121,7 @@ impl Saved {
         ];
         if let Some((_, what)) = differ.into_iter().find(|(differs, _)| *differs) {
             let what = format!("has results of {what} than what it is to be held against");
-            return Err([what, "show it alone".to_owned()]);
+            return Err(Error::file(path, what, "show it alone"));
         }
         for row in other.rows {
             let alike =
@@ -134,7 +134,7 @@ impl Saved {
                         .map_or(String::new(), |name| format!(" with {name}"));
                     let what = format!("has other results of `{}`{with}", row.policy);
                     let remedy = "measure it of the same routers, adapter and answers, or call it otherwise, as with `--router NAME=DIR`";
-                    return Err([what, remedy.to_owned()]);
+                    return Err(Error::file(path, what, remedy));
                 }
                 // What the model said is kept, if one knows; of two the first, as of scores.
                 Some(known) if !known.says() && row.says() => *known = row,

@@ -9,58 +9,94 @@ use crate::weights::pack::{Linear, Order};
 use std::collections::HashMap;
 use std::str::FromStr;
 
-/// Layers, H, query heads, key/value heads, D, F, V, longest context, base of RoPE, whether the head is the
-/// embedding. From the models' own `config.json`.
-type Shape = (&'static str, [usize; 7], usize, f32, bool);
+/// The sizes of a known model, from its own `config.json`.
+#[derive(Clone, Copy)]
+struct Shape {
+    name: &'static str,
+    layers: usize,
+    hidden: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    feed_forward: usize,
+    vocab: usize,
+    context: usize,
+    rope_base: f32,
+    /// Whether the head is the embedding.
+    tied_head: bool,
+}
 
 const SHAPES: [Shape; 4] = [
-    (
-        "smollm2-135m",
-        [30, 576, 9, 3, 64, 1536, 49_152],
-        8192,
-        1e5,
-        true,
-    ),
-    (
-        "llama-3.2-1b",
-        [16, 2048, 32, 8, 64, 8192, 128_256],
-        131_072,
-        5e5,
-        true,
-    ),
-    (
-        "llama-3.2-3b",
-        [28, 3072, 24, 8, 128, 8192, 128_256],
-        131_072,
-        5e5,
-        true,
-    ),
-    (
-        "llama-3.1-8b",
-        [32, 4096, 32, 8, 128, 14_336, 128_256],
-        131_072,
-        5e5,
-        false,
-    ),
+    Shape {
+        name: "smollm2-135m",
+        layers: 30,
+        hidden: 576,
+        heads: 9,
+        kv_heads: 3,
+        head_dim: 64,
+        feed_forward: 1536,
+        vocab: 49_152,
+        context: 8192,
+        rope_base: 1e5,
+        tied_head: true,
+    },
+    Shape {
+        name: "llama-3.2-1b",
+        layers: 16,
+        hidden: 2048,
+        heads: 32,
+        kv_heads: 8,
+        head_dim: 64,
+        feed_forward: 8192,
+        vocab: 128_256,
+        context: 131_072,
+        rope_base: 5e5,
+        tied_head: true,
+    },
+    Shape {
+        name: "llama-3.2-3b",
+        layers: 28,
+        hidden: 3072,
+        heads: 24,
+        kv_heads: 8,
+        head_dim: 128,
+        feed_forward: 8192,
+        vocab: 128_256,
+        context: 131_072,
+        rope_base: 5e5,
+        tied_head: true,
+    },
+    Shape {
+        name: "llama-3.1-8b",
+        layers: 32,
+        hidden: 4096,
+        heads: 32,
+        kv_heads: 8,
+        head_dim: 128,
+        feed_forward: 14_336,
+        vocab: 128_256,
+        context: 131_072,
+        rope_base: 5e5,
+        tied_head: false,
+    },
 ];
 
 /// The names of all shapes.
 pub fn shape_names() -> impl Iterator<Item = &'static str> {
-    SHAPES.into_iter().map(|shape| shape.0)
+    SHAPES.iter().map(|shape| shape.name)
 }
 
 /// The configuration of a named shape.
 pub fn config(name: &str) -> Result<Config> {
-    let Some((name, sizes, context, rope_base, tied_head)) =
-        SHAPES.into_iter().find(|shape| shape.0 == name)
-    else {
+    let Some(shape) = SHAPES.iter().find(|shape| shape.name == name) else {
         let names = shape_names().collect::<Vec<_>>().join("`, `");
         return Err(Error::input(
             format!("`{name}` is no shape that is known"),
             format!("give one of `{names}`"),
         ));
     };
-    let [
+    let Shape {
+        name,
         layers,
         hidden,
         heads,
@@ -68,7 +104,10 @@ pub fn config(name: &str) -> Result<Config> {
         head_dim,
         feed_forward,
         vocab,
-    ] = sizes;
+        context,
+        rope_base,
+        tied_head,
+    } = *shape;
     Ok(Config {
         architecture: "llama".to_owned(),
         name: name.to_owned(),

@@ -73,7 +73,7 @@ pub(super) fn scores_are_of_the_mask() {
             continue;
         }
         let policy = Policy::Fixed(Masking::new(parsed(&answer.masks[0]), row.prefill));
-        let ids = item.tokens.ids[..item.tokens.answer].to_vec();
+        let ids = item.tokens.prompt().to_vec();
         let request = Request {
             stop_at_end: true,
             ..Request::new(ids, policy, 4)

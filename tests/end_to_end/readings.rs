@@ -94,7 +94,7 @@ pub(super) fn answers_alone() {
             ..router()
         };
         engine.set_router(&router).expect("fits");
-        let prompt = &text.ids[..text.answer];
+        let prompt = text.prompt();
         let (mask, _) = engine.route(prompt, &router.decision()).expect("runs");
         assert!(!mask.is_full());
         let losses = engine.losses(

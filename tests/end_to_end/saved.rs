@@ -12,10 +12,10 @@ pub(super) fn says_the_same(folder: &Path, scored: &Report, silent: &Report) {
         std::fs::write(folder.join(name), json).expect("written");
     }
     let shown = |names: &[&str]| {
-        let read = |name: &&str| Saved::read(&folder.join(name)).expect("saved");
-        let mut saved = names.iter().map(read);
-        let mut all = saved.next().expect("one");
-        saved.for_each(|other| all.join(other).expect("of the same answers"));
+        let mut paths = names.iter().map(|name| folder.join(name));
+        let first = paths.next().expect("one");
+        let mut all = Saved::read(&first).expect("saved");
+        paths.for_each(|path| all.join(&path).expect("of the same answers"));
         all.report(1).expect("sums up").markdown()
     };
     assert_eq!(shown(&["scored.json"]), scored.markdown());

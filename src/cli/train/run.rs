@@ -441,7 +441,7 @@ fn calibrate(
     let prompts: Vec<Vec<u32>> = held_out
         .values()
         .flatten()
-        .map(|text| text.ids[..text.answer].to_vec())
+        .map(|text| text.prompt().to_vec())
         .collect();
     if prompts.is_empty() {
         return Ok(Vec::new());

@@ -84,7 +84,7 @@ impl Fitting<'_> {
         engine.set_router(router)?;
         let (mut prompts, mut targets) = (Vec::new(), Vec::new());
         for (task, texts) in self.held_out {
-            let prompt = |text: &Tokens| text.ids[..text.answer].to_vec();
+            let prompt = |text: &Tokens| text.prompt().to_vec();
             prompts.extend(texts.iter().map(prompt));
             targets.extend(std::iter::repeat_n(masks.get(task.as_str()), texts.len()));
         }
@@ -115,7 +115,7 @@ impl Fitting<'_> {
             for (task, texts) in self.texts {
                 let mask = mask(task);
                 for text in texts {
-                    inputs.push(features(engine, &text.ids[..text.answer], &mask)?);
+                    inputs.push(features(engine, text.prompt(), &mask)?);
                     counter.one()?;
                 }
             }

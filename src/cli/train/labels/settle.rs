@@ -90,7 +90,7 @@ impl Trained {
             let mut counter = Counter::new(texts.len(), progress);
             let mut masks = Vec::new();
             for text in texts {
-                let prompt = &text.ids[..text.answer];
+                let prompt = text.prompt();
                 masks.push(engine.route(prompt, &router.decision())?.0);
                 counter.one()?;
             }
