@@ -7,15 +7,15 @@ override SLICES: u32;
 
 var<workgroup> partial: array<vec3<f32>, LANES * SLICES>;
 
-// The prologue's view of x[first..first + 8]; adds the squares of this lane's share of x.
+// The prologue's view of x[first..first + 8]; adds the squares of this lane's share of x, where they are asked for.
 fn spread(first: u32, lane: u32, squares: ptr<function, f32>) -> array<vec4<f32>, 8> {
     var xs: array<vec4<f32>, 8>;
     for (var i = 0u; i < 8u; i++) {
-        let raw = x[first + i];
-        if (i == lane) {
-            *squares += dot(raw, raw);
-        }
-        xs[i] = prologue(raw, first + i);
+        xs[i] = prologue(x[first + i], first + i);
+    }
+    if (NORMED && lane < 8u) {
+        let own = x[first + lane];
+        *squares += dot(own, own);
     }
     return xs;
 }
@@ -31,8 +31,10 @@ fn combine(sums: ptr<function, array<f32, SLOTS>>, squares: ptr<function, f32>, 
     var all_squares = 0.0;
     for (var slice = 0u; slice < SLICES; slice++) {
         whole += partial[slice * LANES + local.x];
-        for (var lane = 0u; lane < 8u; lane++) {
-            all_squares += partial[slice * LANES + lane].z;
+        if (NORMED) {
+            for (var lane = 0u; lane < 8u; lane++) {
+                all_squares += partial[slice * LANES + lane].z;
+            }
         }
     }
     (*sums)[0] = whole.x;

@@ -1,5 +1,7 @@
 // The vector as it is.
 
+const NORMED: bool = false; // nobody asks for its squares
+
 fn prologue(value: vec4<f32>, index: u32) -> vec4<f32> {
     return value;
 }

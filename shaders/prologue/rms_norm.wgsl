@@ -3,6 +3,7 @@
 
 @group(0) @binding(1) var<storage, read> gamma: array<vec4<f32>>; // [columns / 4]
 override EPSILON: f32 = 1e-5;
+const NORMED: bool = true;
 
 fn prologue(value: vec4<f32>, index: u32) -> vec4<f32> {
     return value * gamma[index];
