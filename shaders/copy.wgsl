@@ -1,4 +1,4 @@
-// y = x: what an adapter's memory can do, for the bench to compare kernels with.
+// y = x: what a GPU's memory can do, for the bench to compare kernels with.
 //
 //   x, y  [count]  f32, count a multiple of 4
 //

@@ -1,4 +1,4 @@
-// y = a x + b, many times over: what an adapter's arithmetic can do, for the bench to compare kernels with.
+// y = a x + b, many times over: what a GPU's arithmetic can do, for the bench to compare kernels with.
 //
 //   x, y  [count]  f32, count a multiple of 2048
 //

@@ -204,9 +204,9 @@ fn control_candidates(
         let prefill = lead.prefill;
         meter.set_adapter(None)?;
         let summary = meter.engine().summary.clone();
-        let budget = Quota::of(&summary, granularity, &masks);
+        let quota = Quota::of(&summary, granularity, &masks);
         for &control in &plan.controls {
-            let masks = control_masks(meter, plan, (&budget, prefill), control, progress)?;
+            let masks = control_masks(meter, plan, (&quota, prefill), control, progress)?;
             let policy = control_name(control, &lead.policy);
             let adapters = adapters_of(&policy, meter.adapters(), plan.tuned);
             found.extend(adapters.map(|adapter| Candidate {
@@ -259,23 +259,23 @@ pub fn adapters_of<'a>(
 fn control_masks(
     meter: &mut Meter<'_>,
     plan: &EvalPlan,
-    (budget, prefill): (&Quota<'_>, PrefillReading),
+    (quota, prefill): (&Quota<'_>, PrefillReading),
     control: Control,
     progress: &mut Progress<'_>,
 ) -> Result<Masks> {
     let all: Vec<&Item> = plan.calibration.iter().collect();
     Ok(match control {
-        Control::Even => Masks::Fixed(budget.even()?),
+        Control::Even => Masks::Fixed(quota.even()?),
         Control::Random => {
-            let masks = (1..=plan.seeds).map(|seed| budget.random(seed));
+            let masks = (1..=plan.seeds).map(|seed| quota.random(seed));
             Masks::Several(masks.collect::<Result<_>>()?)
         }
         Control::BlockInfluence => {
             let texts = all.iter().map(|item| &item.tokens);
-            let influence = block_influence(meter.engine(), texts, budget.granularity, progress)?;
-            Masks::Fixed(budget.least_influential(&influence))
+            let influence = block_influence(meter.engine(), texts, quota.granularity, progress)?;
+            Masks::Fixed(quota.least_influential(&influence))
         }
-        Control::Greedy => Masks::Fixed(greedy(meter, &all, (budget, prefill), progress)?),
+        Control::Greedy => Masks::Fixed(greedy(meter, &all, (quota, prefill), progress)?),
         Control::PerTask => {
             let mut masks = BTreeMap::new();
             for item in &plan.items {
@@ -291,7 +291,7 @@ fn control_masks(
                             "give calibration data of every task, or leave out `per-task`",
                         ));
                     }
-                    let mask = greedy(meter, &own, (budget, prefill), progress)?;
+                    let mask = greedy(meter, &own, (quota, prefill), progress)?;
                     masks.insert(item.task.clone(), mask);
                 }
             }
@@ -303,15 +303,15 @@ fn control_masks(
 fn greedy(
     meter: &mut Meter<'_>,
     items: &[&Item],
-    (budget, prefill): (&Quota<'_>, PrefillReading),
+    (quota, prefill): (&Quota<'_>, PrefillReading),
     progress: &mut Progress<'_>,
 ) -> Result<LayerMask> {
     // Every unit alone, then a few tries for each that is skipped.
-    let units = budget.summary.layers * budget.granularity.routers_per_layer();
-    let skipped = budget.counts.iter().sum::<usize>();
+    let units = quota.summary.layers * quota.granularity.routers_per_layer();
+    let skipped = quota.counts.iter().sum::<usize>();
     let total = (units + 1 + CANDIDATES * skipped) * items.len();
     let mut counter = Counter::new(total, progress);
-    budget.greedy(&mut |mask: &LayerMask| {
+    quota.greedy(&mut |mask: &LayerMask| {
         let masking = Masking::new(mask.clone(), prefill);
         let mut sum = 0.0;
         for item in items {

@@ -61,7 +61,14 @@ fn refused(folder: &Path, needle: &str) {
 fn files_round_trip() {
     for granularity in [Granularity::Layer, Granularity::Sublayer] {
         let file = sample(granularity);
-        assert_eq!(RouterFile::load(saved(&file).path()).expect("loads"), file);
+        let folder = saved(&file);
+        assert_eq!(RouterFile::load(folder.path()).expect("loads"), file);
+        let text = std::fs::read_to_string(folder.path().join("router_config.json"));
+        let normed = match granularity {
+            Granularity::Layer => "\"norm\": \"none\"",
+            Granularity::Sublayer => "\"norm\": \"rms\"",
+        };
+        assert!(text.expect("there").contains(normed), "{normed}");
     }
     let mask = LayerMask::parse("1.attn,2", LAYERS).expect("a mask");
     let masking = Masking::new(mask, PrefillReading::Full);

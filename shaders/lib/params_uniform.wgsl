@@ -1,2 +1,2 @@
-// Run-time values, where the adapter has no immediates.
+// Run-time values, where the GPU has no immediates.
 @group(1) @binding(0) var<uniform> params: Params;

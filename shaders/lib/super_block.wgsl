@@ -18,7 +18,7 @@ fn sub_block(index: u32) -> u32 {
 // made of integers.
 fn halves_of(word: u32) -> vec2<f32> {
     let bits = vec2<u32>(word & 0xffffu, word >> 16u);
-    let small = vec2<f32>(bits & vec2<u32>(0x3ffu)) * exp2(-24.0);
+    let small = vec2<f32>(bits & vec2<u32>(0x3ffu)) * 0x1p-24f;
     let signed = select(small, -small, (bits & vec2<u32>(0x8000u)) != vec2<u32>(0u));
     return select(unpack2x16float(word), signed, (bits & vec2<u32>(0x7c00u)) == vec2<u32>(0u));
 }

@@ -186,7 +186,7 @@ fn roofs(gpu: &Gpu, rounds: usize) -> Result<(f64, f64)> {
     let (x, y) = (zeros()?, zeros()?);
     let copy = kernels::copy::step(gpu, [&x, &y], count)?;
     // Invocations enough for the widest GPUs: 65,536, of eight vec4 each.
-    let fma = kernels::fma::step(gpu, [&x, &y], 1 << 21, 512, [-0.75, 0.5])?;
+    let fma = kernels::fma::step(gpu, [&x, &y], 1 << 21, 4096, [-0.75, 0.5])?;
     let flops = fma.flops as f64;
     // The best of the rounds: a roof is what can be reached.
     let best = |step| -> Result<f64> {

@@ -46,7 +46,7 @@ pub(super) fn print(run: &Run) {
     }
     let millis = |nanos: u64| nanos as f64 / 1e6;
     let read = run.prompt_ids.len() - run.cached_tokens;
-    let mut line = format!("prompt    {} tokens", run.prompt_ids.len());
+    let mut line = format!("prompt    {}", some(run.prompt_ids.len(), "token"));
     if run.cached_tokens > 0 {
         line += &format!(", {read} of them new");
     }

@@ -333,7 +333,7 @@ impl Engine {
         let first = first - before;
         let begin = bindable_row(first - 1, &[self.model.config.hidden]);
         let (tokens, targets) = (begin..ids.len() - 1, &ids[begin + 1..]);
-        let losses = Buffer::zeroed(&self.gpu, "losses", 4 * targets.len() as u64)?;
+        let losses = Buffer::zeros(&self.gpu, "losses", targets.len())?;
         let both = [&Buffer::from_slice(&self.gpu, "targets", targets)?, &losses];
         let steps = self
             .model

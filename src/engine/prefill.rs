@@ -263,7 +263,7 @@ impl Engine {
         Ok(conversation)
     }
 
-    /// The steps of a sublayer over a prompt, with room for its keys and values; see [`Llama::prefill_steps`].
+    /// The steps of a sublayer over a prompt, with room for its keys and values; see `Llama::prefill_steps`.
     pub(super) fn sublayer_steps(
         &self,
         prefill: &Prefill,

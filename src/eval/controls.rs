@@ -188,8 +188,8 @@ mod tests {
         // Three answers of a task that skips nothing, and one of a task that skips four layers.
         let mut masks = masks(&["", "", "", "3-6"]);
         masks[3].1 = 3.0;
-        let budget = Quota::of(&summary, Granularity::Layer, &masks);
-        assert_eq!(budget.counts, [2, 2]);
+        let quota = Quota::of(&summary, Granularity::Layer, &masks);
+        assert_eq!(quota.counts, [2, 2]);
     }
 
     /// Every control is within half an attention of the routed rate, whatever the router mixes.
@@ -202,7 +202,7 @@ mod tests {
             &["1-8.attn,9-10.mlp", "1-8.attn"],
             &["", "4"],
         ] {
-            let budget = Quota::of(&summary, Granularity::Sublayer, &masks(texts));
+            let quota = Quota::of(&summary, Granularity::Sublayer, &masks(texts));
             // A loss that only knows that the middle matters.
             let mut loss = |mask: &LayerMask| {
                 let of = |layer: usize| {
@@ -216,12 +216,12 @@ mod tests {
                 .map(|layer| [layer as f64, -(layer as f64)])
                 .collect();
             for (name, mask) in [
-                ("even", budget.even().expect("fits")),
-                ("random", budget.random(1).expect("fits")),
-                ("block influence", budget.least_influential(&influence)),
-                ("greedy", budget.greedy(&mut loss).expect("searches")),
+                ("even", quota.even().expect("fits")),
+                ("random", quota.random(1).expect("fits")),
+                ("block influence", quota.least_influential(&influence)),
+                ("greedy", quota.greedy(&mut loss).expect("searches")),
             ] {
-                let off = (summary.skip_rate(&mask) - budget.rate).abs();
+                let off = (summary.skip_rate(&mask) - quota.rate).abs();
                 let attention = 1.0 / 48.0;
                 assert!(
                     off <= 0.5 * attention + 1e-9,
@@ -234,29 +234,29 @@ mod tests {
     #[test]
     fn whole_layers_stay_whole() {
         let summary = ModelSummary::alike(12);
-        let budget = Quota::of(
+        let quota = Quota::of(
             &summary,
             Granularity::Layer,
             &masks(&["3,5", "3,5,7", "4,6"]),
         );
-        assert_eq!(budget.counts, [2, 2]);
+        assert_eq!(quota.counts, [2, 2]);
         let influence: Vec<[f64; 2]> = (0..12)
             .map(|layer| [layer as f64, -2.0 * layer as f64])
             .collect();
         let mut loss = |mask: &LayerMask| Ok(-f64::from(u8::from(!mask.runs(7, Sublayer::Mlp))));
         for mask in [
-            budget.even().expect("fits"),
-            budget.random(3).expect("fits"),
-            budget.least_influential(&influence),
-            budget.greedy(&mut loss).expect("searches"),
+            quota.even().expect("fits"),
+            quota.random(3).expect("fits"),
+            quota.least_influential(&influence),
+            quota.greedy(&mut loss).expect("searches"),
         ] {
             assert_eq!(mask.skipped_layers(), 2, "{mask}");
             assert_eq!(mask.skipped(Sublayer::Attn), 2, "{mask}");
         }
-        let least = budget.least_influential(&influence);
+        let least = quota.least_influential(&influence);
         assert_eq!(least.to_string(), "10-11");
         assert!(
-            !budget
+            !quota
                 .greedy(&mut loss)
                 .expect("searches")
                 .runs(7, Sublayer::Mlp)
@@ -266,10 +266,10 @@ mod tests {
     #[test]
     fn draws_differ_by_seed_and_by_kind() {
         let summary = ModelSummary::alike(12);
-        let budget = Quota::of(&summary, Granularity::Sublayer, &masks(&["1-4"]));
-        assert_eq!(budget.counts, [4, 4]);
+        let quota = Quota::of(&summary, Granularity::Sublayer, &masks(&["1-4"]));
+        assert_eq!(quota.counts, [4, 4]);
         let draws: std::collections::HashSet<_> = (0..5)
-            .map(|seed| budget.random(seed).expect("fits"))
+            .map(|seed| quota.random(seed).expect("fits"))
             .collect();
         assert_eq!(draws.len(), 5);
         assert!(draws.iter().any(|mask| mask.skipped_layers() < 4));

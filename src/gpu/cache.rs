@@ -1,4 +1,4 @@
-//! Compiled pipelines, kept between runs where the adapter's driver hands them out.
+//! Compiled pipelines, kept between runs where the GPU's driver hands them out.
 
 use crate::error::{Error, Result};
 use crate::file::write_whole;
@@ -12,7 +12,7 @@ pub(super) struct PipelineCache {
 }
 
 impl PipelineCache {
-    /// Opens the file of this adapter in `folder`; `None` where the backend has none. The device must have
+    /// Opens the file of this GPU in `folder`; `None` where the backend has none. The device must have
     /// `PIPELINE_CACHE`.
     #[allow(unsafe_code)]
     pub(super) fn open(

@@ -274,7 +274,7 @@ impl Gpu {
             .min(limits.max_buffer_size)
     }
 
-    /// The most bytes of weights in one binding: what every adapter allows, and a texture has room for.
+    /// The most bytes of weights in one binding: what every GPU allows, and a texture has room for.
     pub fn slice_bytes(&self) -> u64 {
         self.binding_bytes().min(128 << 20)
     }

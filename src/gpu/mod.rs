@@ -1,9 +1,10 @@
 //! The GPU: choosing a device, composing and checking shaders, pipelines, plans of dispatches, timestamps.
 //!
-//! Nothing here knows about language models.
+//! Nothing here knows about language models, but that some labels name a layer and that attention takes longer than its
+//! operations say.
 //!
 //! Two environment variables are for whoever works on shaders: `FIRST_DUMP_SHADERS` names a folder that each composed
-//! shader is written to, and `FIRST_NO_IMMEDIATES` passes run-time values in uniform buffers, as where adapters have no
+//! shader is written to, and `FIRST_NO_IMMEDIATES` passes run-time values in uniform buffers, as where GPUs have no
 //! immediates.
 
 mod adapters;

@@ -49,6 +49,19 @@ pub const EPSILON: f32 = 1e-8;
 /// Workgroups of a row: WebGPU limits a dimension to 65535.
 const ROW: usize = 4096;
 
+/// Parameters, `[count]` each.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments<'a> {
+    /// Their values.
+    pub w: &'a Buffer,
+    /// Their gradients.
+    pub g: &'a Buffer,
+    /// The running mean of those.
+    pub m: &'a Buffer,
+    /// The running mean of their squares.
+    pub v: &'a Buffer,
+}
+
 pub(super) fn variant() -> Variant {
     Variant::new("adamw")
 }
@@ -64,10 +77,11 @@ impl AdamW {
 pub fn step(
     gpu: &Gpu,
     label: &str,
-    [w, g, m, v]: [&Buffer; 4],
+    buffers: Moments<'_>,
     count: usize,
     adamw: AdamW,
 ) -> Result<Step> {
+    let Moments { w, g, m, v } = buffers;
     for buffer in [w, g, m, v] {
         assert_holds(label, buffer, count);
     }

@@ -13,6 +13,19 @@ crate::params! {
     }
 }
 
+/// What goes in and out beside the attention.
+#[derive(Clone, Copy, Debug)]
+pub struct KeysBackward<'a> {
+    /// `[tokens, Q]`.
+    pub dy: &'a Buffer,
+    /// `[tokens, heads, 2]`, from `attention_backward`.
+    pub rows: &'a Buffer,
+    /// `[tokens, K]`.
+    pub dk: &'a Buffer,
+    /// `[tokens, K]`.
+    pub dv: &'a Buffer,
+}
+
 pub(super) fn variant(
     class: &Class,
     kv: KvFormat,
@@ -39,9 +52,10 @@ pub fn step(
     gpu: &Gpu,
     label: &str,
     attention: Attention<'_>,
-    [dy, rows, dk, dv]: [&Buffer; 4],
+    buffers: KeysBackward<'_>,
     tokens: usize,
 ) -> Result<Step> {
+    let KeysBackward { dy, rows, dk, dv } = buffers;
     assert_kv_holds(label, &attention, tokens);
     let Attention {
         queries,

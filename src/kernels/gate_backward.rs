@@ -17,6 +17,19 @@ crate::params! {
     }
 }
 
+/// What goes in and out.
+#[derive(Clone, Copy, Debug)]
+pub struct GateBackward<'a> {
+    /// `[2, stride]`.
+    pub scores: &'a Buffer,
+    /// `[2, STRIDE]`.
+    pub gates: &'a Buffer,
+    /// `[2, stride]`.
+    pub dz: &'a Buffer,
+    /// `[2]`.
+    pub db: &'a Buffer,
+}
+
 pub(super) fn variant(class: &Class) -> Variant {
     Variant::new("gate_backward")
         .import("reduce", reduce(class))
@@ -27,10 +40,16 @@ pub(super) fn variant(class: &Class) -> Variant {
 pub fn step(
     gpu: &Gpu,
     label: &str,
-    [scores, gates, dz, db]: [&Buffer; 4],
+    buffers: GateBackward<'_>,
     [tokens, stride]: [usize; 2],
     temperature: f32,
 ) -> Result<Step> {
+    let GateBackward {
+        scores,
+        gates,
+        dz,
+        db,
+    } = buffers;
     assert!(tokens <= stride, "{label}: {tokens} tokens of {stride}");
     assert_holds(label, scores, 2 * stride);
     assert_holds(label, gates, 2 * STRIDE);

@@ -16,6 +16,21 @@ crate::params! {
     }
 }
 
+/// What goes in and out.
+#[derive(Clone, Copy, Debug)]
+pub struct LoraDownBackward<'a> {
+    /// `[tokens, rows]`.
+    pub x: &'a Buffer,
+    /// `[tokens, rank]`.
+    pub g: &'a Buffer,
+    /// `[rows]`: the columns that each row has, `first | end << 16`.
+    pub spans: &'a Buffer,
+    /// The gate of the sublayer, `[1]`.
+    pub gate: &'a Buffer,
+    /// The gradient of the thin matrix, `[rows, rank]`.
+    pub dm: &'a Buffer,
+}
+
 pub(super) fn variant(class: &Class) -> Variant {
     let tile = by_class(
         class,
@@ -30,9 +45,16 @@ pub(super) fn variant(class: &Class) -> Variant {
 pub fn step(
     gpu: &Gpu,
     label: &str,
-    [x, g, spans, gate, dm]: [&Buffer; 5],
+    buffers: LoraDownBackward<'_>,
     [tokens, rows, rank]: [usize; 3],
 ) -> Result<Step> {
+    let LoraDownBackward {
+        x,
+        g,
+        spans,
+        gate,
+        dm,
+    } = buffers;
     assert!(
         rows.is_multiple_of(4) && rank.is_multiple_of(8),
         "{label}: a thin matrix of [{rows}, {rank}]"

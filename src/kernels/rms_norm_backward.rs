@@ -12,6 +12,19 @@ crate::params! {
     }
 }
 
+/// What goes in and out.
+#[derive(Clone, Copy, Debug)]
+pub struct RmsNormBackward<'a> {
+    /// `[tokens, H]`.
+    pub x: &'a Buffer,
+    /// `[H]`.
+    pub gamma: &'a Buffer,
+    /// `[tokens, H]`.
+    pub dy: &'a Buffer,
+    /// `[tokens, H]`, added to.
+    pub dx: &'a Buffer,
+}
+
 pub(super) fn variant(class: &Class, epsilon: f32) -> Variant {
     Variant::new("rms_norm_backward")
         .import("reduce", reduce(class))
@@ -22,10 +35,11 @@ pub(super) fn variant(class: &Class, epsilon: f32) -> Variant {
 pub fn step(
     gpu: &Gpu,
     label: &str,
-    [x, gamma, dy, dx]: [&Buffer; 4],
+    buffers: RmsNormBackward<'_>,
     [tokens, hidden]: [usize; 2],
     epsilon: f32,
 ) -> Result<Step> {
+    let RmsNormBackward { x, gamma, dy, dx } = buffers;
     for buffer in [x, dy, dx] {
         assert_holds(label, buffer, tokens * hidden);
     }

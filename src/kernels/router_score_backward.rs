@@ -15,6 +15,19 @@ crate::params! {
     }
 }
 
+/// What goes in and out.
+#[derive(Clone, Copy, Debug)]
+pub struct RouterScoreBackward<'a> {
+    /// `[tokens, H]`.
+    pub x: &'a Buffer,
+    /// `[2, H]`.
+    pub w: &'a Buffer,
+    /// `[tokens, H]`, added to.
+    pub dx: &'a Buffer,
+    /// `[2, stride]`.
+    pub dz: &'a Buffer,
+}
+
 pub(super) fn variant(class: &Class, epsilon: f32) -> Variant {
     Variant::new("router_score_backward")
         .import("reduce", reduce(class))
@@ -26,10 +39,11 @@ pub(super) fn variant(class: &Class, epsilon: f32) -> Variant {
 pub fn step(
     gpu: &Gpu,
     label: &str,
-    [x, w, dx, dz]: [&Buffer; 4],
+    buffers: RouterScoreBackward<'_>,
     [tokens, hidden, stride]: [usize; 3],
     epsilon: f32,
 ) -> Result<Step> {
+    let RouterScoreBackward { x, w, dx, dz } = buffers;
     for buffer in [x, dx] {
         assert_holds(label, buffer, tokens * hidden);
     }

@@ -119,14 +119,18 @@ impl Prefill {
         // No dispatch is more than a submission may hold, as those are reckoned, unless a workgroup's tokens are: neither a
         // chunk's largest product, nor the attention to all before it, which is shared out for that.
         let fits = |flops: usize| (gpu.submission_flops() / flops as u64) as usize;
-        let product = 4 * config.feed_forward.max(config.query_rows()) * config.hidden;
+        let qkv = config.query_rows() + 2 * config.key_rows();
+        let product = 2 * (2 * config.feed_forward).max(qkv) * config.hidden;
         let tile = kernels::matmul::workgroup_tokens(&gpu.class);
         let chunk = (fits(product) / tile * tile)
-            .clamp(tile, most)
+            .min(most)
+            .max(tile)
             .min(ids.len());
         let reach = 4 * (position + ids.len()) * config.query_rows();
         let attention = fits(gpu.attention_effort() as usize * reach);
-        let attention = (attention / ATTENDING * ATTENDING).clamp(ATTENDING, attending);
+        let attention = (attention / ATTENDING * ATTENDING)
+            .min(attending)
+            .max(ATTENDING);
         let numbers = |label, count| Buffer::zeros(gpu, label, count);
         Ok(Self {
             x: numbers("prompt x", ids.len() * config.hidden)?,

@@ -132,7 +132,8 @@ pub struct RouterFile {
     pub base_model: BaseModel,
     /// What it decides by.
     pub decides: Decides,
-    /// What thresholds skip on the prompts of calibration examples; empty where nothing was calibrated.
+    /// What routers' thresholds skip on the prompts of calibration examples; empty where nothing was calibrated, and of a
+    /// mask.
     pub calibration: Vec<CalibrationPoint>,
     /// How it was made: command, data, date, results. Not interpreted, but for `made by`: a command writes over what it
     /// made itself.

@@ -20,7 +20,10 @@ use crate::adapter::joint::{Joint, Product};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Step};
 use crate::kernels::attention::Attention;
+use crate::kernels::attention_keys_backward::KeysBackward;
 use crate::kernels::gate;
+use crate::kernels::lora_down_backward::LoraDownBackward;
+use crate::kernels::rms_norm_backward::RmsNormBackward;
 use crate::kernels::rope_backward::RopeBackward;
 use crate::kernels::silu_mul_backward::SiluMulBackward;
 use crate::kernels::{self, Adapter, Epilogue};
@@ -196,7 +199,14 @@ impl Network<'_> {
         let (layout, [a_spans, b_spans]) = (&joint.layout, &joint.spans);
         let step = |x, g, spans, dm, rows| {
             let shape = [pass.tokens, rows, layout.rank];
-            kernels::lora_down_backward::step(self.gpu, &label, [x, g, spans, gate, dm], shape)
+            let buffers = LoraDownBackward {
+                x,
+                g,
+                spans,
+                gate,
+                dm,
+            };
+            kernels::lora_down_backward::step(self.gpu, &label, buffers, shape)
         };
         Ok(vec![
             step(x, &self.work.dh, a_spans, &da, layout.columns)?,
@@ -332,7 +342,7 @@ impl Network<'_> {
         steps.extend(self.product_backward(
             layer,
             Product::outer(sublayer),
-            [&work.d_outer, &work.dnormed],
+            [&work.d_outer, &work.d_normed],
             pass,
         )?);
         let buffers = [&work.normed, &work.h_outer, &work.d_outer, &work.one];
@@ -340,12 +350,12 @@ impl Network<'_> {
         steps.push(kernels::rms_norm_backward::step(
             gpu,
             &format!("L{layer:02}.norm.backward"),
-            [
-                saved,
-                self.model.gamma(layer, sublayer),
-                &work.dnormed,
-                &work.dx,
-            ],
+            RmsNormBackward {
+                x: saved,
+                gamma: self.model.gamma(layer, sublayer),
+                dy: &work.d_normed,
+                dx: &work.dx,
+            },
             [pass.tokens, config.hidden],
             config.rms_norm_epsilon,
         )?);
@@ -377,7 +387,7 @@ impl Network<'_> {
         }
         let rope = RopeBackward {
             rotations: &self.model.rotations,
-            dq: &work.dqueries,
+            dq: &work.d_queries,
             dk: &work.dk,
             dv: &work.dv,
             gate,
@@ -386,8 +396,13 @@ impl Network<'_> {
             key_rows: config.key_rows(),
             head_dim: config.head_dim,
         };
-        let queries = [&work.d_inner, &work.dqueries, &work.rows];
-        let keys = [&work.d_inner, &work.rows, &work.dk, &work.dv];
+        let queries = [&work.d_inner, &work.d_queries, &work.rows];
+        let keys = KeysBackward {
+            dy: &work.d_inner,
+            rows: &work.rows,
+            dk: &work.dk,
+            dv: &work.dv,
+        };
         let attention = self.attention(layer);
         Ok(vec![
             kernels::attention_backward::step(gpu, &label, attention, queries, tokens)?,

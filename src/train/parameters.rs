@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::gpu::{ALIGNMENT_BYTES, Buffer, Gpu, Plan};
+use crate::kernels::adamw::Moments;
 use crate::kernels::{adamw, dot};
 use std::ops::Range;
 
@@ -147,7 +148,8 @@ impl Parameters {
                 decay,
             };
             let [w, g, m, v] = &buffers;
-            steps.push(adamw::step(gpu, "adamw", [w, g, m, v], range.len(), adamw)?);
+            let moments = Moments { w, g, m, v };
+            steps.push(adamw::step(gpu, "adamw", moments, range.len(), adamw)?);
         }
         Plan::new(gpu, steps)?.run(gpu)
     }

@@ -279,7 +279,7 @@ impl<'a> Trainer<'a> {
         if let Some(lesson) = lesson {
             let ran = match &route {
                 Route::Gated(_) => {
-                    self.pull_gates(&gates, lesson)?;
+                    self.pull_gates([&gates, &scores], lesson);
                     LayerMask::full(mask.layers())
                 }
                 Route::Routed | Route::Fixed(_) => mask.clone(),

@@ -36,10 +36,10 @@ pub(super) struct Workspace {
     /// The stream that enters each sublayer.
     pub(super) saved: Vec<[Buffer; 2]>,
     pub(super) normed: Buffer,
-    pub(super) dnormed: Buffer,
+    pub(super) d_normed: Buffer,
     /// `[tokens, Q]`.
     pub(super) queries: Buffer,
-    pub(super) dqueries: Buffer,
+    pub(super) d_queries: Buffer,
     /// What attention or the activation gives, and its gradient.
     pub(super) inner: [Buffer; 2],
     pub(super) d_inner: Buffer,
@@ -89,9 +89,9 @@ impl Workspace {
                 .map(|_| Ok([rows("saved x", h)?, rows("saved x", h)?]))
                 .collect::<Result<_>>()?,
             normed: rows("normed", h)?,
-            dnormed: rows("dnormed", h)?,
+            d_normed: rows("d_normed", h)?,
             queries: rows("queries", q)?,
-            dqueries: rows("dqueries", q)?,
+            d_queries: rows("d_queries", q)?,
             inner: [rows("attended", q)?, rows("activation", f)?],
             d_inner: rows("d_inner", q.max(f))?,
             outer: rows("outer", slots)?,

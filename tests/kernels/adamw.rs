@@ -1,6 +1,6 @@
 use super::{assert_close, assert_close_to, for_cases, numbers, read, run, tolerance, upload};
 use first_wgpu::gpu::Gpu;
-use first_wgpu::kernels::adamw::{self, AdamW, BETAS, EPSILON};
+use first_wgpu::kernels::adamw::{self, AdamW, BETAS, EPSILON, Moments};
 use first_wgpu::reference::adamw::adamw as reference;
 use proptest::prelude::*;
 
@@ -36,8 +36,13 @@ pub(crate) fn test(gpu: &Gpu) {
                     decay: 0.1,
                 };
                 let [w_buffer, m_buffer, v_buffer] = &buffers;
-                let buffers = [w_buffer, &g, m_buffer, v_buffer];
-                let step_of_all = adamw::step(gpu, "adamw", buffers, *count, adamw).expect("valid");
+                let moments = Moments {
+                    w: w_buffer,
+                    g: &g,
+                    m: m_buffer,
+                    v: v_buffer,
+                };
+                let step_of_all = adamw::step(gpu, "adamw", moments, *count, adamw).expect("valid");
                 run(gpu, vec![step_of_all]);
                 for (index, gradient) in gradients.iter().enumerate() {
                     let before = [w[index], *gradient, m[index], v[index]];

@@ -2,7 +2,7 @@ use super::attention_backward::cases;
 use super::{assert_close_to, for_cases, output, read, run, upload};
 use first_wgpu::gpu::Gpu;
 use first_wgpu::kernels::attention::Attention;
-use first_wgpu::kernels::attention_keys_backward;
+use first_wgpu::kernels::attention_keys_backward::{self, KeysBackward};
 use first_wgpu::reference::attention::Heads;
 use first_wgpu::reference::attention_backward::attention_backward;
 use first_wgpu::reference::attention_keys_backward::attention_keys_backward as reference;
@@ -28,7 +28,12 @@ pub(crate) fn test(gpu: &Gpu) {
             kv_heads,
             head_dim,
         };
-        let gradients = [&dy, &rows, &dk, &dv];
+        let gradients = KeysBackward {
+            dy: &dy,
+            rows: &rows,
+            dk: &dk,
+            dv: &dv,
+        };
         let step =
             attention_keys_backward::step(gpu, "attention", attention, gradients, case.tokens);
         run(gpu, vec![step.expect("valid")]);

@@ -3,7 +3,7 @@ use super::{assert_close, assert_close_to, for_cases, numbers, output, read, run
 use super::{tokens, upload};
 use first_wgpu::gpu::Gpu;
 use first_wgpu::kernels::gate::STRIDE;
-use first_wgpu::kernels::gate_backward;
+use first_wgpu::kernels::gate_backward::{self, GateBackward};
 use first_wgpu::reference::{gate::gate, gate_backward::gate_backward as reference};
 use proptest::prelude::*;
 
@@ -22,7 +22,12 @@ pub(crate) fn test(gpu: &Gpu) {
         }
         let before = numbers(seed ^ 5, 2);
         let (dz, db) = (output(gpu, 2 * stride), upload(gpu, &before));
-        let buffers = [&upload(gpu, &p), &upload(gpu, &gates), &dz, &db];
+        let buffers = GateBackward {
+            scores: &upload(gpu, &p),
+            gates: &upload(gpu, &gates),
+            dz: &dz,
+            db: &db,
+        };
         let step = gate_backward::step(gpu, "gate", buffers, [tokens, stride], *temperature);
         run(gpu, vec![step.expect("valid")]);
         let (dz, db) = (read(gpu, &dz, 2 * stride), read(gpu, &db, 2));

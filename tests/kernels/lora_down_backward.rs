@@ -1,7 +1,7 @@
 use super::lora_down::row_fours;
 use super::{assert_close_to, for_cases, numbers, read, run, tokens, tolerance, upload};
 use first_wgpu::gpu::{Buffer, Gpu};
-use first_wgpu::kernels::lora_down_backward;
+use first_wgpu::kernels::lora_down_backward::{self, LoraDownBackward};
 use first_wgpu::reference::lora_down_backward::lora_down_backward as reference;
 use first_wgpu::reference::residual::residual;
 use proptest::prelude::*;
@@ -31,7 +31,13 @@ pub(crate) fn test(gpu: &Gpu) {
         let dm = upload(gpu, &before);
         let packed = Buffer::from_slice(gpu, "spans", &packed).expect("fits");
         let gate = upload(gpu, &[0.75]);
-        let buffers = [&upload(gpu, &x), &upload(gpu, &g), &packed, &gate, &dm];
+        let buffers = LoraDownBackward {
+            x: &upload(gpu, &x),
+            g: &upload(gpu, &g),
+            spans: &packed,
+            gate: &gate,
+            dm: &dm,
+        };
         let step = lora_down_backward::step(gpu, "down", buffers, [*tokens, rows, rank]);
         run(gpu, vec![step.expect("valid")]);
         let expected = residual(&before, &reference(&x, &g, &spans, 0.75));

@@ -1,6 +1,6 @@
 use super::{assert_close_to, for_cases, numbers, read, run, tolerance, upload};
 use first_wgpu::gpu::Gpu;
-use first_wgpu::kernels::rms_norm_backward;
+use first_wgpu::kernels::rms_norm_backward::{self, RmsNormBackward};
 use first_wgpu::reference::residual::residual;
 use first_wgpu::reference::rms_norm_backward::rms_norm_backward as reference;
 use proptest::prelude::*;
@@ -32,12 +32,12 @@ pub(crate) fn test(gpu: &Gpu) {
             numbers(seed ^ 3, tokens * hidden),
         );
         let dx = upload(gpu, &before);
-        let buffers = [
-            &upload(gpu, &x),
-            &upload(gpu, &gamma),
-            &upload(gpu, &dy),
-            &dx,
-        ];
+        let buffers = RmsNormBackward {
+            x: &upload(gpu, &x),
+            gamma: &upload(gpu, &gamma),
+            dy: &upload(gpu, &dy),
+            dx: &dx,
+        };
         let step = rms_norm_backward::step(gpu, "norm", buffers, [*tokens, hidden], 1e-5);
         run(gpu, vec![step.expect("valid")]);
         let expected = residual(&before, &reference(&x, &gamma, &dy, 1e-5));

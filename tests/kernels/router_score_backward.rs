@@ -1,6 +1,6 @@
 use super::{assert_close, assert_close_to, for_cases, numbers, read, run, tolerance, upload};
 use first_wgpu::gpu::Gpu;
-use first_wgpu::kernels::router_score_backward;
+use first_wgpu::kernels::router_score_backward::{self, RouterScoreBackward};
 use first_wgpu::reference::residual::residual;
 use first_wgpu::reference::router_score_backward::router_score_backward as reference;
 use proptest::prelude::*;
@@ -18,7 +18,12 @@ pub(crate) fn test(gpu: &Gpu) {
         let w = numbers(seed ^ 2, 2 * hidden);
         let dz = numbers(seed ^ 3, 2 * stride);
         let (dx_buffer, dz_buffer) = (upload(gpu, &before), upload(gpu, &dz));
-        let buffers = [&upload(gpu, &x), &upload(gpu, &w), &dx_buffer, &dz_buffer];
+        let buffers = RouterScoreBackward {
+            x: &upload(gpu, &x),
+            w: &upload(gpu, &w),
+            dx: &dx_buffer,
+            dz: &dz_buffer,
+        };
         let step =
             router_score_backward::step(gpu, "router", buffers, [*tokens, hidden, stride], 1e-5);
         run(gpu, vec![step.expect("valid")]);

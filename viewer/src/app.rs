@@ -162,7 +162,7 @@ impl App {
         }
     }
 
-    /// Loses the adapter, as a driver that resets does; for tests.
+    /// Loses the GPU, as a driver that resets does; for tests.
     #[doc(hidden)]
     pub fn lose_gpu(&mut self) {
         self.send(Job::LoseGpu);

@@ -5,6 +5,7 @@ use super::{Network, Pass};
 use crate::error::Result;
 use crate::gpu::{Buffer, Step};
 use crate::kernels::cross_entropy::Teacher;
+use crate::kernels::rms_norm_backward::RmsNormBackward;
 use crate::kernels::{self, Epilogue};
 
 impl Network<'_> {
@@ -93,8 +94,8 @@ impl Network<'_> {
                 gpu, loss, teacher, shape, weight,
             )?);
             let rows = |buffer: &Buffer| self.rows(buffer, start, tokens);
-            let (x, dx, dnormed) = (rows(&work.x), rows(&work.dx), rows(&work.dnormed));
-            let back = [&work.logits, &dnormed];
+            let (x, dx, d_normed) = (rows(&work.x), rows(&work.dx), rows(&work.d_normed));
+            let back = [&work.logits, &d_normed];
             let head = self.model.head();
             steps.extend(kernels::matmul_backward::steps(
                 gpu,
@@ -104,7 +105,12 @@ impl Network<'_> {
                 tokens,
                 None,
             )?);
-            let norm = [&x, &self.model.norm, &dnormed, &dx];
+            let norm = RmsNormBackward {
+                x: &x,
+                gamma: &self.model.norm,
+                dy: &d_normed,
+                dx: &dx,
+            };
             let (shape, epsilon) = ([tokens, hidden], config.rms_norm_epsilon);
             steps.push(kernels::rms_norm_backward::step(
                 gpu,

@@ -5,7 +5,9 @@ use crate::error::Result;
 use crate::gpu::Step;
 use crate::kernels;
 use crate::kernels::gate::Gating;
+use crate::kernels::gate_backward::GateBackward;
 use crate::kernels::router_score::Routers;
+use crate::kernels::router_score_backward::RouterScoreBackward;
 use crate::router::EPSILON;
 
 impl Network<'_> {
@@ -61,16 +63,21 @@ impl Network<'_> {
         let (x, gates) = (&work.saved[layer][0], work.layer_gates(layer));
         let shape = [pass.prompt, self.model.config.hidden, work.tokens];
         let scored = [pass.prompt, work.tokens];
-        let buffers = [&work.scores[layer], &gates, &work.dz, &db];
+        let buffers = GateBackward {
+            scores: &work.scores[layer],
+            gates: &gates,
+            dz: &work.dz,
+            db: &db,
+        };
+        let scoring = RouterScoreBackward {
+            x,
+            w: &w,
+            dx: &work.dx,
+            dz: &work.dz,
+        };
         Ok(vec![
             kernels::gate_backward::step(gpu, &label, buffers, scored, temperature)?,
-            kernels::router_score_backward::step(
-                gpu,
-                &label,
-                [x, &w, &work.dx, &work.dz],
-                shape,
-                EPSILON,
-            )?,
+            kernels::router_score_backward::step(gpu, &label, scoring, shape, EPSILON)?,
             kernels::router_weights_backward::step(gpu, &label, [x, &work.dz, &dw], shape)?,
         ])
     }

@@ -207,12 +207,14 @@ impl Trainer<'_> {
     }
 
     /// Begins the gradients of the gates with the pull of a lesson; what is protected has none.
-    pub(super) fn pull_gates(&self, gates: &[f32], lesson: Lesson) -> Result<()> {
+    pub(super) fn pull_gates(&self, [gates, scores]: [&[f32]; 2], lesson: Lesson) {
         let Some(pull) = lesson.pull else {
-            return Ok(());
+            return;
         };
-        let (gpu, buffer) = (&self.engine.gpu, &self.network.work.gates);
-        let mut all: Vec<f32> = buffer.read_back(gpu, gates.len() * STRIDE)?;
+        let mut all = vec![0.0; gates.len() * STRIDE];
+        for (index, slots) in all.chunks_exact_mut(STRIDE).enumerate() {
+            (slots[GATE], slots[SCORE]) = (gates[index], scores[index]);
+        }
         let weight = f64::from(lesson.share * pull.weight);
         // Open by more than wanted is positive.
         let excess = f64::from(pull.skip) - self.closed(gates);
@@ -221,7 +223,6 @@ impl Trainer<'_> {
             let gradient = 2.0 * weight * excess * f64::from(*cost) / self.total_cost();
             all[index * STRIDE + GRADIENT] = gradient as f32;
         }
-        buffer.write(gpu, &all);
-        Ok(())
+        self.network.work.gates.write(&self.engine.gpu, &all);
     }
 }

@@ -138,13 +138,13 @@ fn policies(loaded: &Loaded, examples: &[Example]) -> Result<[Named; 5]> {
     let masks: Vec<LayerMask> = routed.collect();
     let summary = &loaded.engine.summary;
     let alike: Vec<_> = masks.iter().map(|mask| (mask.clone(), 1.0)).collect();
-    let budget = Quota::of(summary, Granularity::Sublayer, &alike);
+    let quota = Quota::of(summary, Granularity::Sublayer, &alike);
     Ok([
         ("none", Some(LayerMask::full(summary.layers))),
         ("routed", None),
-        ("fixed", Some(most_skipped(&masks, budget.counts))),
-        ("random", Some(budget.random(SEED)?)),
-        ("even", Some(budget.even()?)),
+        ("fixed", Some(most_skipped(&masks, quota.counts))),
+        ("random", Some(quota.random(SEED)?)),
+        ("even", Some(quota.even()?)),
     ])
 }
 

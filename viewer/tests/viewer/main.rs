@@ -47,7 +47,7 @@ fn main() {
         window::what_is_not_saved_is_asked_about,
         window::a_run_is_compared_with_the_full_model,
         window::the_router_is_compared_with_controls_and_its_threshold_moved,
-        window::a_lost_adapter_is_a_message_and_the_next_run_works,
+        window::a_lost_gpu_is_a_message_and_the_next_run_works,
         worker::a_bad_prompt_does_not_end_a_set,
         worker::what_masks_cost_is_measured_under_them,
         worker::losses_are_kept_when_the_timing_is_stopped,

@@ -229,7 +229,7 @@ pub(crate) fn a_run_is_compared_with_the_full_model() {
     assert!(agreement.agrees.iter().all(|agrees| *agrees));
 }
 
-pub(crate) fn a_lost_adapter_is_a_message_and_the_next_run_works() {
+pub(crate) fn a_lost_gpu_is_a_message_and_the_next_run_works() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut window = window(Session::default(), Some(tiny(folder.path(), &options())));
     ready(&mut window);

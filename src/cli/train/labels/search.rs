@@ -7,7 +7,6 @@ use crate::journal::Journal;
 use crate::mask::{LayerMask, PrefillReading};
 use crate::train::run::Tasks;
 use crate::train::{Search, target_path};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Tokens of answers that each example of a search should bring on the mean.
@@ -39,7 +38,7 @@ pub(super) fn found(
     texts: &[Tokens],
     search: Search<'_>,
     journal: &mut Journal,
-    interrupted: &Arc<AtomicBool>,
+    interrupted: &AtomicBool,
 ) -> anyhow::Result<Vec<(LayerMask, f64)>> {
     let name = task_name(task);
     tell!("searching masks for {name} on {} examples", texts.len());

@@ -16,7 +16,6 @@ use crate::router::file::{Decides, RouterFile};
 use crate::train::majority;
 use crate::train::run::Tasks;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// A trained run: what decides, and the adapter that was trained with it.
@@ -75,7 +74,7 @@ impl Trained {
         engine: &Engine,
         task: &str,
         texts: &[Tokens],
-        interrupted: &Arc<AtomicBool>,
+        interrupted: &AtomicBool,
     ) -> anyhow::Result<LayerMask> {
         let router = match &self.decides {
             Decides::Routers(router) => router,
@@ -115,7 +114,7 @@ impl Trained {
         texts: &[Tokens],
         mask: &LayerMask,
         journal: &mut Journal,
-        interrupted: &Arc<AtomicBool>,
+        interrupted: &AtomicBool,
     ) -> anyhow::Result<f64> {
         let masking = Masking::new(mask.clone(), self.prefill().unwrap_or_default());
         let loss = with_bar("measuring", interrupted, |progress| -> Result<f64> {
@@ -140,7 +139,7 @@ pub(super) fn settled(
     runs: &[Trained],
     [fit, held_out]: [&Tasks; 2],
     journal: &mut Journal,
-    interrupted: &Arc<AtomicBool>,
+    interrupted: &AtomicBool,
 ) -> anyhow::Result<Vec<Vec<(LayerMask, f64)>>> {
     let mut paths = vec![Vec::new(); fit.len()];
     for run in runs {
