@@ -195,9 +195,10 @@ fn take_turns(
 
 /// Alternates direction, so that no candidate always runs after the same one.
 fn order(repetition: usize, candidates: usize) -> Vec<usize> {
-    match repetition.is_multiple_of(2) {
-        true => (0..candidates).collect(),
-        false => (0..candidates).rev().collect(),
+    if repetition.is_multiple_of(2) {
+        (0..candidates).collect()
+    } else {
+        (0..candidates).rev().collect()
     }
 }
 

@@ -420,9 +420,10 @@ fn summary(model: &Llama, path: &Path) -> ModelSummary {
 
 /// How long a step takes, in operations of a product.
 fn effort(gpu: &Gpu, step: &Step) -> u64 {
-    match step.op.kernel().starts_with("attention") {
-        true => step.flops * gpu.attention_effort(),
-        false => step.flops,
+    if step.op.kernel().starts_with("attention") {
+        step.flops * gpu.attention_effort()
+    } else {
+        step.flops
     }
 }
 

@@ -152,9 +152,12 @@ fn one_line(message: impl Into<String>) -> String {
     if !message.contains(char::is_control) {
         return message;
     }
-    let escaped = |character: char| match character.is_control() {
-        true => character.escape_debug().to_string(),
-        false => character.to_string(),
+    let escaped = |character: char| {
+        if character.is_control() {
+            character.escape_debug().to_string()
+        } else {
+            character.to_string()
+        }
     };
     message.chars().map(escaped).collect()
 }

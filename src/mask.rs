@@ -89,9 +89,10 @@ impl Masking {
 
     /// What traces and tables call it: `none`, or `fixed:7-9,21`.
     pub fn name(&self) -> String {
-        match self.mask.is_full() {
-            true => "none".to_owned(),
-            false => format!("fixed:{}", self.mask),
+        if self.mask.is_full() {
+            "none".to_owned()
+        } else {
+            format!("fixed:{}", self.mask)
         }
     }
 }

@@ -23,8 +23,8 @@ pub struct Shipped {
 /// What came for a model, which is the default one if no file is named; unpacked to the cache folder, where every other
 /// folder is read from too.
 pub fn for_model(model: Option<&Path>) -> Result<Shipped> {
-    match model.map_or(Ok(true), is_default_model)? {
-        true => cache_folder()
+    if model.map_or(Ok(true), is_default_model)? {
+        cache_folder()
             .and_then(|cache| unpacked(&cache))
             .map_err(|error| {
                 let why = error.message();
@@ -32,8 +32,9 @@ pub fn for_model(model: Option<&Path>) -> Result<Shipped> {
                     format!("what comes with the default model was not unpacked: {why}"),
                     "set FIRST_CACHE to a folder that you may write to, or leave it out with `--no-skip`",
                 )
-            }),
-        false => Ok(Shipped::default()),
+            })
+    } else {
+        Ok(Shipped::default())
     }
 }
 

@@ -123,13 +123,13 @@ pub fn fit_routers(
                 .map(|(x, _)| x.as_ref()[layer].as_slice())
                 .collect();
             let labels: Vec<bool> = examples.iter().map(|(_, mask)| runs(mask)).collect();
-            let Logistic { weights: w, bias } = match labels.iter().all(|label| *label == labels[0])
-            {
-                true => Logistic {
+            let Logistic { weights: w, bias } = if labels.iter().all(|label| *label == labels[0]) {
+                Logistic {
                     weights: vec![0.0; hidden],
                     bias: if labels[0] { CERTAIN } else { -CERTAIN },
-                },
-                false => fit(&inputs, &labels, decay),
+                }
+            } else {
+                fit(&inputs, &labels, decay)
             };
             weights.extend(w);
             biases.push(bias);

@@ -268,9 +268,10 @@ pub fn number(value: f64, step: f64) -> String {
     // A step of 0.001 has a logarithm that may be a little less than -3.
     let decimals = (-(step.log10() + 1e-9).floor()).max(0.0) as usize;
     let text = format!("{value:.decimals$}");
-    let text = match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.'),
-        false => &text,
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
     };
     if text == "-0" { "0" } else { text }.to_owned()
 }

@@ -102,9 +102,10 @@ fn measure(
     let mut plans = Vec::new();
     for candidate in candidates {
         gpu.class.tuning = *candidate;
-        let weights = match candidate.textures {
-            true => &mut in_textures,
-            false => &mut in_buffers,
+        let weights = if candidate.textures {
+            &mut in_textures
+        } else {
+            &mut in_buffers
         };
         while weights.len() < work.copies {
             let (format, order) = (Format::Q4_1, Order::Plain);

@@ -71,9 +71,10 @@ impl Calibrate {
         let bar = count_bar("measuring and searching");
         let mut turning = |done, total| follow(&bar, &interrupted, done, total);
         let texts = examples.iter();
-        let granularity = match self.sublayers {
-            true => Granularity::Sublayer,
-            false => Granularity::Layer,
+        let granularity = if self.sublayers {
+            Granularity::Sublayer
+        } else {
+            Granularity::Layer
         };
         let block = block_influence(&engine, texts, granularity, &mut turning)?;
         let total = 1 + units.len() + self.skip * self.candidates;

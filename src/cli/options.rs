@@ -349,9 +349,10 @@ pub(super) fn mask_named(name: &str, layers: usize) -> anyhow::Result<LayerMask>
                 "`{text}` is no part of the layers; give a number of them, or a rate like `25%`"
             )
         };
-        match text.ends_with('%') {
-            true => Ok((rate(text).map_err(|_| wrong())? * layers as f32).round() as usize),
-            false => text.parse().map_err(|_| wrong()),
+        if text.ends_with('%') {
+            Ok((rate(text).map_err(|_| wrong())? * layers as f32).round() as usize)
+        } else {
+            text.parse().map_err(|_| wrong())
         }
     };
     Ok(match name.split_once(':') {

@@ -58,9 +58,10 @@ pub(super) fn follow(
     total: u64,
 ) -> ControlFlow<()> {
     update(bar, done, total);
-    match interrupted.load(Ordering::Relaxed) {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
+    if interrupted.load(Ordering::Relaxed) {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
     }
 }
 

@@ -92,9 +92,10 @@ impl Run {
         if let Some(path) = &self.trace {
             trace::write(path, std::slice::from_ref(&run))?;
         }
-        Ok(match interrupted.load(Ordering::Relaxed) {
-            true => INTERRUPTED.into(),
-            false => ExitCode::SUCCESS,
+        Ok(if interrupted.load(Ordering::Relaxed) {
+            INTERRUPTED.into()
+        } else {
+            ExitCode::SUCCESS
         })
     }
 }
@@ -170,9 +171,10 @@ fn generate(
 /// Prints a part of an answer. A terminal is not given what it would obey: who knows what a model says.
 fn show_text(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout();
-    let plain = match out.is_terminal() {
-        true => Cow::Owned(harmless(text)),
-        false => Cow::Borrowed(text),
+    let plain = if out.is_terminal() {
+        Cow::Owned(harmless(text))
+    } else {
+        Cow::Borrowed(text)
     };
     out.write_all(plain.as_bytes())?;
     out.flush()

@@ -114,12 +114,13 @@ fn save(
 
 /// What a mask skips, for people.
 fn skipping(mask: &LayerMask, share: f64) -> String {
-    match mask.is_full() {
-        true => "skipping nothing".to_owned(),
-        false => format!(
+    if mask.is_full() {
+        "skipping nothing".to_owned()
+    } else {
+        format!(
             "skipping {mask}, {:.1} % of the layers' weights",
             100.0 * share
-        ),
+        )
     }
 }
 

@@ -105,9 +105,10 @@ impl Engine {
         tokens.timestamps = Timestamps::new(gpu, &next, request.detail)?;
         let mut text = TextStream::new();
         let mut last = 0;
-        run.finish_reason = Some(match max_tokens < request.max_tokens {
-            true => FinishReason::Context,
-            false => FinishReason::Length,
+        run.finish_reason = Some(if max_tokens < request.max_tokens {
+            FinishReason::Context
+        } else {
+            FinishReason::Length
         });
         for index in 0..max_tokens {
             while tokens.submitted <= (index + ahead).min(max_tokens - 1) {
@@ -138,9 +139,10 @@ impl Engine {
             run.answer.push_str(&piece);
             let broken_off = listener(Event::Token(id, &piece)).is_break();
             if end || broken_off {
-                run.finish_reason = Some(match end {
-                    true => FinishReason::Stop,
-                    false => FinishReason::Cancelled,
+                run.finish_reason = Some(if end {
+                    FinishReason::Stop
+                } else {
+                    FinishReason::Cancelled
                 });
                 break;
             }

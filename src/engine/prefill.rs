@@ -165,9 +165,10 @@ impl Pass<'_> {
 
     /// The steps of a sublayer; of the last layer, only what the last token's residual stream takes.
     fn steps(&self, cache: &mut KvCache, layer: usize, sublayer: Sublayer) -> Result<Vec<Step>> {
-        let wanted = match layer + 1 == self.layers() {
-            true => self.prefill.last_wanted(&self.engine.model.config),
-            false => 0,
+        let wanted = if layer + 1 == self.layers() {
+            self.prefill.last_wanted(&self.engine.model.config)
+        } else {
+            0
         };
         self.engine
             .sublayer_steps(self.prefill, cache, (layer, sublayer), wanted)

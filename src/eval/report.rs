@@ -312,9 +312,10 @@ fn distances(
                 for (another, times) in &others[skip..] {
                     sum += (count * times) as f64 * mask.distance(another);
                 }
-                pairs += match first == second {
-                    true => count * (count - 1) / 2,
-                    false => 0,
+                pairs += if first == second {
+                    count * (count - 1) / 2
+                } else {
+                    0
                 };
                 pairs += others[skip..]
                     .iter()

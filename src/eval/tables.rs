@@ -109,9 +109,10 @@ impl Report {
         if !shares.is_empty() {
             let shares = Vec::from_iter(shares).join(", ");
             let masked = |row: &Summary| row.prefill.is_masked() && row.skipped > 0.0;
-            let others = match self.summaries.iter().any(masked) {
-                true => " Masks of others concern the prompt too.",
-                false => "",
+            let others = if self.summaries.iter().any(masked) {
+                " Masks of others concern the prompt too."
+            } else {
+                ""
             };
             line(String::new());
             line(format!(

@@ -87,9 +87,10 @@ fn limits(offered: &wgpu::Limits, immediates: bool) -> wgpu::Limits {
     limits.max_storage_buffer_binding_size = offered
         .max_storage_buffer_binding_size
         .max(limits.max_storage_buffer_binding_size);
-    limits.max_immediate_size = match immediates {
-        true => offered.max_immediate_size.min(64),
-        false => 0,
+    limits.max_immediate_size = if immediates {
+        offered.max_immediate_size.min(64)
+    } else {
+        0
     };
     // Nothing is drawn: a GPU that could draw less than others will do.
     let offered = limits.clone().or_worse_values_from(offered);

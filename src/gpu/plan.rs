@@ -262,12 +262,13 @@ fn times(ticks: &[u64], period: f64) -> (Vec<GpuTime>, u32) {
     let first = first.map_or(0, |pair| pair[0]);
     let nanos = |ticks: u64| (ticks as f64 * period) as u64;
     let mut dropped = 0;
-    let time = |pair: &[u64]| match written(pair) && pair[0] >= first {
-        true => GpuTime {
-            start_nanos: nanos(pair[0] - first),
-            duration_nanos: nanos(pair[1] - pair[0]),
-        },
-        false => {
+    let time = |pair: &[u64]| {
+        if written(pair) && pair[0] >= first {
+            GpuTime {
+                start_nanos: nanos(pair[0] - first),
+                duration_nanos: nanos(pair[1] - pair[0]),
+            }
+        } else {
             dropped += 1;
             GpuTime::default()
         }

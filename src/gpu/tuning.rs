@@ -66,9 +66,10 @@ impl Tuning {
 
     /// The same choice with other sizes of `matmul`; alone where it has but one.
     pub fn matmul_candidates(self) -> Vec<Self> {
-        match self.one_subgroup {
-            true => vec![self],
-            false => [2, 4, 8].map(|groups| Self { groups, ..self }).to_vec(),
+        if self.one_subgroup {
+            vec![self]
+        } else {
+            [2, 4, 8].map(|groups| Self { groups, ..self }).to_vec()
         }
     }
 
@@ -119,14 +120,15 @@ impl Tuning {
 impl std::fmt::Display for Tuning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let weights = if self.textures { "textures" } else { "buffers" };
-        match self.one_subgroup {
-            true => write!(f, "one subgroup a workgroup, weights in {weights}"),
-            false => write!(
+        if self.one_subgroup {
+            write!(f, "one subgroup a workgroup, weights in {weights}")
+        } else {
+            write!(
                 f,
                 "matvec of {} invocations, matmul of {} tokens, weights in {weights}",
                 16 * self.slices,
                 8 * self.groups
-            ),
+            )
         }
     }
 }

@@ -40,9 +40,10 @@ fn width(head_dim: usize) -> usize {
 
 /// Tokens, or positions, that a workgroup owns: on a GPU its 64 lanes form groups that own four each.
 pub(super) fn owned(class: &Class, head_dim: usize) -> usize {
-    match class.one_subgroup() {
-        true => 8,
-        false => 4 * 64 / width(head_dim),
+    if class.one_subgroup() {
+        8
+    } else {
+        4 * 64 / width(head_dim)
     }
 }
 
@@ -53,11 +54,12 @@ pub(super) fn with_tile(
     head_dim: usize,
     [subgroup, workgroup]: [&'static str; 2],
 ) -> Variant {
-    match class.one_subgroup() {
-        true => variant.import("tile", subgroup),
-        false => variant
+    if class.one_subgroup() {
+        variant.import("tile", subgroup)
+    } else {
+        variant
             .import("tile", workgroup)
-            .set("WIDTH", width(head_dim) as u32),
+            .set("WIDTH", width(head_dim) as u32)
     }
 }
 

@@ -23,19 +23,21 @@ crate::params! {
 
 /// Tokens of a workgroup.
 pub(crate) fn workgroup_tokens(class: &Class) -> usize {
-    match class.one_subgroup() {
-        true => 32,
-        false => 8 * class.tuning.groups as usize,
+    if class.one_subgroup() {
+        32
+    } else {
+        8 * class.tuning.groups as usize
     }
 }
 
 pub(super) fn variant(class: &Class, format: Format) -> Variant {
     let variant = with_weights(Variant::new("matmul"), class, format);
-    match class.one_subgroup() {
-        true => variant.import("tile", "lib/matmul_subgroup"),
-        false => variant
+    if class.one_subgroup() {
+        variant.import("tile", "lib/matmul_subgroup")
+    } else {
+        variant
             .import("tile", "lib/matmul_workgroup")
-            .set("GROUPS", class.tuning.groups),
+            .set("GROUPS", class.tuning.groups)
     }
 }
 

@@ -31,11 +31,12 @@ pub struct Norm<'a> {
 
 pub(super) fn variant(class: &Class, format: Format, epsilon: Option<f32>) -> Variant {
     let variant = with_weights(Variant::new("matvec"), class, format);
-    let variant = match class.one_subgroup() {
-        true => variant.import("lanes", "lib/matvec_subgroup"),
-        false => variant
+    let variant = if class.one_subgroup() {
+        variant.import("lanes", "lib/matvec_subgroup")
+    } else {
+        variant
             .import("lanes", "lib/matvec_workgroup")
-            .set("SLICES", class.tuning.slices),
+            .set("SLICES", class.tuning.slices)
     };
     match epsilon {
         None => variant.import("prologue", "prologue/plain"),

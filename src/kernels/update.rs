@@ -93,9 +93,10 @@ fn down(class: &Class, rank: usize, share_rows: usize, variant: Variant) -> Vari
         "a way down of rank {rank} and shares of {share_rows} rows"
     );
     // Sums of a high rank do not fit the registers of a lane.
-    let next = match class.one_subgroup() && rank <= 64 {
-        true => "next/subgroup",
-        false => "next/workgroup",
+    let next = if class.one_subgroup() && rank <= 64 {
+        "next/subgroup"
+    } else {
+        "next/workgroup"
     };
     let a = kept(class, "lib/lora_a_texture", "lib/lora_a_buffer");
     variant
@@ -125,9 +126,10 @@ fn with_update(class: &Class, sizes: Option<[usize; 3]>, variant: Variant) -> Va
 
 /// Which of two modules reads what is kept as weights are.
 fn kept(class: &Class, texture: &'static str, buffer: &'static str) -> &'static str {
-    match class.tuning.textures {
-        true => texture,
-        false => buffer,
+    if class.tuning.textures {
+        texture
+    } else {
+        buffer
     }
 }
 
@@ -142,9 +144,10 @@ pub(super) fn example_vectors(class: &Class, variant: &Variant) -> Vec<Variant> 
 /// A product with one vector, without and with updates.
 pub(super) fn example_products(class: &Class, product: &Variant) -> Vec<Variant> {
     let epilogue = |name| product.imports.contains(&("epilogue", name));
-    let vectors = match epilogue("epilogue/residual") || epilogue("epilogue/silu_mul") {
-        true => example_vectors(class, product),
-        false => vec![with_next(class, None, 32, product.clone())],
+    let vectors = if epilogue("epilogue/residual") || epilogue("epilogue/silu_mul") {
+        example_vectors(class, product)
+    } else {
+        vec![with_next(class, None, 32, product.clone())]
     };
     let updates = [None, Some([18, 3, 8])];
     vectors

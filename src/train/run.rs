@@ -306,9 +306,10 @@ fn header(engine: &Engine, options: &RunOptions, command: &str) -> Header {
         command: command.to_owned(),
         model: engine.summary.name.clone(),
         layers: engine.model.config.layers,
-        target: match options.routers_until > 0.0 {
-            true => options.skip,
-            false => 0.0,
+        target: if options.routers_until > 0.0 {
+            options.skip
+        } else {
+            0.0
         },
         steps: options.steps,
     }
@@ -345,9 +346,10 @@ pub fn run<'a>(
     };
     let subject = digest_of(keeping.model_sha256, train);
     let texts = digest_of("held out", held_out);
-    let mut looked = match looks.are_made() {
-        true => texts.clone(),
-        false => String::new(),
+    let mut looked = if looks.are_made() {
+        texts.clone()
+    } else {
+        String::new()
     };
     // Whether the looks so far were at these.
     let mut same = false;

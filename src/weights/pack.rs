@@ -82,9 +82,10 @@ pub enum Words {
 impl Words {
     /// Uploads `bytes`.
     pub fn new(gpu: &Gpu, name: &str, texel: Texel, bytes: &[u8]) -> Result<Self> {
-        Ok(match gpu.class.tuning.textures {
-            true => Self::Texture(Texture::from_bytes(gpu, name, texel, bytes)?),
-            false => Self::Buffer(Buffer::from_slice(gpu, name, bytes)?),
+        Ok(if gpu.class.tuning.textures {
+            Self::Texture(Texture::from_bytes(gpu, name, texel, bytes)?)
+        } else {
+            Self::Buffer(Buffer::from_slice(gpu, name, bytes)?)
         })
     }
 
@@ -95,9 +96,10 @@ impl Words {
         pattern: &[u8],
         size_bytes: u64,
     ) -> Result<Self> {
-        Ok(match gpu.class.tuning.textures {
-            true => Self::Texture(Texture::repeated(gpu, name, texel, pattern, size_bytes)?),
-            false => Self::Buffer(Buffer::repeated(gpu, name, pattern, size_bytes)?),
+        Ok(if gpu.class.tuning.textures {
+            Self::Texture(Texture::repeated(gpu, name, texel, pattern, size_bytes)?)
+        } else {
+            Self::Buffer(Buffer::repeated(gpu, name, pattern, size_bytes)?)
         })
     }
 

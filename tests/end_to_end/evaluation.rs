@@ -121,15 +121,13 @@ pub(super) fn plan_measured(
     };
     let mut meter = Meter::new(engine, &mut reload, adapters, journal);
     let mut go_on = |_, _| ControlFlow::Continue(());
-    run(
-        &mut meter,
-        plan,
-        &mut go_on,
-        &mut |done, _| match done < most {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        },
-    )
+    run(&mut meter, plan, &mut go_on, &mut |done, _| {
+        if done < most {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    })
 }
 
 pub(super) fn summed_up(engine: &Engine, items: &[Item], rows: Vec<Row>) -> Report {

@@ -30,9 +30,12 @@ pub(super) fn cases() -> impl Strategy<Value = Case> {
             let numbers = numbers(seed, vocab * tokens);
             numbers.iter().map(|logit| logit * size).collect()
         };
-        let id = |token: usize| match token + 1 == tokens && token > 0 {
-            true => u32::MAX,
-            false => ((token * 7919 + 1) % vocab) as u32,
+        let id = |token: usize| {
+            if token + 1 == tokens && token > 0 {
+                u32::MAX
+            } else {
+                ((token * 7919 + 1) % vocab) as u32
+            }
         };
         Case {
             sizes: [vocab, tokens],

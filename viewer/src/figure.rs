@@ -317,9 +317,10 @@ impl Figure {
                 Anchor::Middle => Align2::CENTER_CENTER,
                 Anchor::Right => Align2::RIGHT_CENTER,
             };
-            let font = match label.mono {
-                true => FontId::monospace(TEXT),
-                false => FontId::proportional(TEXT),
+            let font = if label.mono {
+                FontId::monospace(TEXT)
+            } else {
+                FontId::proportional(TEXT)
             };
             painter.text(label.at + origin, align, &label.text, font, label.color);
         }

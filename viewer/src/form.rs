@@ -48,9 +48,10 @@ impl Form {
 
     /// How prompts are run: by the router if it is ticked.
     pub(crate) fn options(&self) -> Options {
-        self.options_with(match self.routed {
-            true => Choice::Routed,
-            false => Choice::Full,
+        self.options_with(if self.routed {
+            Choice::Routed
+        } else {
+            Choice::Full
         })
     }
 
@@ -61,9 +62,10 @@ impl Form {
             choice,
             max_tokens: self.max_tokens,
             sampling: self.sampling.clone(),
-            detail: match self.traced {
-                true => Detail::Dispatch,
-                false => Detail::None,
+            detail: if self.traced {
+                Detail::Dispatch
+            } else {
+                Detail::None
             },
         }
     }

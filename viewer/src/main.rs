@@ -73,9 +73,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         return write(&session, &arguments, path);
     }
     let (selected, other) = runs(&session, &arguments)?;
-    let setup = match arguments.no_model {
-        true => None,
-        false => Some(setup(&arguments)?),
+    let setup = if arguments.no_model {
+        None
+    } else {
+        Some(setup(&arguments)?)
     };
     let options = eframe::NativeOptions {
         viewport: egui::ViewportBuilder::default().with_inner_size([1240.0, 800.0]),

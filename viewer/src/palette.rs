@@ -72,9 +72,10 @@ impl Palette {
 
     /// The colours of up to five series, told apart by lightness too. Warnings have theirs to themselves.
     pub fn series(&self, index: usize) -> Color32 {
-        let (gold, brown) = match self.dark {
-            true => ([0xe9, 0xbe, 0x52], [0x7d, 0x4a, 0x3a]),
-            false => ([0xa8, 0x77, 0x1a], [0x7a, 0x3b, 0x2e]),
+        let (gold, brown) = if self.dark {
+            ([0xe9, 0xbe, 0x52], [0x7d, 0x4a, 0x3a])
+        } else {
+            ([0xa8, 0x77, 0x1a], [0x7a, 0x3b, 0x2e])
         };
         let [gold, brown] = [gold, brown].map(|[r, g, b]| Color32::from_rgb(r, g, b));
         [self.accent, gold, self.second, self.text, brown][index % SERIES]

@@ -81,9 +81,10 @@ impl Plot {
             figure.text_right(pos2(inner.min.x - 8.0, y), palette.muted, label);
         }
         let parts = f64::from(inner.width() / 90.0).max(2.0);
-        let parts = match whole {
-            true => parts.min(plot.x.1 - plot.x.0),
-            false => parts,
+        let parts = if whole {
+            parts.min(plot.x.1 - plot.x.0)
+        } else {
+            parts
         };
         for (value, label) in ticks(plot.x, parts) {
             let x = plot.place(value, plot.y.0).x;

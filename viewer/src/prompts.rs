@@ -86,9 +86,12 @@ pub fn load(path: &Path) -> Result<Vec<Prompt>> {
         Some("csv") => csv(text),
         _ => Ok(lines(text)),
     };
-    let prompts = prompts.and_then(|prompts| match prompts.is_empty() {
-        true => Err("holds no prompts".to_owned()),
-        false => Ok(prompts),
+    let prompts = prompts.and_then(|prompts| {
+        if prompts.is_empty() {
+            Err("holds no prompts".to_owned())
+        } else {
+            Ok(prompts)
+        }
     });
     prompts.map_err(|what| Error::file(path, what, REMEDY))
 }

@@ -31,9 +31,10 @@ pub(crate) fn start(text: &str, most: usize) -> &str {
 /// The start of a text that fits a row of so many columns.
 pub(crate) fn short(text: &str, most: usize) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match columns(&line) > most {
-        true => format!("{}…", start(&line, most.saturating_sub(1))),
-        false => line,
+    if columns(&line) > most {
+        format!("{}…", start(&line, most.saturating_sub(1)))
+    } else {
+        line
     }
 }
 

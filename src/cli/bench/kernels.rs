@@ -43,17 +43,18 @@ pub(super) struct Kernels {
 
 impl Kernels {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let shapes: Vec<&str> = match self.shapes.iter().any(|shape| shape == "all") {
-            true => shape_names().collect(),
-            false => self.shapes.iter().map(String::as_str).collect(),
+        let shapes: Vec<&str> = if self.shapes.iter().any(|shape| shape == "all") {
+            shape_names().collect()
+        } else {
+            self.shapes.iter().map(String::as_str).collect()
         };
-        let formats = match self.formats.iter().any(|format| format == "all") {
-            true => Format::ALL.to_vec(),
-            false => self
-                .formats
+        let formats = if self.formats.iter().any(|format| format == "all") {
+            Format::ALL.to_vec()
+        } else {
+            self.formats
                 .iter()
                 .map(|name| format(name))
-                .collect::<anyhow::Result<_>>()?,
+                .collect::<anyhow::Result<_>>()?
         };
         let plan = KernelPlan {
             shapes: shapes.into_iter().map(config).collect::<Result<_, _>>()?,

@@ -178,9 +178,10 @@ impl Labels {
         let of = |examples, count| tasks(&engine, examples, self.tokens, count);
         let fit = of(&examples, self.fit)?;
         let held_out = of(&held_out, self.fit)?;
-        let mut journal = match self.is_short() {
-            true => Journal::default(),
-            false => self.journal(&engine)?,
+        let mut journal = if self.is_short() {
+            Journal::default()
+        } else {
+            self.journal(&engine)?
         };
         let paths = match trained.as_slice() {
             [] => {
@@ -236,9 +237,10 @@ impl Labels {
             [] => self.units == What::Layers,
             runs => runs.iter().all(Trained::skips_layers_whole),
         };
-        match whole {
-            true => Granularity::Layer,
-            false => Granularity::Sublayer,
+        if whole {
+            Granularity::Layer
+        } else {
+            Granularity::Sublayer
         }
     }
 
@@ -278,12 +280,13 @@ impl Labels {
         }
         let command = command_line(std::env::args_os().skip(1));
         note("made by", format!("first {command}"));
-        let (method, examples) = match self.settle.is_empty() {
-            false => ("each task's mask of a trained run", String::new()),
-            true => (
+        let (method, examples) = if self.settle.is_empty() {
+            (
                 "per-task greedy masks",
                 format!("{} to search, more where answers are short, ", self.search),
-            ),
+            )
+        } else {
+            ("each task's mask of a trained run", String::new())
         };
         note("method", format!("logistic regression on {method}"));
         note("examples", format!("{examples}{} to fit a task", self.fit));
@@ -301,9 +304,10 @@ impl Labels {
         save(out, adapter, &routers, engine).context("the routers were trained but not written")?;
         let has_adapter = LoraAdapter::is_in(out);
         let out = out.display();
-        let adapter = match has_adapter {
-            true => format!(" --adapter {out}"),
-            false => String::new(),
+        let adapter = if has_adapter {
+            format!(" --adapter {out}")
+        } else {
+            String::new()
         };
         say!("written to {out}; use them with `first run --router {out}{adapter}`");
         Ok(())

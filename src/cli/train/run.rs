@@ -403,12 +403,11 @@ impl RunArguments {
                 ),
             }
         }
-        let adapter = match has_adapter {
-            true => {
-                files += &LoraAdapter::digest(folder)?;
-                Some(LoraAdapter::load(folder, &engine.model.config)?)
-            }
-            false => None,
+        let adapter = if has_adapter {
+            files += &LoraAdapter::digest(folder)?;
+            Some(LoraAdapter::load(folder, &engine.model.config)?)
+        } else {
+            None
         };
         anyhow::ensure!(
             !files.is_empty(),

@@ -141,9 +141,10 @@ fn split_at_whitespace(text: &str, pieces: usize) -> impl Iterator<Item = &str> 
         if rest.is_empty() {
             return None;
         }
-        let end = match piece == pieces {
-            true => rest.len(),
-            false => rest.find(char::is_whitespace).unwrap_or(rest.len()),
+        let end = if piece == pieces {
+            rest.len()
+        } else {
+            rest.find(char::is_whitespace).unwrap_or(rest.len())
         };
         let (piece, after) = rest.split_at(end);
         rest = after.trim_start();
@@ -193,9 +194,12 @@ pub(super) fn strftime(format: &str, seconds: u64) -> Option<String> {
             '-' => (true, characters.next()?),
             _ => (false, directive),
         };
-        let two = |number: u64| match bare {
-            true => number.to_string(),
-            false => format!("{number:02}"),
+        let two = |number: u64| {
+            if bare {
+                number.to_string()
+            } else {
+                format!("{number:02}")
+            }
         };
         let hour = seconds / 3600 % 24;
         out += &match directive {

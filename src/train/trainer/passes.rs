@@ -33,9 +33,12 @@ impl Trainer<'_> {
         );
         // That of the prompt's last token, moved back to where a binding may begin.
         let first = bindable_row(text.answer - 1, &[self.engine.model.config.hidden]);
-        let target = |token: usize| match token + 1 < text.answer {
-            true => u32::MAX,
-            false => text.ids[token + 1],
+        let target = |token: usize| {
+            if token + 1 < text.answer {
+                u32::MAX
+            } else {
+                text.ids[token + 1]
+            }
         };
         let targets: Vec<u32> = (first..pass.tokens).map(target).collect();
         work.ids.write(gpu, &text.ids[..pass.tokens]);
@@ -90,12 +93,13 @@ impl Trainer<'_> {
     /// How much of a text goes back through a sublayer that runs or does not, if any.
     fn share(&self, pass: Pass, runs: bool) -> Option<Pass> {
         let whole = self.prefill.whole(pass.prompt);
-        match runs {
-            true => Some(pass),
-            false => (whole > 0).then_some(Pass {
+        if runs {
+            Some(pass)
+        } else {
+            (whole > 0).then_some(Pass {
                 tokens: whole,
                 ..pass
-            }),
+            })
         }
     }
 
@@ -122,12 +126,11 @@ impl Trainer<'_> {
         let everything = Route::Fixed(LayerMask::full(engine.model.config.layers));
         let routed = *route == Route::Routed;
         self.through(embed, prompt, &everything, routed.then_some(HARD))?;
-        let (route, scores) = match routed {
-            true => {
-                let [_, scores] = self.gates(route)?;
-                (Route::Fixed(self.decision.mask(&scores)), scores)
-            }
-            false => (route.clone(), Vec::new()),
+        let (route, scores) = if routed {
+            let [_, scores] = self.gates(route)?;
+            (Route::Fixed(self.decision.mask(&scores)), scores)
+        } else {
+            (route.clone(), Vec::new())
         };
         let answer = Pass {
             first: pass.prompt,

@@ -104,9 +104,10 @@ impl App {
             let name = path.as_ref().map(|path| path.display().to_string());
             answer(ui, name)
         });
-        let answer = match modal.should_close() {
-            true => Some(Answer::Cancel),
-            false => modal.inner,
+        let answer = if modal.should_close() {
+            Some(Answer::Cancel)
+        } else {
+            modal.inner
         };
         let Some(answer) = answer else { return };
         let Some(leave) = self.leaving.take() else {
@@ -171,9 +172,10 @@ impl App {
             let [yes, no] = [does_it, "Cancel"].map(|name| ui.button(name).clicked());
             yes.then_some(true).or(no.then_some(false))
         });
-        let answer = match modal.should_close() {
-            true => Some(false),
-            false => modal.inner,
+        let answer = if modal.should_close() {
+            Some(false)
+        } else {
+            modal.inner
         };
         let Some(yes) = answer else { return };
         match self.asking.take().filter(|_| yes) {

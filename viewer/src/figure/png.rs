@@ -61,9 +61,10 @@ impl Figure {
         palette::style(&context);
         // Prompts are in all scripts, of which egui's own fonts have a few.
         context.add_font_provider(Arc::new(SystemFontProvider::new()));
-        let theme = match palette.dark {
-            true => egui::Theme::Dark,
-            false => egui::Theme::Light,
+        let theme = if palette.dark {
+            egui::Theme::Dark
+        } else {
+            egui::Theme::Light
         };
         context.set_theme(theme);
         let mut input = egui::RawInput {

@@ -44,9 +44,10 @@ impl Figure {
                 Anchor::Middle => "middle",
                 Anchor::Right => "end",
             };
-            let family = match label.mono {
-                true => " font-family=\"monospace\" xml:space=\"preserve\"",
-                false => "",
+            let family = if label.mono {
+                " font-family=\"monospace\" xml:space=\"preserve\""
+            } else {
+                ""
             };
             let _ = writeln!(
                 out,

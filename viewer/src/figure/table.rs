@@ -47,10 +47,7 @@ macro_rules! floats {
     ($($float:ty),*) => {$(
         impl From<$float> for Value {
             fn from(number: $float) -> Self {
-                match number.is_finite() {
-                    true => Self::Number(number.to_string()),
-                    false => Self::Empty,
-                }
+                if number.is_finite() { Self::Number(number.to_string()) } else { Self::Empty }
             }
         }
     )*};
@@ -61,9 +58,10 @@ floats!(f32, f64);
 impl Value {
     /// A number of so many decimals.
     pub fn rounded(number: f64, decimals: usize) -> Self {
-        match number.is_finite() {
-            true => Self::Number(format!("{number:.decimals$}")),
-            false => Self::Empty,
+        if number.is_finite() {
+            Self::Number(format!("{number:.decimals$}"))
+        } else {
+            Self::Empty
         }
     }
 

@@ -48,9 +48,10 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
     let change = difference(&token_millis(a), &token_millis(b));
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let same = common_prefix(&a.answer_ids, &b.answer_ids);
-    let differs = match same == a.answer_ids.len().max(b.answer_ids.len()) {
-        true => "the answers are equal".to_owned(),
-        false => format!("first different token: {}", same + 1),
+    let differs = if same == a.answer_ids.len().max(b.answer_ids.len()) {
+        "the answers are equal".to_owned()
+    } else {
+        format!("first different token: {}", same + 1)
     };
     let agreement = |index: usize, run: &Run| {
         let found = view.session.agreement(index);
@@ -92,9 +93,10 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
         row(
             "timed by dispatch",
             &|_, run| if traced(run) { "yes" } else { "no" }.to_owned(),
-            match traced(a) == traced(b) {
-                true => String::new(),
-                false => "timing one alone makes it slower".to_owned(),
+            if traced(a) == traced(b) {
+                String::new()
+            } else {
+                "timing one alone makes it slower".to_owned()
             },
         ),
         row(
@@ -124,9 +126,10 @@ fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
 /// How many of the answer's tokens were compared, where that is not all.
 fn part(agreement: &Agreement, run: &Run) -> String {
     let (some, all) = (agreement.kl.len(), run.answer_ids.len());
-    match some < all {
-        true => format!(" (first {some} of {all})"),
-        false => String::new(),
+    if some < all {
+        format!(" (first {some} of {all})")
+    } else {
+        String::new()
     }
 }
 
@@ -185,9 +188,10 @@ fn masks(figure: &mut Figure, view: &View<'_>, [a, b]: [&Run; 2], top: f32) {
             let rect = area(LEFT + layer as f32 * step, y + half, step - 2.0, 15.0);
             let runs = run.mask.runs(layer, sublayer);
             let differ = a.mask.runs(layer, sublayer) != b.mask.runs(layer, sublayer);
-            let fill = match runs && differ {
-                true => palette.text,
-                false => shade(palette, sublayer, runs),
+            let fill = if runs && differ {
+                palette.text
+            } else {
+                shade(palette, sublayer, runs)
             };
             let state = if runs { "runs" } else { "skipped" };
             let but = if differ { ", unlike in the other" } else { "" };
@@ -225,9 +229,10 @@ fn divergences(figure: &mut Figure, view: &View<'_>, run: &Run, agreement: &Agre
     let width = (0.7 * step).clamp(1.0, 14.0);
     for ((index, kl), agrees) in points.zip(&agreement.agrees) {
         let (low, high) = (plot.place(index, 0.0), plot.place(index, kl));
-        let (fill, which) = match *agrees {
-            true => (same, "the same"),
-            false => (another, "another"),
+        let (fill, which) = if *agrees {
+            (same, "the same")
+        } else {
+            (another, "another")
         };
         let tip = format!("token {index}: {kl:.4} nats, {which} token is likeliest, measured");
         let rect = area(

@@ -180,9 +180,10 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         // Where there is more room.
         let place = plot.place(at.0, at.1);
         let name = row.control.name.clone();
-        match place.x > rect.center().x {
-            true => figure.text_right(place + vec2(-8.0, -8.0), palette.text, name),
-            false => figure.text(place + vec2(8.0, -8.0), palette.text, name),
+        if place.x > rect.center().x {
+            figure.text_right(place + vec2(-8.0, -8.0), palette.text, name)
+        } else {
+            figure.text(place + vec2(8.0, -8.0), palette.text, name)
         }
     }
     figure

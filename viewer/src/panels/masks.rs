@@ -236,9 +236,10 @@ fn draw_row(figure: &mut Figure, view: &View<'_>, grid: &Grid, row: &Row<'_>, y:
         }
         Row::Run(index, run) => (*index, *run),
     };
-    let color = match index == view.state.selected {
-        true => palette.accent,
-        false => palette.text,
+    let color = if index == view.state.selected {
+        palette.accent
+    } else {
+        palette.text
     };
     let name = format!("{}  {}", index + 1, short(&run.prompt, 30));
     figure.text_right(pos2(NAMES, y + 8.0), color, name);

@@ -286,9 +286,10 @@ fn numbers(figure: &mut Figure, palette: &Palette, layers: usize, left: f32, ste
 
 /// What is said of a number: nothing of one that could not be measured.
 fn known(number: f64, text: String) -> String {
-    match number.is_finite() {
-        true => text,
-        false => "-".to_owned(),
+    if number.is_finite() {
+        text
+    } else {
+        "-".to_owned()
     }
 }
 

@@ -193,9 +193,10 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         legend::scores(&mut figure, palette, pos2(LEFT, 158.0), one_threshold(run));
     }
     let skipped = 100.0 * run.model.skip_rate(&mask);
-    let policy = match mask == run.mask {
-        true => run.policy.clone(),
-        false => "As it is forced, not run yet".to_owned(),
+    let policy = if mask == run.mask {
+        run.policy.clone()
+    } else {
+        "As it is forced, not run yet".to_owned()
     };
     let text = format!(
         "{policy}: {} attentions and {} MLPs skipped, {skipped:.1} % of the layers' weights",

@@ -33,9 +33,10 @@ pub(super) fn other_run(ui: &mut Ui, runs: &[Run], other: &mut usize, can: impl 
         })
     };
     let able = |index: usize| runs.get(index).is_some_and(&can);
-    let chosen = match able(*other) {
-        true => name(*other),
-        false => "none".to_owned(),
+    let chosen = if able(*other) {
+        name(*other)
+    } else {
+        "none".to_owned()
     };
     choice(ui, "compare with run", &chosen, |ui| {
         for index in (0..runs.len()).filter(|index| able(*index)) {

@@ -152,9 +152,10 @@ impl Thread {
             progress.doing = doing.to_owned();
             progress.share = (done, total);
         });
-        match self.stopped() {
-            true => Err(Error::Cancelled),
-            false => Ok(()),
+        if self.stopped() {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
         }
     }
 
@@ -326,9 +327,10 @@ impl Thread {
                     progress.seconds = now - progress.ttft;
                 }
             });
-            match self.stopped() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
+            if self.stopped() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
             }
         })?;
         run.tag = tag;

@@ -62,9 +62,12 @@ fn main() {
         })
     };
     let mut trials: Vec<Trial> = anywhere.iter().map(trial).collect();
-    trials.extend(on_a_gpu.iter().map(trial).map(|trial| match ignored {
-        true => trial.with_ignored_flag(true).with_kind("no GPU"),
-        false => trial,
+    trials.extend(on_a_gpu.iter().map(trial).map(|trial| {
+        if ignored {
+            trial.with_ignored_flag(true).with_kind("no GPU")
+        } else {
+            trial
+        }
     }));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -65,9 +65,10 @@ impl Labels {
         let at = match rate {
             Some(rate) => {
                 let rate = f64::from(*rate);
-                let most = match self.settle.is_empty() {
-                    true => MOST_SPREAD * rate,
-                    false => 1.0,
+                let most = if self.settle.is_empty() {
+                    MOST_SPREAD * rate
+                } else {
+                    1.0
                 };
                 share_out(&engine.summary, paths, rate, most)
             }

@@ -57,9 +57,10 @@ fn compared<'a>(a: &'a str, b: &'a str) -> [Vec<Word<'a>>; 2] {
     let mut lengths = vec![vec![0u16; columns + 1]; rows + 1];
     for row in (0..rows).rev() {
         for column in (0..columns).rev() {
-            lengths[row][column] = match a[row].text == b[column].text {
-                true => lengths[row + 1][column + 1] + 1,
-                false => lengths[row + 1][column].max(lengths[row][column + 1]),
+            lengths[row][column] = if a[row].text == b[column].text {
+                lengths[row + 1][column + 1] + 1
+            } else {
+                lengths[row + 1][column].max(lengths[row][column + 1])
             };
         }
     }
@@ -226,9 +227,12 @@ mod tests {
     fn words_that_begin_alike_differ_from_there_on() {
         let marked = |text: [&str; 2]| {
             compared(text[0], text[1]).map(|words| {
-                let word = |word: &Word<'_>| match word.shared {
-                    true => word.text.to_owned(),
-                    false => format!("[{}]", word.text),
+                let word = |word: &Word<'_>| {
+                    if word.shared {
+                        word.text.to_owned()
+                    } else {
+                        format!("[{}]", word.text)
+                    }
                 };
                 words.iter().map(word).collect::<Vec<_>>().join("|")
             })

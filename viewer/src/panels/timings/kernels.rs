@@ -42,9 +42,12 @@ impl Kernel {
     /// In the order of [`COLUMNS`].
     fn numbers(&self) -> [f64; 7] {
         let micros = |q| 1e3 * quantile(&self.times, q);
-        let of = |least, q| match self.times.len() < least {
-            true => f64::NAN,
-            false => micros(q),
+        let of = |least, q| {
+            if self.times.len() < least {
+                f64::NAN
+            } else {
+                micros(q)
+            }
         };
         [
             self.times.len() as f64,
@@ -115,13 +118,12 @@ pub(super) fn change(run: &Run, other: &Run, prefill: bool, kernel: &str) -> Opt
         sums.values().map(|(sum, count)| sum / count).collect()
     };
     let (others, own) = (means(other), means(run));
-    let change = match prefill {
-        true => {
-            let pairs = others.iter().zip(&own);
-            let longer: Vec<f64> = pairs.map(|(other, own)| own - other).collect();
-            difference(&vec![0.0; longer.len()], &longer)
-        }
-        false => difference(&others, &own),
+    let change = if prefill {
+        let pairs = others.iter().zip(&own);
+        let longer: Vec<f64> = pairs.map(|(other, own)| own - other).collect();
+        difference(&vec![0.0; longer.len()], &longer)
+    } else {
+        difference(&others, &own)
     };
     change.mean.is_finite().then_some(change)
 }
@@ -165,9 +167,10 @@ pub(super) fn draw(
         for ((_, _, x), number) in COLUMNS.into_iter().zip(kernel.numbers()) {
             let digits = if x == COLUMNS[0].2 { 0 } else { 1 };
             // Kernels that read no weights have no rate, and a few dispatches no quantiles.
-            let text = match number == 0.0 || !number.is_finite() {
-                true => "-".to_owned(),
-                false => format!("{number:.digits$}"),
+            let text = if number == 0.0 || !number.is_finite() {
+                "-".to_owned()
+            } else {
+                format!("{number:.digits$}")
             };
             figure.text_right(pos2(LEFT + x, y), palette.text, text);
         }
@@ -183,9 +186,10 @@ pub(super) fn draw(
 
 /// A histogram without the longest hundredth, which would leave one bar for all others; of few dispatches with all.
 fn bars(figure: &mut Figure, kernel: &Kernel, color: eframe::egui::Color32, x: f32, y: f32) {
-    let most = match kernel.times.len() < HUNDRED {
-        true => f64::INFINITY,
-        false => quantile(&kernel.times, 0.99),
+    let most = if kernel.times.len() < HUNDRED {
+        f64::INFINITY
+    } else {
+        quantile(&kernel.times, 0.99)
     };
     let kept: Vec<f64> = kernel
         .times

@@ -61,9 +61,10 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, log: &Log, top: f32) {
             let Some(score) = mean_score(steps, router) else {
                 continue;
             };
-            let tip = match first.step == last.step {
-                true => format!("{name}, step {}: {score:.3}", last.step),
-                false => format!("{name}, steps {} to {}: {score:.3}", first.step, last.step),
+            let tip = if first.step == last.step {
+                format!("{name}, step {}: {score:.3}", last.step)
+            } else {
+                format!("{name}, steps {} to {}: {score:.3}", first.step, last.step)
             };
             let rect = area(LEFT + column as f32 * step, y, step, height - 1.0);
             figure.cell(rect, heat(score), tip, None);
