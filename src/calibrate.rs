@@ -199,8 +199,8 @@ pub fn greedy(
     Ok(path)
 }
 
-/// Of masks and their losses a path: from that which skips least, without those that another betters, which skips as
-/// much or more and loses no more.
+/// A path through masks and their losses, from the one that skips least. Those are left out that another betters, which
+/// skips as much or more and loses no more.
 pub fn front(summary: &ModelSummary, mut masks: Vec<(LayerMask, f64)>) -> Vec<(LayerMask, f64)> {
     let share = |(mask, _): &(LayerMask, f64)| summary.skip_rate(mask);
     masks.sort_by(|a, b| share(b).total_cmp(&share(a)).then(a.1.total_cmp(&b.1)));
@@ -273,7 +273,7 @@ fn by_price(paths: &[Vec<(f64, f64)>], [on_a_path, in_all]: [f64; 2]) -> Vec<usi
     }
 }
 
-/// Of all choices of one point a path that skip at least so much, that which loses least.
+/// The choice of one point a path that loses least, of all that skip at least so much.
 fn least_loss(
     paths: &[Vec<(f64, f64)>],
     [on_a_path, in_all]: [f64; 2],

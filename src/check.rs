@@ -14,7 +14,7 @@ use serde::Deserialize;
 use std::path::Path;
 
 const REFERENCE: &str = "reference.json";
-/// Of that file.
+/// The most bytes of that file.
 const MOST_BYTES: u64 = 64 << 20;
 /// Before the numbers of an array.
 const MOST_HEADER: u64 = 10 + (1 << 16);

@@ -55,7 +55,7 @@ impl Item {
 /// Where the masks of a policy come from.
 #[derive(Clone, Debug)]
 pub enum Masks {
-    /// The same for every prompt.
+    /// One mask for every prompt.
     Fixed(LayerMask),
     /// Several, of which the mean is measured.
     Several(Vec<LayerMask>),

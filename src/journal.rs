@@ -63,7 +63,7 @@ pub enum Key {
         adapter: String,
         /// What is skipped.
         skipped: String,
-        /// Of the prompt too, or not.
+        /// Whether that concerns the prompt.
         #[serde(default, skip_serializing_if = "PrefillReading::is_masked")]
         prefill: PrefillReading,
         /// Prompt and answer.
@@ -75,7 +75,7 @@ pub enum Key {
         adapter: String,
         /// What is skipped.
         skipped: String,
-        /// Of the prompt too, or not.
+        /// Whether that concerns the prompt.
         #[serde(default, skip_serializing_if = "PrefillReading::is_masked")]
         prefill: PrefillReading,
         /// The prompt.

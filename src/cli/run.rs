@@ -100,7 +100,7 @@ impl Run {
     }
 }
 
-/// Of what is typed in a chat, in bytes: more than any context holds.
+/// The most bytes of what is typed in a chat: more than any context holds.
 const LONGEST_TURN: u64 = 1 << 24;
 
 /// The prompt from standard input, without the end of line that `echo` and editors put behind it.

@@ -17,7 +17,7 @@ pub type SublayerListener<'a> = dyn FnMut(usize, Sublayer, [&[f32]; 2]) + 'a;
 
 /// A text's way through the layers under a mask, for others that begin alike.
 pub struct Way {
-    /// Of the text.
+    /// The text.
     ids: Vec<u32>,
     mask: LayerMask,
     /// The first tokens, if every layer reads them whatever the mask.
@@ -193,7 +193,7 @@ impl Engine {
         self.way_under(Policy::Fixed(self.full().into()), ids, whole)
     }
 
-    /// The same, with the scores of the engine's routers if it has any for prompts that every layer reads.
+    /// A [`way`](Self::way) with the scores of the engine's routers, if it has any for prompts that every layer reads.
     pub fn scored_way(&self, ids: &[u32], whole: usize) -> Result<Way> {
         let router = self.router.as_ref();
         match router.filter(|router| router.reading == PrefillReading::Full) {

@@ -97,7 +97,7 @@ pub(super) struct Scoring<'a> {
 }
 
 impl<'a> Scoring<'a> {
-    /// Of so many tokens; `before` is what was said of those before them.
+    /// A scoring of so many tokens; `before` is what was said of those before them.
     pub(super) fn new(
         gpu: &'a Gpu,
         router: &'a GpuRouter,

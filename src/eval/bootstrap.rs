@@ -24,7 +24,7 @@ pub struct Interval {
 pub struct Bootstrap {
     names: Vec<String>,
     tasks: Vec<Vec<usize>>,
-    /// Of each round and task, the answers drawn.
+    /// The answers drawn in each round, of each task.
     rounds: Vec<Vec<Vec<usize>>>,
 }
 

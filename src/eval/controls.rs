@@ -22,7 +22,7 @@ pub enum Control {
     BlockInfluence,
     /// What costs the least loss, one after another, the same for every prompt.
     Greedy,
-    /// The same search for each task by itself: a router that knows the task.
+    /// A greedy search for each task by itself: what a router would do that knew the task.
     PerTask,
 }
 
@@ -62,7 +62,7 @@ pub struct Quota<'a> {
 pub const CANDIDATES: usize = 6;
 
 impl<'a> Quota<'a> {
-    /// As much as these masks skip on average, each with its weight, in attentions and MLPs about as they do.
+    /// A quota of what these masks skip on average, each with its weight, in attentions and MLPs about as they do.
     pub fn of(
         summary: &'a ModelSummary,
         granularity: Granularity,

@@ -298,7 +298,7 @@ fn bleu(counts: &[f64]) -> f64 {
     100.0 * (brevity + logarithms / BLEU_ORDER as f64).exp()
 }
 
-/// Of each order how many n-grams of characters the answer has, the reference has, and they share.
+/// For each order: how many n-grams of characters the answer has, the reference has, and both have.
 fn chrf_counts(answer: &str, reference: &str) -> Vec<f64> {
     let letters =
         |text: &str| -> Vec<char> { text.split_whitespace().flat_map(str::chars).collect() };

@@ -40,10 +40,10 @@ pub struct Summary {
     pub prefill: PrefillReading,
     /// Mean share of the layers' weight bytes skipped, over tasks and their answers.
     pub skipped: f64,
-    /// The same mean with an answer's first token counted as what skips nothing, where every layer reads the prompt and that
+    /// That mean with an answer's first token counted as one that skips nothing, where every layer reads the prompt and that
     /// token comes from all of them.
     pub skipped_with_first: f64,
-    /// The same of all answers' tokens, each of which counts.
+    /// What is skipped on the mean over all answers' tokens.
     pub skipped_by_token: f64,
     /// Mean loss of all answers' tokens, in nats.
     pub loss_by_token: f64,

@@ -18,7 +18,7 @@ const MOST_BYTES: u64 = 1 << 28;
 const MOST_ANSWERS: usize = 1 << 14;
 /// Tables hold each against each.
 const MOST_TASKS: usize = 100;
-/// Of an answer: the longest that is measured has fewer.
+/// The most tokens of an answer: the longest that is measured has fewer.
 const MOST_TOKENS: usize = 1 << 16;
 const REMEDY: &str = "write one with `first eval --out DIR`, which saves DIR/eval.json";
 

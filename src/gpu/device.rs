@@ -40,7 +40,7 @@ impl Class {
         self.tuning.one_subgroup
     }
 
-    /// The same with workgroups of many invocations everywhere, for kernels that have no others.
+    /// This class with workgroups of many invocations everywhere, for kernels that have no others.
     pub(crate) fn wide(self) -> Self {
         let tuning = Tuning {
             one_subgroup: false,

@@ -68,7 +68,7 @@ pub struct GpuTime {
 /// Dispatches in order.
 pub struct Plan {
     steps: Vec<Step>,
-    /// Where GPUs have no immediates: every step's run-time values, `ALIGNMENT_BYTES` apart.
+    /// Every step's run-time values, `ALIGNMENT_BYTES` apart, where the GPU has no immediates.
     uniforms: Option<wgpu::BindGroup>,
 }
 

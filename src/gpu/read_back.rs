@@ -22,7 +22,7 @@ const WORD: u64 = wgpu::COPY_BUFFER_ALIGNMENT;
 pub(super) struct Ledger {
     /// The numbers from 0 to `KEPT - 1`, which are copied for notes and marks.
     numbers: wgpu::Buffer,
-    /// That of submission `n` at `n % KEPT`.
+    /// The note of submission `n` at `n % KEPT`.
     notes: wgpu::Buffer,
     submitted: AtomicU64,
     checked: AtomicU64,
@@ -67,7 +67,7 @@ impl Ledger {
         self.submitted.fetch_add(1, Relaxed) + 1
     }
 
-    /// Those whose notes have not been looked at.
+    /// Submissions whose notes have not been looked at.
     fn unchecked(&self) -> Range<u64> {
         let submitted = self.submitted.load(Relaxed);
         let checked = self.checked.load(Relaxed);

@@ -64,7 +64,7 @@ impl Tuning {
         candidates
     }
 
-    /// The same choice with other sizes of `matmul`; alone where it has but one.
+    /// This choice with each size that `matmul` may have.
     pub fn matmul_candidates(self) -> Vec<Self> {
         if self.one_subgroup {
             vec![self]

@@ -9,7 +9,7 @@ pub struct Adapter<'a> {
     pub h: &'a Buffer,
     /// B in the order of the tiles, `[32 tiles, rank]`; backward, A transposed, `[columns, rank]`.
     pub b: &'a Buffer,
-    /// Of all parts of a joint matrix together, a multiple of 8.
+    /// Columns of all parts of a joint matrix together, a multiple of 8.
     pub rank: usize,
 }
 

@@ -20,7 +20,7 @@ crate::params! {
 
 /// Numbers from one gate to the next: gate, score, gradient, and padding to what bindings are aligned to.
 pub const STRIDE: usize = ALIGNMENT_BYTES / 4;
-/// Where a gate's numbers are within them.
+/// Where among these numbers the gate is.
 pub const GATE: usize = 0;
 /// See [`GATE`].
 pub const SCORE: usize = 1;

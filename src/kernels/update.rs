@@ -9,7 +9,7 @@ use crate::weights::pack::Words;
 pub struct Update<'a> {
     /// B in the order of the tiles, of each row its own part's columns, `[32 tiles, rank]`.
     pub b: &'a Words,
-    /// Of one part, a multiple of 4.
+    /// Rank of one part, a multiple of 4.
     pub rank: usize,
     /// Matrices that are joined.
     pub parts: usize,
@@ -22,16 +22,16 @@ pub struct Update<'a> {
 pub struct Next<'a> {
     /// A transposed, with alpha / r and the weight of a norm in between in it, `[rows, rank]`.
     pub a: &'a Words,
-    /// Of all parts together, a multiple of 4.
+    /// Rank of all parts together, a multiple of 4.
     pub rank: usize,
 }
 
 /// The two ends of low-rank updates in a product with one vector.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Updates<'a> {
-    /// That of the product itself.
+    /// The update of the product itself.
     pub own: Option<Update<'a>>,
-    /// That of the product which takes what this one makes: its way down begins here.
+    /// The update of the product which takes what this one makes: its way down begins here.
     pub next: Option<Next<'a>>,
 }
 

@@ -96,7 +96,7 @@ impl Chunk {
         })
     }
 
-    /// Those of its tokens from `first` on.
+    /// Its tokens from `first` on, if there are any.
     pub(super) fn from(&self, first: usize) -> Option<Self> {
         let (begin, end) = (self.first.max(first), self.first + self.tokens);
         (begin < end).then(|| Self {

@@ -32,7 +32,7 @@ pub struct TinyOptions {
     pub context: usize,
     /// The format of the matrices, or [its stand-in](Format::for_columns); norms are always f32.
     pub format: Format,
-    /// That of the embedding, `v` and `down`, of which files of mixed formats keep more bits; `None` for the same.
+    /// The format of the embedding, `v` and `down`, of which files of mixed formats keep more bits; `None` for the one format.
     pub finer: Option<Format>,
     /// Whether the embedding is the head too.
     pub tied: bool,

@@ -82,7 +82,7 @@ enum Kind {
         #[serde(default)]
         calibration: Vec<CalibrationPoint>,
     },
-    /// The same mask for every prompt.
+    /// One mask for every prompt.
     Fixed {
         /// What is skipped, in the syntax of `--skip-layers`.
         skipped: String,

@@ -43,7 +43,7 @@ pub struct StepLine {
     pub seconds: f64,
     /// Share of the layers' weight bytes that its gates closed.
     pub skip_soft: f64,
-    /// The same if the routers had decided.
+    /// What would be skipped if the routers had decided.
     pub skip_hard: f64,
     /// Temperature of the gates; none once the routers are frozen.
     pub tau: Option<f32>,

@@ -202,7 +202,7 @@ impl Parameters {
     /// Goes back to a snapshot of the same parameters.
     ///
     /// # Panics
-    /// If it is of others: files are checked where they are read.
+    /// If it is of other parameters: files are checked where they are read.
     pub fn restore(&self, gpu: &Gpu, snapshot: &Snapshot) {
         let parts = [
             (&self.values, &snapshot.values),

@@ -56,7 +56,7 @@ fn shuffled(texts: usize, task: usize, index: usize, seed: u64) -> usize {
     order[at]
 }
 
-/// Where the texts of a step are, as task and place in it; of tasks, which take turns, with so many texts each.
+/// The texts of a step, each as its task and its place there. Tasks, which have so many texts each, take turns.
 fn places(
     lengths: &[usize],
     batch: usize,
@@ -319,7 +319,7 @@ fn header(engine: &Engine, options: &RunOptions, command: &str) -> Header {
 /// that was due after it.
 ///
 /// # Panics
-/// If there is a teacher's adapter without its digest in the options, or the other way round.
+/// If a teacher's adapter is given without its digest in the options, or the digest without it.
 pub fn run<'a>(
     engine: &'a Engine,
     options: &RunOptions,

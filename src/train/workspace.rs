@@ -27,7 +27,7 @@ pub(super) struct Workspace {
     pub(super) one: Buffer,
     /// `[layers * 2, STRIDE]`.
     pub(super) gates: Buffer,
-    /// Of each layer, `[2, tokens]`.
+    /// Scores of each layer's routers, `[2, tokens]`.
     pub(super) scores: Vec<Buffer>,
     pub(super) dz: Buffer,
     /// The residual stream and its gradient `[tokens, H]`.

@@ -44,7 +44,7 @@ pub enum Format {
     Q5_1,
     /// Blocks of 256 4-bit integers with two f16 scales, of which every 32 have 6-bit multiples: `d * s * q - dmin * m`.
     Q4K,
-    /// The same with 5-bit integers.
+    /// Like the one before, with 5-bit integers.
     Q5K,
     /// Blocks of 256 6-bit integers with one f16 scale, of which every 16 have an 8-bit multiple: `d * s * (q - 32)`.
     Q6K,

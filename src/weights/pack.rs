@@ -73,9 +73,9 @@ pub struct Slice {
 /// Where the words of weights, and of updates to them, are kept.
 #[derive(Clone, Debug)]
 pub enum Words {
-    /// Where most GPUs read fastest.
+    /// In a buffer, which most GPUs read fastest.
     Buffer(Buffer),
-    /// Where software Vulkan does.
+    /// In a texture, which software Vulkan reads fastest.
     Texture(Texture),
 }
 
@@ -125,7 +125,7 @@ pub struct Linear {
     pub order: Order,
     /// Its parts.
     pub slices: Vec<Slice>,
-    /// Of them, bytes that are kept as f32 because tiles have rows of several formats.
+    /// How many of these bytes are kept as f32, because tiles have rows of several formats.
     pub mixed_bytes: u64,
 }
 

@@ -32,7 +32,7 @@ pub enum Anchor {
     Left,
     /// Its middle is there.
     Middle,
-    /// It ends there.
+    /// The text ends there.
     Right,
 }
 

@@ -3,7 +3,7 @@
 use super::nibbles;
 use crate::weights::Packed;
 
-/// That of value `j`.
+/// The fifth bit of value `j`.
 fn fifth(bytes: &[u8], j: usize) -> u8 {
     bytes[j / 8] >> (j % 8) & 1
 }

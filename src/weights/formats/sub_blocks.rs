@@ -31,7 +31,7 @@ impl SubBlocks {
         }
     }
 
-    /// Those that spell 256 values with quanta from 0 to `most`, which are appended first as a header.
+    /// The scales that spell 256 values with quanta from 0 to `most`; they are appended first, as a header.
     pub(super) fn push(values: &[f32], most: f32, out: &mut Vec<u8>) -> Self {
         let mut ideal = [[0f32; 2]; 8];
         for (ideal, values) in ideal.iter_mut().zip(values.chunks_exact(32)) {
@@ -75,7 +75,7 @@ impl SubBlocks {
         values.iter().enumerate().map(quantum).collect()
     }
 
-    /// As the GPU wants the header that is `bytes`: `d` and `dmin`, then scale and minimum of each sub-block in a byte.
+    /// The header in `bytes` as the GPU wants it: `d` and `dmin`, then scale and minimum of each sub-block in a byte.
     pub(super) fn split(bytes: &[u8], scales: &mut [u8]) {
         let header = Self::read(bytes);
         scales[..4].copy_from_slice(&bytes[..4]);

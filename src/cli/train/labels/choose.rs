@@ -54,7 +54,7 @@ impl Labels {
         Ok(budget)
     }
 
-    /// Of the masks of each task's path, the one to use: the last, or those that together skip a rate.
+    /// The mask of each task's path that is used: the last, or those that together skip a rate.
     pub(super) fn chosen<'a>(
         &self,
         engine: &Engine,
