@@ -6,10 +6,6 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("FIRST_LOG"))
-        .with_writer(std::io::stderr)
-        .init();
     match cli::run(cli::Cli::parse()) {
         Ok(code) => code,
         Err(error) if matches!(error.downcast_ref(), Some(Error::Cancelled)) => {

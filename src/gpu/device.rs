@@ -126,7 +126,7 @@ pub struct Gpu {
     pub counters: Counters,
     /// Whether a stored tuning is in use.
     pub tuned: bool,
-    /// Why a better GPU, or a stored tuning, was passed over, a line each.
+    /// Why a better GPU, or a stored tuning, was passed over, and what else makes work take longer, a line each.
     pub ignored: Vec<String>,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
@@ -207,10 +207,6 @@ impl Gpu {
         let subgroup = has(wgpu::Features::SUBGROUP)
             .then_some((info.subgroup_min_size, info.subgroup_max_size));
         let software = info.device_type == wgpu::DeviceType::Cpu;
-        if software && let Err(error) = workers::spread() {
-            // Slower, no more.
-            tracing::warn!("the driver's threads stay where they are: {error}");
-        }
         let mut class = Class {
             subgroup,
             software,
@@ -226,6 +222,11 @@ impl Gpu {
         });
         let summary = summary(&info);
         let (mut tuned, mut ignored) = (false, Vec::new());
+        if software && let Err(error) = workers::spread() {
+            ignored.push(format!(
+                "the driver's threads may share CPUs, which takes longer: they could not be told apart ({error})"
+            ));
+        }
         if let Some(folder) = cache {
             let (tuning, why) = Tuning::load(folder, &summary, &class);
             class.tuning = tuning.unwrap_or(class.tuning);
@@ -257,11 +258,9 @@ impl Gpu {
         if let Some(pipeline) = lock(&self.pipelines).get(&variant) {
             return Ok(pipeline.clone());
         }
-        let clock = std::time::Instant::now();
         let pipeline = Arc::new(Pipeline::new::<P>(self, &variant)?);
         self.check_lost()?;
         Counters::add(&self.counters.pipelines, 1);
-        tracing::debug!("pipeline {} made in {:?}", pipeline.name(), clock.elapsed());
         lock(&self.pipelines).insert(variant, pipeline.clone());
         Ok(pipeline)
     }
@@ -395,10 +394,8 @@ impl Drop for Gpu {
     fn drop(&mut self) {
         let made = !lock(&self.pipelines).is_empty();
         if let Some(cache) = self.pipeline_cache.as_ref().filter(|_| made) {
-            // The next run compiles again: nothing that a user must know of.
-            if let Err(error) = cache.keep() {
-                tracing::warn!("pipelines were not kept: {error}");
-            }
+            // If that fails the next run compiles again: nothing that a user must know of.
+            let _ = cache.keep();
         }
     }
 }
