@@ -19,10 +19,10 @@
 //! | [`trace`] | what ran and what it cost; the trace file | `mask` |
 //! | [`gpu`] | composed shaders, pipelines, plans, timestamps | `trace` |
 //! | [`weights`] | GGUF, one file per weight format, packing for the GPU | `gpu` |
-//! | [`kernels`] | the host side of each shader | `gpu`, `trace`, `weights` |
+//! | [`kernels`] | the host side of each shader | `gpu`, `reference`, `trace`, `weights` |
 //! | [`mod@reference`] | each kernel as plain loops on the CPU | `trace` |
 //! | [`adapter`] | LoRA adapters in PEFT's files, and their layout on the GPU | `gpu`, `mask`, `model`, `weights` |
-//! | [`model`] | configuration, tokenizer, chat template, the plan, the KV cache | `adapter`, `gpu`, `kernels`, `mask`, `trace`, `weights` |
+//! | [`model`] | configuration, tokenizer, chat template, the plan, the KV cache | `adapter`, `gpu`, `kernels`, `mask`, `reference`, `trace`, `weights` |
 //! | [`engine`] | a prompt through a model under a policy | `adapter`, `gpu`, `kernels`, `mask`, `model`, `reference`, `router`, `trace`, `weights` |
 //! | [`data`] | examples as tokens | `engine`, `model` |
 //! | [`journal`] | results that are there already | `kernels`, `mask`, `trace` |

@@ -3,6 +3,7 @@
 use super::{KvFormat, assert_holds, assert_kv_holds, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
+use crate::reference::attention::Heads;
 
 crate::params! {
     /// Run-time values.
@@ -25,12 +26,8 @@ pub struct Attention<'a> {
     pub kv_format: KvFormat,
     /// `[tokens, heads * head_dim]`.
     pub y: &'a Buffer,
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads, a divisor of the query heads.
-    pub kv_heads: usize,
-    /// Head size: a multiple of 4, at most 128.
-    pub head_dim: usize,
+    /// Of heads whose size is a multiple of 4, at most 128.
+    pub sizes: Heads,
 }
 
 /// Lanes of a group on a GPU, each of which owns four of a head's dimensions.
@@ -63,13 +60,12 @@ pub(super) fn with_tile(
     }
 }
 
-pub(super) fn compose(
-    variant: Variant,
-    kv: KvFormat,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-) -> Variant {
+pub(super) fn compose(variant: Variant, kv: KvFormat, sizes: Heads) -> Variant {
+    let Heads {
+        heads,
+        kv_heads,
+        head_dim,
+    } = sizes;
     assert!(
         head_dim.is_multiple_of(4) && head_dim <= 128,
         "head size {head_dim}"
@@ -83,19 +79,13 @@ pub(super) fn compose(
         .set("HEADS", heads as u32)
         .set("KV_HEADS", kv_heads as u32)
         .set("FOURS", head_dim as u32 / 4)
-        .set("KEY_ROWS", (kv_heads * head_dim) as u32)
+        .set("KEY_ROWS", sizes.key_rows() as u32)
 }
 
-pub(super) fn variant(
-    class: &Class,
-    kv: KvFormat,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-) -> Variant {
+pub(super) fn variant(class: &Class, kv: KvFormat, sizes: Heads) -> Variant {
     let tiles = ["lib/attention_subgroup", "lib/attention_workgroup"];
-    let variant = with_tile(Variant::new("attention"), class, head_dim, tiles);
-    compose(variant, kv, heads, kv_heads, head_dim)
+    let variant = with_tile(Variant::new("attention"), class, sizes.head_dim, tiles);
+    compose(variant, kv, sizes)
 }
 
 /// A step over `tokens` tokens from `position` on.
@@ -112,13 +102,11 @@ pub fn step(
         kv,
         kv_format,
         y,
-        heads,
-        kv_heads,
-        head_dim,
+        sizes,
     } = attention;
-    assert_holds(label, queries, tokens * heads * head_dim);
-    assert_holds(label, y, tokens * heads * head_dim);
-    let variant = variant(&gpu.class, kv_format, heads, kv_heads, head_dim);
+    assert_holds(label, queries, tokens * sizes.query_rows());
+    assert_holds(label, y, tokens * sizes.query_rows());
+    let variant = variant(&gpu.class, kv_format, sizes);
     let op = op::<Params>(gpu, variant, &[("queries", queries), ("kv", kv), ("y", y)])?;
     let params = Params {
         position: position as u32,
@@ -126,9 +114,9 @@ pub fn step(
     };
     let pairs = tokens * position + tokens * (tokens + 1) / 2;
     let size = [
-        workgroups(tokens.div_ceil(owned(&gpu.class, head_dim))),
-        workgroups(heads),
+        workgroups(tokens.div_ceil(owned(&gpu.class, sizes.head_dim))),
+        workgroups(sizes.heads),
         1,
     ];
-    Ok(Step::new(label, &op, &params, size).cost(0, 4 * (pairs * heads * head_dim) as u64))
+    Ok(Step::new(label, &op, &params, size).cost(0, 4 * (pairs * sizes.query_rows()) as u64))
 }

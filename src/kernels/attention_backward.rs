@@ -4,6 +4,7 @@ use super::attention::{Attention, compose, owned, with_tile};
 use super::{KvFormat, assert_holds, assert_kv_holds, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
+use crate::reference::attention::Heads;
 
 crate::params! {
     /// Run-time values.
@@ -13,19 +14,18 @@ crate::params! {
     }
 }
 
-pub(super) fn variant(
-    class: &Class,
-    kv: KvFormat,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-) -> Variant {
+pub(super) fn variant(class: &Class, kv: KvFormat, sizes: Heads) -> Variant {
     let tiles = [
         "lib/attention_backward_subgroup",
         "lib/attention_backward_workgroup",
     ];
-    let variant = with_tile(Variant::new("attention_backward"), class, head_dim, tiles);
-    compose(variant, kv, heads, kv_heads, head_dim)
+    let variant = with_tile(
+        Variant::new("attention_backward"),
+        class,
+        sizes.head_dim,
+        tiles,
+    );
+    compose(variant, kv, sizes)
 }
 
 /// A step over `tokens` tokens, the first at position 0: from `dy [tokens, Q]` to `dq [tokens, Q]` and
@@ -43,15 +43,13 @@ pub fn step(
         kv,
         kv_format,
         y,
-        heads,
-        kv_heads,
-        head_dim,
+        sizes,
     } = attention;
     for buffer in [queries, y, dy, dq] {
-        assert_holds(label, buffer, tokens * heads * head_dim);
+        assert_holds(label, buffer, tokens * sizes.query_rows());
     }
-    assert_holds(label, rows, 2 * tokens * heads);
-    let variant = variant(&gpu.class, kv_format, heads, kv_heads, head_dim);
+    assert_holds(label, rows, 2 * tokens * sizes.heads);
+    let variant = variant(&gpu.class, kv_format, sizes);
     let buffers = [
         ("queries", queries),
         ("kv", kv),
@@ -66,9 +64,9 @@ pub fn step(
     };
     let pairs = tokens * (tokens + 1) / 2;
     let size = [
-        workgroups(tokens.div_ceil(owned(&gpu.class, head_dim))),
-        workgroups(heads),
+        workgroups(tokens.div_ceil(owned(&gpu.class, sizes.head_dim))),
+        workgroups(sizes.heads),
         1,
     ];
-    Ok(Step::new(label, &op, &params, size).cost(0, 8 * (pairs * heads * head_dim) as u64))
+    Ok(Step::new(label, &op, &params, size).cost(0, 8 * (pairs * sizes.query_rows()) as u64))
 }

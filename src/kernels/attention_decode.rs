@@ -8,6 +8,7 @@ use super::update::with_next;
 use super::{KvFormat, Next, assert_holds, attention_combine, by_class, op, workgroups};
 use crate::error::Result;
 use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
+use crate::reference::attention::Heads;
 
 crate::params! {
     /// Run-time values.
@@ -18,8 +19,8 @@ crate::params! {
 }
 
 /// Query heads that a workgroup owns: on software Vulkan as many of a group as one vector of four holds.
-fn shared(class: &Class, heads: usize, kv_heads: usize) -> usize {
-    let group = heads / kv_heads;
+fn shared(class: &Class, sizes: Heads) -> usize {
+    let group = sizes.heads / sizes.kv_heads;
     let most = if class.one_subgroup() { 4 } else { 1 };
     (1..=most)
         .rev()
@@ -27,28 +28,17 @@ fn shared(class: &Class, heads: usize, kv_heads: usize) -> usize {
         .unwrap_or(1)
 }
 
-pub(super) fn variant(
-    class: &Class,
-    kv: KvFormat,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-) -> Variant {
+pub(super) fn variant(class: &Class, kv: KvFormat, sizes: Heads) -> Variant {
     let attend = by_class(class, "lib/attend_subgroup", "lib/attend_workgroup");
-    compose(
-        Variant::new("attention_decode")
-            .import("attend", attend)
-            .set("SHARED", shared(class, heads, kv_heads) as u32),
-        kv,
-        heads,
-        kv_heads,
-        head_dim,
-    )
+    let variant = Variant::new("attention_decode")
+        .import("attend", attend)
+        .set("SHARED", shared(class, sizes) as u32);
+    compose(variant, kv, sizes)
 }
 
 /// Shares that a way down behind the attended vector has.
-pub fn shares(class: &Class, heads: usize, kv_heads: usize) -> usize {
-    heads / shared(class, heads, kv_heads)
+pub fn shares(class: &Class, sizes: Heads) -> usize {
+    sizes.heads / shared(class, sizes)
 }
 
 /// The most ranges of positions.
@@ -67,9 +57,9 @@ pub fn splits(class: &Class, position: usize) -> usize {
     }
 }
 
-/// How many numbers the parts of a head's ranges are, at most.
-pub fn parts(heads: usize, head_dim: usize) -> usize {
-    heads * MOST_SPLITS * (head_dim + 2)
+/// How many numbers the parts of all heads' ranges are, at most.
+pub fn parts(sizes: Heads) -> usize {
+    sizes.heads * MOST_SPLITS * (sizes.head_dim + 2)
 }
 
 /// The steps for the token whose position is in `state`, shared out as is best at `position`; `parts` is scratch, and `next`
@@ -82,9 +72,7 @@ pub fn steps(
     position: usize,
     next: Option<Next<'_>>,
 ) -> Result<Vec<Step>> {
-    let Attention {
-        y, heads, head_dim, ..
-    } = attention;
+    let Attention { y, sizes, .. } = attention;
     let splits = splits(&gpu.class, position);
     if splits == 1 {
         return Ok(vec![step(gpu, label, attention, state, splits, next)?]);
@@ -93,7 +81,7 @@ pub fn steps(
         y: parts,
         ..attention
     };
-    let sizes = [heads, head_dim, splits];
+    let sizes = [sizes.heads, sizes.head_dim, splits];
     Ok(vec![
         step(gpu, label, own, state, splits, None)?,
         attention_combine::step(gpu, &format!("{label}.combine"), [parts, y], sizes, next)?,
@@ -113,19 +101,17 @@ fn step(
         kv,
         kv_format,
         y,
-        heads,
-        kv_heads,
-        head_dim,
+        sizes,
     } = attention;
-    assert_holds(label, queries, heads * head_dim);
-    let (rows, shares) = (heads * head_dim, shares(&gpu.class, heads, kv_heads));
+    let (rows, shares) = (sizes.query_rows(), shares(&gpu.class, sizes));
+    assert_holds(label, queries, rows);
     let behind = next.map_or(0, |next| shares * next.rank);
     let numbers = match splits {
         1 => rows + behind,
-        _ => heads * splits * (head_dim + 2),
+        _ => sizes.heads * splits * (sizes.head_dim + 2),
     };
     assert_holds(label, y, numbers);
-    let variant = variant(&gpu.class, kv_format, heads, kv_heads, head_dim);
+    let variant = variant(&gpu.class, kv_format, sizes);
     let variant = with_next(&gpu.class, next, rows / shares, variant);
     let buffers = [("queries", queries), ("kv", kv), ("state", state), ("y", y)];
     let mut bindings = buffers.map(|(name, buffer)| (name, buffer.into())).to_vec();

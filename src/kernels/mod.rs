@@ -41,6 +41,7 @@ pub use epilogue::{Epilogue, Rope};
 pub use update::{Next, Update, Updates};
 
 use crate::gpu::{Buffer, Class, Gpu, Resource, Tuning, Variant};
+use crate::reference::attention::Heads;
 use crate::weights::Format;
 use crate::weights::pack::Slice;
 use serde::{Deserialize, Serialize};
@@ -143,14 +144,20 @@ pub fn all_variants() -> Vec<Variant> {
         }
         for kv in [KvFormat::F32, KvFormat::F16] {
             // Heads of up to 64 dimensions and longer ones have tiles of their own on GPUs.
-            for (heads, kv_heads, head_dim) in [(9, 3, 64), (8, 1, 128)] {
+            let [short, long] =
+                [(9, 3, 64), (8, 1, 128)].map(|(heads, kv_heads, head_dim)| Heads {
+                    heads,
+                    kv_heads,
+                    head_dim,
+                });
+            for sizes in [short, long] {
                 variants.extend([
-                    attention::variant(&class, kv, heads, kv_heads, head_dim),
-                    attention_backward::variant(&class, kv, heads, kv_heads, head_dim),
-                    attention_keys_backward::variant(&class, kv, heads, kv_heads, head_dim),
+                    attention::variant(&class, kv, sizes),
+                    attention_backward::variant(&class, kv, sizes),
+                    attention_keys_backward::variant(&class, kv, sizes),
                 ]);
             }
-            let attention = attention_decode::variant(&class, kv, 9, 3, 64);
+            let attention = attention_decode::variant(&class, kv, short);
             variants.extend(update::example_vectors(&class, &attention));
         }
         for share in [None, Some(0.5)] {
@@ -221,7 +228,7 @@ pub(crate) const KV_TILE: usize = 32;
 
 /// A layer's KV cache must hold what is read at so many positions: reads beyond it would be clamped, and go unnoticed.
 fn assert_kv_holds(what: &str, attention: &attention::Attention<'_>, positions: usize) {
-    let numbers = 2 * positions.next_multiple_of(KV_TILE) * attention.kv_heads * attention.head_dim;
+    let numbers = 2 * positions.next_multiple_of(KV_TILE) * attention.sizes.key_rows();
     let size = attention.kv.size_bytes();
     assert!(
         size >= attention.kv_format.bytes() * numbers as u64,

@@ -62,10 +62,7 @@ impl Decode {
             logits: numbers("logits", config.vocab)?,
             queries: numbers("queries", config.query_rows())?,
             attended: numbers("attended", config.query_rows() + behind(Product::O))?,
-            parts: numbers(
-                "parts",
-                attention_decode::parts(config.heads, config.head_dim),
-            )?,
+            parts: numbers("parts", attention_decode::parts(config.sizes()))?,
             activation: numbers("activation", config.feed_forward + behind(Product::Down))?,
             weights: numbers("weights", config.vocab)?,
         })

@@ -2,6 +2,7 @@
 
 use crate::error::{BADLY_CONVERTED, Error, Result, quote};
 use crate::mask::MOST_LAYERS;
+use crate::reference::attention::Heads;
 use crate::weights::gguf::{FromValue, Gguf};
 use crate::weights::names;
 use std::collections::HashSet;
@@ -99,14 +100,23 @@ impl Config {
         Ok(config)
     }
 
+    /// The heads of its attention.
+    pub fn sizes(&self) -> Heads {
+        Heads {
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+        }
+    }
+
     /// `Q`, the rows of `q_proj` and the columns of `o_proj`.
     pub fn query_rows(&self) -> usize {
-        self.heads * self.head_dim
+        self.sizes().query_rows()
     }
 
     /// `K`, the rows of `k_proj` and of `v_proj`.
     pub fn key_rows(&self) -> usize {
-        self.kv_heads * self.head_dim
+        self.sizes().key_rows()
     }
 
     /// All tensors of the model: HF names and shapes.

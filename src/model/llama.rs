@@ -103,9 +103,7 @@ impl Llama {
             kv: cache.layer(layer),
             kv_format: cache.format(),
             y,
-            heads: self.config.heads,
-            kv_heads: self.config.kv_heads,
-            head_dim: self.config.head_dim,
+            sizes: self.config.sizes(),
         }
     }
 

@@ -183,9 +183,7 @@ impl Llama {
         let config = &self.config;
         match product {
             Product::Qkv | Product::GateUp => config.hidden / TILE,
-            Product::O => {
-                kernels::attention_decode::shares(&gpu.class, config.heads, config.kv_heads)
-            }
+            Product::O => kernels::attention_decode::shares(&gpu.class, config.sizes()),
             Product::Down => config.feed_forward / (TILE / 2),
         }
     }

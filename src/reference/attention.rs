@@ -14,6 +14,16 @@ pub struct Heads {
 }
 
 impl Heads {
+    /// Rows of all query heads, `Q`.
+    pub fn query_rows(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Rows of all key heads, `K`.
+    pub fn key_rows(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
     /// The first column of a query head's keys and values.
     pub(super) fn kv_column(&self, head: usize) -> usize {
         head / (self.heads / self.kv_heads) * self.head_dim

@@ -45,10 +45,7 @@ pub(crate) fn test(gpu: &Gpu) {
         any::<bool>(),
     );
     for_cases(24, sizes, |(sizes, tokens, position, seed, half, large)| {
-        let (query_rows, key_rows) = (
-            sizes.heads * sizes.head_dim,
-            sizes.kv_heads * sizes.head_dim,
-        );
+        let (query_rows, key_rows) = (sizes.query_rows(), sizes.key_rows());
         // Large scores make the softmax all but hard.
         let size = if *large { 30.0 } else { 1.0 };
         let queries: Vec<f32> = numbers(*seed, tokens * query_rows)
@@ -67,19 +64,12 @@ pub(crate) fn test(gpu: &Gpu) {
         };
         let kv = write_cache(gpu, &keys, &values, key_rows, kv_format);
         let (q, y) = (upload(gpu, &queries), output(gpu, tokens * query_rows));
-        let Heads {
-            heads,
-            kv_heads,
-            head_dim,
-        } = *sizes;
         let attention = Attention {
             queries: &q,
             kv: &kv,
             kv_format,
             y: &y,
-            heads,
-            kv_heads,
-            head_dim,
+            sizes: *sizes,
         };
         let step = attention::step(gpu, "attention", attention, *tokens, *position).expect("valid");
         run(gpu, vec![step]);

@@ -88,11 +88,7 @@ impl Case {
 
 pub(crate) fn test(gpu: &Gpu) {
     for_cases(24, cases(), |case| {
-        let Heads {
-            heads,
-            kv_heads,
-            head_dim,
-        } = case.sizes;
+        let heads = case.sizes.heads;
         let count = case.queries.len();
         let y = attention(&case.queries, &case.keys, &case.values, 0, case.sizes);
         let [queries, y, dy] = [&case.queries, &y, &case.dy].map(|values| upload(gpu, values));
@@ -102,9 +98,7 @@ pub(crate) fn test(gpu: &Gpu) {
             kv: &case.kv(gpu),
             kv_format: case.kv_format,
             y: &y,
-            heads,
-            kv_heads,
-            head_dim,
+            sizes: case.sizes,
         };
         let gradients = [&dy, &dq, &rows];
         let step = attention_backward::step(gpu, "attention", attention, gradients, case.tokens);

@@ -6,7 +6,6 @@ use first_wgpu::gpu::{Buffer, Gpu};
 use first_wgpu::kernels::KvFormat;
 use first_wgpu::kernels::attention::Attention;
 use first_wgpu::kernels::attention_decode::{self, shares};
-use first_wgpu::reference::attention::Heads;
 use first_wgpu::reference::attention_decode::attention_decode as reference;
 use proptest::prelude::*;
 
@@ -17,10 +16,7 @@ pub(crate) fn test(gpu: &Gpu) {
         24,
         (heads(), position, any::<u64>(), any::<[bool; 4]>()),
         |(sizes, position, seed, [half, large, with_next, split])| {
-            let (query_rows, key_rows) = (
-                sizes.heads * sizes.head_dim,
-                sizes.kv_heads * sizes.head_dim,
-            );
+            let (query_rows, key_rows) = (sizes.query_rows(), sizes.key_rows());
             let size = if *large { 30.0 } else { 1.0 };
             let queries: Vec<f32> = numbers(*seed, query_rows)
                 .iter()
@@ -37,30 +33,23 @@ pub(crate) fn test(gpu: &Gpu) {
                 KvFormat::F32 => values.to_vec(),
             };
             let kv = write_cache(gpu, &keys, &values, key_rows, kv_format);
-            let share_rows = query_rows / shares(&gpu.class, sizes.heads, sizes.kv_heads);
+            let share_rows = query_rows / shares(&gpu.class, *sizes);
             let down = Down::new(gpu, query_rows, 8, *seed);
             let y = down.with_room(gpu, &vec![f32::NAN; query_rows], share_rows);
             let q = upload(gpu, &queries);
             let next = with_next.then(|| down.next());
             let state =
                 Buffer::from_slice(gpu, "state", &[0, *position as u32, 0, 0]).expect("fits");
-            let Heads {
-                heads,
-                kv_heads,
-                head_dim,
-            } = *sizes;
             let attention = Attention {
                 queries: &q,
                 kv: &kv,
                 kv_format,
                 y: &y,
-                heads,
-                kv_heads,
-                head_dim,
+                sizes: *sizes,
             };
             // On GPUs a long context is shared out to workgroups; that holds at any position.
             let planned = if *split { 8192 } else { 0 };
-            let parts = output(gpu, attention_decode::parts(heads, head_dim));
+            let parts = output(gpu, attention_decode::parts(*sizes));
             let buffers = [&state, &parts];
             let steps =
                 attention_decode::steps(gpu, "attention", attention, buffers, planned, next);

@@ -3,17 +3,11 @@ use super::{assert_close_to, for_cases, output, read, run, upload};
 use first_wgpu::gpu::Gpu;
 use first_wgpu::kernels::attention::Attention;
 use first_wgpu::kernels::attention_keys_backward::{self, KeysBackward};
-use first_wgpu::reference::attention::Heads;
 use first_wgpu::reference::attention_backward::attention_backward;
 use first_wgpu::reference::attention_keys_backward::attention_keys_backward as reference;
 
 pub(crate) fn test(gpu: &Gpu) {
     for_cases(24, cases(), |case| {
-        let Heads {
-            heads,
-            kv_heads,
-            head_dim,
-        } = case.sizes;
         let kept = [case.keys.as_slice(), &case.values];
         let (_, rows) = attention_backward(&case.queries, kept, &case.dy, case.sizes);
         let [queries, dy] = [&case.queries, &case.dy].map(|values| upload(gpu, values));
@@ -24,9 +18,7 @@ pub(crate) fn test(gpu: &Gpu) {
             kv: &case.kv(gpu),
             kv_format: case.kv_format,
             y: &queries,
-            heads,
-            kv_heads,
-            head_dim,
+            sizes: case.sizes,
         };
         let gradients = KeysBackward {
             dy: &dy,

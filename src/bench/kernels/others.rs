@@ -9,13 +9,13 @@ use crate::kernels::{self, KV_TILE, KvFormat};
 use crate::trace::Sampling;
 
 /// Queries and results of some tokens, and keys and values of some positions.
-struct Heads {
+struct Attended {
     queries: Buffer,
     kv: Buffer,
     y: Buffer,
 }
 
-impl Heads {
+impl Attended {
     /// Numbers that are read or written.
     fn numbers(&self) -> usize {
         let bytes: u64 = [&self.queries, &self.kv, &self.y]
@@ -41,7 +41,7 @@ impl Bench<'_> {
     fn attention_decode(&self) -> Result<Case> {
         let (config, depth) = (self.config, self.plan.depth);
         let heads = self.heads(1, depth)?;
-        let parts = kernels::attention_decode::parts(config.heads, config.head_dim);
+        let parts = kernels::attention_decode::parts(config.sizes());
         let buffers = [&self.state()?, &self.zeros(parts)?];
         let view = self.view(&heads);
         let name = "attention";
@@ -111,25 +111,23 @@ impl Bench<'_> {
         Buffer::from_slice(self.gpu, "state", &[0, self.plan.depth as u32 - 1, 0, 0])
     }
 
-    fn heads(&self, tokens: usize, positions: usize) -> Result<Heads> {
+    fn heads(&self, tokens: usize, positions: usize) -> Result<Attended> {
         let queries = tokens * self.config.query_rows();
         let positions = positions.next_multiple_of(KV_TILE);
-        Ok(Heads {
+        Ok(Attended {
             queries: self.numbers(queries)?,
             kv: self.numbers(2 * positions * self.config.key_rows())?,
             y: self.zeros(queries)?,
         })
     }
 
-    fn view<'a>(&self, heads: &'a Heads) -> Attention<'a> {
+    fn view<'a>(&self, heads: &'a Attended) -> Attention<'a> {
         Attention {
             queries: &heads.queries,
             kv: &heads.kv,
             kv_format: KvFormat::F32,
             y: &heads.y,
-            heads: self.config.heads,
-            kv_heads: self.config.kv_heads,
-            head_dim: self.config.head_dim,
+            sizes: self.config.sizes(),
         }
     }
 }
