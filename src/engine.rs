@@ -120,10 +120,7 @@ impl Engine {
     pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Self> {
         // The file first: a mistyped path should not wait for a driver.
         let gguf = Gguf::open(&options.model)?;
-        let mut config = Config::from_gguf(&gguf)?;
-        config.context = config
-            .context
-            .min(options.context.unwrap_or(CONTEXT).max(1));
+        let config = Config::from_gguf(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
         let has_template = gguf.get("tokenizer.chat_template").is_some();
         let template = if has_template {
@@ -165,10 +162,7 @@ impl Engine {
         options: &LoadOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self> {
-        let mut config = model.config.clone();
-        config.context = config
-            .context
-            .min(options.context.unwrap_or(CONTEXT).max(1));
+        let config = model.config.clone();
         let fail = |error| Error::write(Path::new("vocabulary"), error);
         let mut file = tempfile::NamedTempFile::new().map_err(fail)?;
         file.write_all(&tiny::vocabulary_bytes(config.vocab))
@@ -180,11 +174,13 @@ impl Engine {
     fn assemble(
         options: &LoadOptions,
         source: &dyn Source,
-        config: Config,
+        mut config: Config,
         tokenizer: Tokenizer,
         adapter: Option<&LoraAdapter>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self> {
+        let context = options.context.unwrap_or(CONTEXT).max(1);
+        config.context = config.context.min(context);
         let gpu = Gpu::open_with(options.device.as_deref(), options.cache.as_deref())?;
         let mut model = Llama::load(&gpu, source, config, progress)?;
         let decode = model.set_adapter(&gpu, adapter)?;

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::journal::Subject;
 use crate::kernels::KvFormat;
-use crate::mask::{LayerMask, Masking};
+use crate::mask::LayerMask;
 use crate::model::synthetic::Synthetic;
 use crate::pull;
 use crate::router::file::{BaseModel, Decides, RouterFile};
@@ -277,17 +277,11 @@ impl PolicyOptions {
     pub(super) fn policy(&self, engine: &mut Engine) -> Result<(Policy, String)> {
         let layers = engine.model.config.layers;
         match (&self.skip_layers, self.no_skip) {
-            (Some(text), _) => Ok(fixed(LayerMask::parse(text, layers)?.into())),
-            (None, true) => Ok(fixed(LayerMask::full(layers).into())),
+            (Some(text), _) => Ok(Policy::fixed(LayerMask::parse(text, layers)?.into())),
+            (None, true) => Ok(Policy::fixed(LayerMask::full(layers).into())),
             (None, false) => self.routers.policy(engine),
         }
     }
-}
-
-/// A fixed mask as a policy, and what traces call it.
-fn fixed(masking: Masking) -> (Policy, String) {
-    let name = masking.name();
-    (Policy::Fixed(masking), name)
 }
 
 impl RouterOptions {
@@ -310,7 +304,7 @@ impl RouterOptions {
     fn policy(&self, engine: &mut Engine) -> Result<(Policy, String)> {
         let Some(folder) = &self.router else {
             let full = LayerMask::full(engine.model.config.layers);
-            return Ok(fixed(full.into()));
+            return Ok(Policy::fixed(full.into()));
         };
         let file = RouterFile::load(folder)?;
         file.check(&base_model(engine)?)?;
@@ -325,7 +319,7 @@ impl RouterOptions {
                     "leave out `--threshold` and `--skip`, or give a folder with routers",
                 ));
             }
-            Decides::Mask(masking) => return Ok(fixed(masking.clone())),
+            Decides::Mask(masking) => return Ok(Policy::fixed(masking.clone())),
         };
         engine.set_router(router)?;
         let mut decision: Decision = router.decision();

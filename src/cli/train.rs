@@ -4,19 +4,21 @@ mod labels;
 mod run;
 
 use super::options::tell_of_cuts;
-use super::progress::count_bar;
+use super::progress::{count_bar, with_bar};
 use crate::adapter::LoraAdapter;
 use crate::data::{self, Example};
 use crate::engine::Engine;
+use crate::error::Result;
 use crate::file::Staged;
 use crate::mask::LayerMask;
-use crate::router::THRESHOLD;
 use crate::router::file::RouterFile;
-use crate::train::checkpoint;
+use crate::router::{Router, THRESHOLD};
 use crate::train::run::Tasks;
+use crate::train::{checkpoint, masks_at};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
 /// Thresholds of a calibration.
 const THRESHOLDS: [f32; 5] = [0.1, 0.3, THRESHOLD, 0.7, 0.9];
@@ -48,6 +50,25 @@ impl Train {
             Self::Lora(command) => command.run(),
         }
     }
+}
+
+/// The masks that routers give the prompts of calibration texts, task by task, at each of [`THRESHOLDS`].
+fn calibration_masks(
+    engine: &mut Engine,
+    router: &Router,
+    held_out: &Tasks,
+    interrupted: &AtomicBool,
+) -> Result<Vec<Vec<LayerMask>>> {
+    let texts = held_out.values().flatten();
+    let prompts: Vec<Vec<u32>> = texts.map(|text| text.prompt().to_vec()).collect();
+    if prompts.is_empty() {
+        return Ok(Vec::new());
+    }
+    engine.set_router(router)?;
+    let decision = router.decision();
+    with_bar("calibrating", interrupted, |progress| {
+        masks_at(engine, &prompts, &decision, &THRESHOLDS, progress)
+    })
 }
 
 /// The examples of some files. With `skip_bad`, lines that are none are told and left out.

@@ -16,6 +16,14 @@ pub enum Policy {
     Sticky,
 }
 
+impl Policy {
+    /// A fixed mask, and what traces call it.
+    pub fn fixed(masking: Masking) -> (Self, String) {
+        let name = masking.name();
+        (Self::Fixed(masking), name)
+    }
+}
+
 /// One prompt.
 #[derive(Clone, Debug)]
 pub struct Request {

@@ -1,8 +1,8 @@
 //! `first train routers`, `joint` and `lora`: runs of training through the model.
 
 use super::super::options::{ModelOptions, base_model, load, rate, some, text_tokens};
-use super::super::progress::{count_bar, follow, interrupt, with_bar};
-use super::{THRESHOLDS, command_line, read, save, tasks};
+use super::super::progress::{count_bar, follow, interrupt};
+use super::{THRESHOLDS, calibration_masks, command_line, read, save, tasks};
 use crate::adapter::{LoraAdapter, Target};
 use crate::data::must_be_others;
 use crate::engine::Engine;
@@ -13,7 +13,7 @@ use crate::router::{CalibrationPoint, Router};
 use crate::train::log::{EvaluationLine, last_evaluation};
 use crate::train::run::{Beginning, Event, Keeping, Tasks, run};
 use crate::train::schedule::{Gates, RunOptions};
-use crate::train::{calibration, checkpoint, masks_at};
+use crate::train::{calibration, checkpoint};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -437,19 +437,10 @@ fn calibrate(
     held_out: &Tasks,
     interrupted: &AtomicBool,
 ) -> anyhow::Result<Vec<CalibrationPoint>> {
-    let prompts: Vec<Vec<u32>> = held_out
-        .values()
-        .flatten()
-        .map(|text| text.prompt().to_vec())
-        .collect();
-    if prompts.is_empty() {
+    let masks = calibration_masks(engine, router, held_out, interrupted)?;
+    if masks.is_empty() {
         return Ok(Vec::new());
     }
-    engine.set_router(router)?;
-    let decision = router.decision();
-    let masks = with_bar("calibrating", interrupted, |progress| {
-        masks_at(engine, &prompts, &decision, &THRESHOLDS, progress)
-    })?;
     Ok(calibration(&engine.summary, &THRESHOLDS, &masks))
 }
 

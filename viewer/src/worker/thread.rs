@@ -6,7 +6,7 @@ use crate::prompts::Prompt;
 use eframe::egui::Context;
 use first_wgpu::engine::{Engine, Event, LoadOptions, Policy, Request};
 use first_wgpu::gpu::failure;
-use first_wgpu::mask::{LayerMask, Masking, PrefillReading};
+use first_wgpu::mask::{LayerMask, PrefillReading};
 use first_wgpu::model::config::Config;
 use first_wgpu::pull;
 use first_wgpu::router::Decision;
@@ -48,10 +48,6 @@ impl Loaded {
     /// The policy of a choice, and what traces call it.
     pub(super) fn policy(&self, choice: &Choice) -> Result<(Policy, String)> {
         let layers = self.engine.model.config.layers;
-        let fixed = |masking: Masking| {
-            let name = masking.name();
-            (Policy::Fixed(masking), name)
-        };
         let routed = || {
             self.routed.clone().ok_or_else(|| {
                 Error::input(
@@ -61,7 +57,7 @@ impl Loaded {
             })
         };
         Ok(match choice {
-            Choice::Full => fixed(LayerMask::full(layers).into()),
+            Choice::Full => Policy::fixed(LayerMask::full(layers).into()),
             Choice::Mask(masking) if masking.mask.layers() != layers => {
                 let found = masking.mask.layers();
                 return Err(Error::input(
@@ -69,7 +65,7 @@ impl Loaded {
                     "begin from a run of this model",
                 ));
             }
-            Choice::Mask(masking) => fixed(masking.clone()),
+            Choice::Mask(masking) => Policy::fixed(masking.clone()),
             Choice::Routed => (routed()?, "routed".to_owned()),
             Choice::RoutedAt(threshold) => match routed()? {
                 Policy::Routed(decision) => {

@@ -3,14 +3,14 @@
 use super::Masks;
 use crate::calibrate::meter::Counter;
 use crate::cli::progress::with_bar;
-use crate::cli::train::THRESHOLDS;
+use crate::cli::train::{THRESHOLDS, calibration_masks};
 use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::mask::{LayerMask, PrefillReading};
 use crate::router::{CalibrationPoint, Granularity, Router, THRESHOLD};
 use crate::train::run::Tasks;
-use crate::train::{calibration, features, fit_routers, masks_at};
+use crate::train::{calibration, features, fit_routers};
 use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
 
@@ -81,27 +81,21 @@ impl Fitting<'_> {
         router: &Router,
         masks: &Masks<'_>,
     ) -> Result<Option<Calibrated>> {
-        engine.set_router(router)?;
-        let (mut prompts, mut targets) = (Vec::new(), Vec::new());
-        for (task, texts) in self.held_out {
-            let prompt = |text: &Tokens| text.prompt().to_vec();
-            prompts.extend(texts.iter().map(prompt));
-            targets.extend(std::iter::repeat_n(masks.get(task.as_str()), texts.len()));
-        }
-        if prompts.is_empty() {
+        let at = calibration_masks(engine, router, self.held_out, self.interrupted)?;
+        if at.is_empty() {
             return Ok(None);
         }
-        let decision = router.decision();
-        let at = with_bar("calibrating", self.interrupted, |progress| {
-            masks_at(engine, &prompts, &decision, &THRESHOLDS, progress)
-        })?;
+        let target = |(task, texts): (&String, &Vec<Tokens>)| {
+            std::iter::repeat_n(masks.get(task.as_str()), texts.len())
+        };
+        let targets = self.held_out.iter().flat_map(target);
         let served = THRESHOLDS.iter().position(|point| *point == THRESHOLD);
         let served = served.expect("routers are fitted to it");
         let same = at.iter().zip(targets);
         let right = same.filter(|(at, target)| *target == Some(&at[served]));
         Ok(Some(Calibrated {
             right: right.count(),
-            prompts: prompts.len(),
+            prompts: at.len(),
             points: calibration(&engine.summary, &THRESHOLDS, &at),
         }))
     }
