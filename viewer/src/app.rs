@@ -3,6 +3,7 @@
 mod files;
 mod frames;
 mod leave;
+mod list;
 mod news;
 mod texts;
 
@@ -37,6 +38,8 @@ pub struct App {
     form: Form,
     prompts: Vec<Prompt>,
     state: State,
+    /// The run that the list of runs has shown last.
+    listed: usize,
     panel: usize,
     files: Files,
     message: Option<Message>,
@@ -118,6 +121,7 @@ impl App {
             form: Form::default(),
             prompts: prompts::examples(),
             state: State::default(),
+            listed: 0,
             panel: 0,
             files: Files::default(),
             message: None,
@@ -178,6 +182,10 @@ impl App {
         if self.progress.busy {
             self.stop();
         }
+        // So was what went wrong.
+        if let Some(worker) = &self.worker {
+            worker.forget_error();
+        }
         self.session = session;
         self.mark_saved();
         if let Some(router) = self.router.clone() {
@@ -186,7 +194,7 @@ impl App {
         self.follower = None;
         self.drawn = None;
         let last = self.session.runs.len().saturating_sub(1);
-        self.state.look_at(last, self.session.full_run());
+        self.state.look_at(last, self.session.other_run(last));
         self.generation += 1;
         self.revision += 1;
     }
@@ -262,6 +270,9 @@ impl App {
             }
             Action::Follow(path) => {
                 self.message = None;
+                // The curves of another log are not this one's, even if it cannot be read.
+                self.session.training = None;
+                self.revision += 1;
                 self.follower = Some(Follower::new(&path));
             }
             Action::ForgetTimes => self.asking = Some(Question::ForgetTimes),
@@ -280,33 +291,6 @@ impl App {
         self.files(ui);
         ui.separator();
         self.runs(ui);
-    }
-
-    fn runs(&mut self, ui: &mut Ui) {
-        let runs = &self.session.runs;
-        ui.label(RichText::new(format!("Runs ({})", runs.len())).strong());
-        let height = ui.spacing().interact_size.y;
-        let mut chosen = None;
-        ScrollArea::vertical()
-            .auto_shrink([false, false])
-            .show_rows(ui, height, runs.len(), |ui, rows| {
-                for index in rows {
-                    let run = &runs[index];
-                    let text = format!("{}  {} · {}", index + 1, run.policy, run.prompt);
-                    // A prompt may have thousands of lines; a row has one.
-                    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-                    let line: String = line.chars().take(80).collect();
-                    let selected = index == self.state.selected;
-                    let row = egui::Button::selectable(selected, line).truncate();
-                    let left = egui::Layout::top_down_justified(egui::Align::Min);
-                    if ui.with_layout(left, |ui| ui.add(row)).inner.clicked() {
-                        chosen = Some(index);
-                    }
-                }
-            });
-        if let Some(index) = chosen {
-            self.state.select(index);
-        }
     }
 
     /// What is happening now, or the run that is selected: what, the answer, its times. As high in any case,
@@ -426,6 +410,7 @@ impl App {
 
     /// The whole window.
     pub fn show(&mut self, ui: &mut Ui) {
+        self.hear_drop(ui.ctx());
         self.take_news();
         self.follow(ui.ctx());
         self.measure(ui.ctx());

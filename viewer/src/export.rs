@@ -1,8 +1,10 @@
 //! Panels as files.
 
-use crate::panels::{Panel, View};
+use crate::panels::{Panel, View, policy_name};
 use crate::session::is_session;
+use crate::width::short;
 use first_wgpu::file::write_whole;
+use first_wgpu::trace::Run;
 use first_wgpu::{Error, Result};
 use std::path::Path;
 
@@ -12,10 +14,17 @@ pub fn export(panel: &Panel, view: &View<'_>, path: &Path) -> Result<()> {
         let found = "there is a session";
         return Err(Error::file(path, found, "give another name to export to"));
     }
+    let figure = || {
+        let figure = (panel.figure)(view);
+        match view.run().filter(|_| panel.of_a_run) {
+            Some(run) => figure.captioned(&view.palette, caption(view.state.selected, run)),
+            None => figure,
+        }
+    };
     let ending = path.extension().and_then(|ending| ending.to_str());
     let bytes = match ending {
-        Some("png") => (panel.figure)(view).png(&view.palette)?,
-        Some("svg") => (panel.figure)(view).svg(&view.palette).into_bytes(),
+        Some("png") => figure().png(&view.palette)?,
+        Some("svg") => figure().svg(&view.palette).into_bytes(),
         Some("csv") => (panel.table)(view).csv().into_bytes(),
         Some("json") => (panel.table)(view).json().into_bytes(),
         _ => {
@@ -29,4 +38,16 @@ pub fn export(panel: &Panel, view: &View<'_>, path: &Path) -> Result<()> {
         }
     };
     write_whole(path, |file| file.write_all(&bytes))
+}
+
+/// What a figure is of: in the window that stands around it.
+fn caption(index: usize, run: &Run) -> String {
+    let mut parts = vec![
+        format!("Run {}: {}", index + 1, short(&run.prompt, 40)),
+        short(policy_name(run), 40),
+        run.model.name.clone(),
+        run.gpu.name.clone(),
+    ];
+    parts.retain(|part| !part.is_empty());
+    parts.join(" · ")
 }

@@ -118,6 +118,23 @@ impl Figure {
         figure
     }
 
+    /// The same below a line of text.
+    pub fn captioned(mut self, palette: &Palette, text: String) -> Self {
+        let down = vec2(0.0, 24.0);
+        for cell in &mut self.cells {
+            cell.rect = cell.rect.translate(down);
+        }
+        for point in self.lines.iter_mut().flat_map(|line| &mut line.points) {
+            *point += down;
+        }
+        for label in &mut self.labels {
+            label.at += down;
+        }
+        self.size += down;
+        self.text(pos2(8.0, 8.0), palette.muted, text);
+        self
+    }
+
     /// Adds a box.
     pub fn cell(&mut self, rect: Rect, fill: Color32, tip: String, id: Option<usize>) {
         self.size = self.size.max(rect.max.to_vec2());
@@ -144,25 +161,30 @@ impl Figure {
 
     /// Adds text that begins at `at`.
     pub fn text(&mut self, at: Pos2, color: Color32, text: impl Into<String>) {
-        self.label(at, Anchor::Left, color, text.into(), false);
+        self.label(at, Anchor::Left, color, text.into());
     }
 
     /// Adds text that ends at `at`.
     pub fn text_right(&mut self, at: Pos2, color: Color32, text: impl Into<String>) {
-        self.label(at, Anchor::Right, color, text.into(), false);
+        self.label(at, Anchor::Right, color, text.into());
     }
 
     /// Adds text around `at`.
     pub fn text_middle(&mut self, at: Pos2, color: Color32, text: impl Into<String>) {
-        self.label(at, Anchor::Middle, color, text.into(), false);
+        self.label(at, Anchor::Middle, color, text.into());
     }
 
     /// Adds text of fixed width that begins at `at`.
     pub fn mono(&mut self, at: Pos2, color: Color32, text: impl Into<String>) {
-        self.label(at, Anchor::Left, color, text.into(), true);
+        self.add(at, Anchor::Left, color, text.into(), true);
     }
 
-    fn label(&mut self, at: Pos2, anchor: Anchor, color: Color32, text: String, mono: bool) {
+    /// Adds text of which that much is at `at`.
+    pub fn label(&mut self, at: Pos2, anchor: Anchor, color: Color32, text: String) {
+        self.add(at, anchor, color, text, false);
+    }
+
+    fn add(&mut self, at: Pos2, anchor: Anchor, color: Color32, text: String, mono: bool) {
         // How wide text is only a font knows; this is about right.
         let letter = if mono { MONO_ADVANCE } else { LETTER };
         let width = letter * columns(&text) as f32;

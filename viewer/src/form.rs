@@ -17,6 +17,12 @@ pub(crate) struct Form {
     sampling: Sampling,
 }
 
+/// Whether Ctrl and a key were pressed, while no question stands in front.
+pub(crate) fn shortcut(ui: &Ui, key: Key) -> bool {
+    let heard = ui.memory(|memory| memory.allows_interaction(ui.layer_id()));
+    heard && ui.input_mut(|input| input.consume_key(Modifiers::COMMAND, key))
+}
+
 /// What the form asks for.
 pub(crate) enum Asked {
     /// Run this.
@@ -126,11 +132,7 @@ impl Form {
                 .add_enabled(ready, run)
                 .on_hover_text("Ctrl+Enter")
                 .on_disabled_hover_text("no model is ready");
-            // Not while a question stands in front.
-            let heard = ready && ui.memory(|memory| memory.allows_interaction(ui.layer_id()));
-            let keys =
-                |input: &mut egui::InputState| input.consume_key(Modifiers::COMMAND, Key::Enter);
-            if run.clicked() || (heard && ui.input_mut(keys)) {
+            if run.clicked() || (ready && shortcut(ui, Key::Enter)) {
                 asked = Some(Asked::Run(self.prompt(), self.options()));
             }
             let stop = ui.add_enabled(progress.busy, egui::Button::new("Stop"));

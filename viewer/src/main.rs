@@ -46,7 +46,7 @@ struct Arguments {
     /// The run to look at, counted from 1; the last by default.
     #[arg(long, value_name = "N", requires = "session")]
     run: Option<usize>,
-    /// The run to compare it with; the first of the full model by default.
+    /// The run to compare it with; the first other of the full model by default.
     #[arg(long, value_name = "N", requires = "session")]
     other: Option<usize>,
     /// Write light on dark.
@@ -129,10 +129,8 @@ fn runs(session: &Session, arguments: &Arguments) -> anyhow::Result<(usize, usiz
             "run {run} of a session of {count} runs; count runs from 1"
         )),
     };
-    Ok((
-        place(arguments.run, count.saturating_sub(1))?,
-        place(arguments.other, session.full_run())?,
-    ))
+    let run = place(arguments.run, count.saturating_sub(1))?;
+    Ok((run, place(arguments.other, session.other_run(run))?))
 }
 
 fn write(session: &Session, arguments: &Arguments, path: &Path) -> anyhow::Result<()> {

@@ -40,8 +40,8 @@ impl Palette {
         text: Color32::from_rgb(0x1d, 0x23, 0x2b),
         muted: Color32::from_rgb(0x5f, 0x68, 0x73),
         line: Color32::from_rgb(0xd8, 0xdb, 0xdf),
-        accent: Color32::from_rgb(0x1f, 0x66, 0xad),
-        second: Color32::from_rgb(0x6f, 0xa8, 0xd6),
+        accent: Color32::from_rgb(0x1c, 0x5c, 0xa0),
+        second: Color32::from_rgb(0x4a, 0x90, 0xcc),
         skipped: Color32::from_rgb(0xe6, 0xe7, 0xe9),
         warning: Color32::from_rgb(0xc2, 0x5a, 0x00),
     };
@@ -55,7 +55,7 @@ impl Palette {
         muted: Color32::from_rgb(0x98, 0xa2, 0xae),
         line: Color32::from_rgb(0x33, 0x3a, 0x44),
         accent: Color32::from_rgb(0x5a, 0xa9, 0xee),
-        second: Color32::from_rgb(0x35, 0x70, 0xa4),
+        second: Color32::from_rgb(0x3d, 0x7e, 0xb6),
         skipped: Color32::from_rgb(0x2a, 0x30, 0x38),
         warning: Color32::from_rgb(0xf2, 0x9d, 0x49),
     };
@@ -73,9 +73,9 @@ impl Palette {
     /// The colours of up to five series, told apart by lightness too. Warnings have theirs to themselves.
     pub fn series(&self, index: usize) -> Color32 {
         let (gold, brown) = if self.dark {
-            ([0xe9, 0xbe, 0x52], [0x7d, 0x4a, 0x3a])
+            ([0xe9, 0xbe, 0x52], [0x94, 0x53, 0x40])
         } else {
-            ([0xa8, 0x77, 0x1a], [0x7a, 0x3b, 0x2e])
+            ([0x98, 0x6c, 0x12], [0x72, 0x2f, 0x22])
         };
         let [gold, brown] = [gold, brown].map(|[r, g, b]| Color32::from_rgb(r, g, b));
         [self.accent, gold, self.second, self.text, brown][index % SERIES]
@@ -151,15 +151,26 @@ pub fn heat(value: f32) -> Color32 {
     Color32::from_rgb(mix(0), mix(1), mix(2))
 }
 
-/// Black or white, whichever reads better on `fill`.
+/// The relative luminance of WCAG 2.2.
+fn luminance(colour: Color32) -> f32 {
+    let part = |value: u8| match f32::from(value) / 255.0 {
+        value if value <= 0.04045 => value / 12.92,
+        value => ((value + 0.055) / 1.055).powf(2.4),
+    };
+    0.2126 * part(colour.r()) + 0.7152 * part(colour.g()) + 0.0722 * part(colour.b())
+}
+
+/// The contrast ratio of WCAG 2.2, from 1 to 21.
+fn contrast(a: Color32, b: Color32) -> f32 {
+    let [a, b] = [a, b].map(|colour| luminance(colour) + 0.05);
+    a.max(b) / a.min(b)
+}
+
+/// Dark or white, whichever reads better on `fill`.
 pub fn ink_on(fill: Color32) -> Color32 {
-    let luma =
-        0.299 * f32::from(fill.r()) + 0.587 * f32::from(fill.g()) + 0.114 * f32::from(fill.b());
-    if luma > 140.0 {
-        Color32::from_rgb(0x1d, 0x23, 0x2b)
-    } else {
-        Color32::WHITE
-    }
+    let inks = [Palette::LIGHT.text, Color32::WHITE];
+    let [dark, white] = inks.map(|ink| contrast(ink, fill));
+    inks[usize::from(white > dark)]
 }
 
 /// Spacing and text sizes, the same in both themes.
@@ -194,28 +205,38 @@ pub fn style(ctx: &egui::Context) {
 mod tests {
     use super::*;
 
-    /// The relative luminance of WCAG 2.2.
-    fn luminance(colour: Color32) -> f32 {
-        let part = |value: u8| match f32::from(value) / 255.0 {
-            value if value <= 0.04045 => value / 12.92,
-            value => ((value + 0.055) / 1.055).powf(2.4),
-        };
-        0.2126 * part(colour.r()) + 0.7152 * part(colour.g()) + 0.0722 * part(colour.b())
-    }
-
     #[test]
     fn series_are_told_apart_in_grey() {
         for palette in [Palette::LIGHT, Palette::DARK] {
             let series = (0..SERIES).map(|index| palette.series(index));
             // Kernels that cost least have that of lines.
-            let all = series.chain([palette.line, palette.background]);
-            let all = all.map(luminance);
-            let mut all: Vec<f32> = all.collect();
-            all.sort_by(f32::total_cmp);
+            let mut all: Vec<Color32> = series.chain([palette.line, palette.background]).collect();
+            all.sort_by(|a, b| luminance(*a).total_cmp(&luminance(*b)));
             for pair in all.windows(2) {
-                let contrast = (pair[1] + 0.05) / (pair[0] + 0.05);
-                assert!(contrast > 1.3, "{contrast} in {all:?}");
+                let contrast = contrast(pair[0], pair[1]);
+                assert!(contrast > 1.3, "{contrast} of {pair:?}");
             }
+        }
+    }
+
+    /// WCAG 2.2 asks this of graphics.
+    #[test]
+    fn what_carries_a_value_stands_out_from_the_background() {
+        for palette in [Palette::LIGHT, Palette::DARK] {
+            let series = (0..SERIES).map(|index| palette.series(index));
+            for colour in series.chain([palette.muted, palette.warning]) {
+                let contrast = contrast(colour, palette.background);
+                assert!(contrast >= 3.0, "{contrast} of {colour:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn ink_is_the_one_that_reads_better() {
+        let named = [Palette::LIGHT, Palette::DARK].map(|palette| [palette.accent, palette.second]);
+        let heats = (0..=20).map(|step| heat(step as f32 / 20.0));
+        for fill in named.into_iter().flatten().chain(heats) {
+            assert!(contrast(ink_on(fill), fill) >= 3.9, "{fill:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::figure::{Figure, area};
 use crate::palette::Palette;
-use eframe::egui::{Color32, Pos2, Rect, pos2};
+use eframe::egui::{Color32, Pos2, Rect, pos2, vec2};
 use first_wgpu::bench::plot::{self, step};
 
 /// A plot in a part of a figure: numbers to places.
@@ -11,10 +11,12 @@ pub struct Plot {
     rect: Rect,
     x: (f64, f64),
     y: (f64, f64),
+    /// Whether what is on the x axis is counted, and has no halves.
+    whole: bool,
 }
 
 /// Room for the numbers of the y axis.
-const LEFT: f32 = 56.0;
+pub(crate) const LEFT: f32 = 56.0;
 /// Room for the title.
 const TOP: f32 = 24.0;
 /// Room for the numbers and the name of the x axis.
@@ -59,9 +61,8 @@ impl Plot {
         [title, x_name]: [&str; 2],
         points: impl Iterator<Item = (f64, f64)> + Clone,
     ) -> Self {
-        // What is counted has no halves.
-        let whole = points.clone().all(|(x, _)| x.fract() == 0.0);
         let plot = Self {
+            whole: points.clone().all(|(x, _)| x.fract() == 0.0),
             rect: Rect::from_min_max(
                 pos2(rect.min.x + LEFT, rect.min.y + TOP),
                 pos2(rect.max.x - 12.0, rect.max.y - BOTTOM),
@@ -69,6 +70,7 @@ impl Plot {
             x: range(points.clone().map(|point| point.0)),
             y: range(points.map(|point| point.1)),
         };
+        figure.size = figure.size.max(rect.max.to_vec2());
         let inner = plot.rect;
         figure.text(pos2(inner.min.x, rect.min.y + 8.0), palette.text, title);
         let below = pos2(inner.center().x, rect.max.y - 10.0);
@@ -80,18 +82,22 @@ impl Plot {
             figure.cell(grid, palette.line, String::new(), None);
             figure.text_right(pos2(inner.min.x - 8.0, y), palette.muted, label);
         }
-        let parts = f64::from(inner.width() / 90.0).max(2.0);
-        let parts = if whole {
-            parts.min(plot.x.1 - plot.x.0)
+        plot.x_numbers(figure, palette, inner.max.y);
+        plot
+    }
+
+    /// Draws the numbers of the x axis below a height.
+    pub fn x_numbers(&self, figure: &mut Figure, palette: &Palette, bottom: f32) {
+        let parts = f64::from(self.rect.width() / 90.0).max(2.0);
+        let parts = if self.whole {
+            parts.min(self.x.1 - self.x.0)
         } else {
             parts
         };
-        for (value, label) in ticks(plot.x, parts) {
-            let x = plot.place(value, plot.y.0).x;
-            let at = pos2(x, inner.max.y + 12.0);
+        for (value, label) in ticks(self.x, parts) {
+            let at = pos2(self.place(value, self.y.0).x, bottom + 12.0);
             figure.text_middle(at, palette.muted, label);
         }
-        plot
     }
 
     /// Where a point is; one beyond the axes is at their ends.
@@ -143,14 +149,25 @@ impl Plot {
         if !(self.y.0..=self.y.1).contains(&y) {
             return;
         }
-        let at = self.place(self.x.0, y).y;
-        let mut x = self.rect.min.x;
-        while x < self.rect.max.x {
-            let end = (x + 6.0).min(self.rect.max.x);
-            figure.line(vec![pos2(x, at), pos2(end, at)], color, 1.0);
-            x += 12.0;
-        }
-        figure.text_right(pos2(self.rect.max.x, at - 8.0), color, name);
+        let ends = [self.x.0, self.x.1].map(|x| self.place(x, y));
+        dashed(figure, color, ends);
+        figure.text_right(ends[1] - vec2(0.0, 8.0), color, name);
+    }
+
+    /// Draws a dashed line from the bottom to the top.
+    pub fn upright(&self, figure: &mut Figure, color: Color32, x: f64) {
+        let ends = [self.y.0, self.y.1].map(|y| self.place(x, y));
+        dashed(figure, color, ends);
+    }
+}
+
+fn dashed(figure: &mut Figure, color: Color32, [from, to]: [Pos2; 2]) {
+    let (length, way) = ((to - from).length(), (to - from).normalized());
+    let mut at = 0.0;
+    while at < length {
+        let end = (at + 6.0).min(length);
+        figure.line(vec![from + at * way, from + end * way], color, 1.0);
+        at += 12.0;
     }
 }
 
@@ -225,6 +242,20 @@ mod tests {
         plot.interval(&mut figure, Color32::RED, [(0.0, -1e308), (0.0, 1e308)]);
         plot.dot(&mut figure, Color32::RED, (1.0, 1e308), String::new());
         assert!(figure.size.max_elem() <= 400.0, "{}", figure.size);
+    }
+
+    #[test]
+    fn an_upright_line_is_as_high_as_the_plot() {
+        let rect = area(0.0, 0.0, 400.0, 200.0);
+        let mut figure = Figure::default();
+        let points = [(0.0, 0.0), (1.0, 3.0)].into_iter();
+        let plot = Plot::new(&mut figure, &Palette::LIGHT, rect, ["", ""], points);
+        plot.upright(&mut figure, Color32::RED, 0.5);
+        let ends = figure.lines.iter().flat_map(|line| &line.points);
+        let drawn = Rect::from_points(&ends.copied().collect::<Vec<_>>());
+        let [top, bottom] = [plot.rect.min.y, plot.rect.max.y];
+        assert!(drawn.min.y - top < 6.0 && drawn.max.y == bottom, "{drawn}");
+        assert!(figure.lines.len() > 10, "it is dashed");
     }
 
     #[test]

@@ -166,10 +166,14 @@ impl Session {
         Ok(self)
     }
 
-    /// The first run that skips nothing, for others to be compared with; the first of all if there is none.
-    pub fn full_run(&self) -> usize {
-        let full = self.runs.iter().position(|run| run.mask.is_full());
-        full.unwrap_or(0)
+    /// What a run is compared with at first: the first other that skips nothing, or the first other at all; itself
+    /// where there is none.
+    pub fn other_run(&self, run: usize) -> usize {
+        let mut others = (0..self.runs.len()).filter(|other| *other != run);
+        let full = others
+            .clone()
+            .find(|other| self.runs[*other].mask.is_full());
+        full.or(others.next()).unwrap_or(run)
     }
 
     /// What was measured of a run against the full model.

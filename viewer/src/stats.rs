@@ -83,27 +83,6 @@ pub fn tag_distances(masks: &[(&str, &LayerMask)]) -> TagDistances {
     }
 }
 
-/// The value at share `q` of sorted values, between neighbours where it falls there; NaN of none.
-pub fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else {
-        return f64::NAN;
-    };
-    let place = q.clamp(0.0, 1.0) * last as f64;
-    let low = place.floor() as usize;
-    let high = (low + 1).min(last);
-    sorted[low] + (sorted[high] - sorted[low]) * (place - low as f64)
-}
-
-/// The values in rising order, without those that are not finite.
-pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values
-        .into_iter()
-        .filter(|value| value.is_finite())
-        .collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
 /// The mean; NaN of none.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
@@ -224,11 +203,8 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_and_histograms() {
-        let values = sorted([4.0, 1.0, f64::NAN, 3.0, 2.0]);
-        assert_eq!((quantile(&values, 0.5), quantile(&values, 1.0)), (2.5, 4.0));
-        assert!(quantile(&[], 0.5).is_nan());
-        assert_eq!(histogram(&values, 2), [2, 2]);
+    fn histograms_and_prefixes() {
+        assert_eq!(histogram(&[1.0, 2.0, 3.0, 4.0], 2), [2, 2]);
         assert_eq!(histogram(&[5.0, 5.0], 3).iter().sum::<usize>(), 2);
         assert_eq!(common_prefix(&[1, 2, 3], &[1, 2, 4]), 2);
     }

@@ -145,6 +145,14 @@ impl Worker {
         self.stop.store(true, Ordering::Relaxed);
     }
 
+    /// Forgets what went wrong last, unless it is why no job is taken.
+    pub fn forget_error(&self) {
+        let mut progress = lock(&self.progress);
+        if progress.ready {
+            progress.error = None;
+        }
+    }
+
     /// What there is to show; outcomes are handed over once.
     pub fn progress(&self) -> Progress {
         let mut progress = lock(&self.progress);

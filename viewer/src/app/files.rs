@@ -1,12 +1,13 @@
 //! Loading, saving and exporting.
 
-use super::leave::Leave;
+use super::leave::{Leave, Question};
 use super::{App, Message};
 use crate::export::export;
+use crate::form::shortcut;
 use crate::palette::Palette;
 use crate::panels::{PANELS, View};
 use crate::session::{Session, is_session};
-use eframe::egui::{Context, Rect, TextEdit, Ui};
+use eframe::egui::{Context, Key, Rect, TextEdit, Theme, Ui};
 use first_wgpu::Result;
 use std::path::{Path, PathBuf};
 
@@ -62,10 +63,13 @@ impl App {
         field(ui, "Session file", &mut self.files.session);
         ui.horizontal(|ui| {
             let path = self.files.session_path();
-            if ui.button("Save").clicked() {
+            let save = ui.button("Save").on_hover_text("Ctrl+S");
+            if save.clicked() || shortcut(ui, Key::S) {
                 self.save_then(ui.ctx(), path.clone(), None);
             }
-            if ui.button("Open").clicked() {
+            let open = ui.button("Open");
+            let open = open.on_hover_text("Ctrl+O; or drop a file on the window");
+            if open.clicked() || shortcut(ui, Key::O) {
                 self.open(ui.ctx(), &path);
             }
             if ui
@@ -83,16 +87,26 @@ impl App {
         let button = button.on_hover_text("the ending says as what: .png, .svg, .csv or .json");
         if button.clicked() {
             let path = PathBuf::from(&self.files.export);
-            let view = View {
-                session: &self.session,
-                state: &self.state,
-                width: 1000.0,
-                visible: Rect::EVERYTHING,
-                palette: Palette::from_ui(ui),
-            };
-            let result = export(&PANELS[self.panel], &view, &path);
-            self.tell("written to", &path, result);
+            // A session is refused, whatever the answer.
+            if path.is_file() && !is_session(&path) {
+                self.asking = Some(Question::Export(path));
+            } else {
+                self.export(ui.ctx(), &path);
+            }
         }
+    }
+
+    /// Writes the open panel to a file.
+    pub(super) fn export(&mut self, context: &Context, path: &Path) {
+        let view = View {
+            session: &self.session,
+            state: &self.state,
+            width: 1000.0,
+            visible: Rect::EVERYTHING,
+            palette: Palette::of(context.theme() == Theme::Dark),
+        };
+        let result = export(&PANELS[self.panel], &view, path);
+        self.tell("written to", path, result);
     }
 
     /// Saves the session, and says whether it is saved.
@@ -115,6 +129,15 @@ impl App {
             },
             Err(error) => Message::bad(&error),
         });
+    }
+
+    /// Opens a file that was dropped on the window, unless a question stands in front.
+    pub(super) fn hear_drop(&mut self, context: &Context) {
+        let asked = self.leaving.is_some() || self.asking.is_some();
+        let dropped = context.input(|input| input.raw.dropped_files.first().cloned());
+        if let Some(file) = dropped.filter(|_| !asked) {
+            self.open(context, file.path());
+        }
     }
 
     /// What is on screen stays if the file is bad.

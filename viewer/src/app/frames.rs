@@ -2,15 +2,15 @@
 
 use super::App;
 use crate::job::Job;
-use crate::stats::{quantile, sorted};
 use eframe::egui;
+use first_wgpu::bench::statistics::quantile;
 use std::time::Instant;
 
 #[derive(Default)]
 pub(super) struct Frames {
     asked: bool,
     last: Option<Instant>,
-    millis: Vec<f64>,
+    nanos: Vec<u64>,
 }
 
 /// Frames that are enough to tell how long they take.
@@ -18,12 +18,11 @@ const ENOUGH: usize = 600;
 
 impl Frames {
     fn print(&self, context: &egui::Context) {
-        let times = sorted(self.millis.iter().copied());
-        let at = |share| quantile(&times, share);
+        let at = |share| quantile(&self.nanos, share).unwrap_or(0) as f64 / 1e6;
         let size = context.viewport_rect().size() * context.pixels_per_point();
         println!(
             "{} frames of {} x {} pixels while answering: p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms",
-            times.len(),
+            self.nanos.len(),
             size.x,
             size.y,
             at(0.5),
@@ -42,10 +41,10 @@ impl App {
         let now = Instant::now();
         if self.progress.busy && self.progress.tokens > 0 {
             let before = frames.last.replace(now);
-            let took = before.map(|before| 1e3 * (now - before).as_secs_f64());
-            frames.millis.extend(took);
+            let took = before.map(|before| (now - before).as_nanos() as u64);
+            frames.nanos.extend(took);
         }
-        if frames.millis.len() >= ENOUGH || (frames.asked && !self.progress.ready) {
+        if frames.nanos.len() >= ENOUGH || (frames.asked && !self.progress.ready) {
             frames.print(context);
             self.close(context);
             return;

@@ -125,6 +125,8 @@ impl App {
 pub(super) enum Question {
     /// To save over another session, and what is to be done then.
     Replace(PathBuf, Option<Leave>),
+    /// To export a panel over another file.
+    Export(PathBuf),
     /// To drop what each dispatch took.
     ForgetTimes,
 }
@@ -135,6 +137,10 @@ impl Question {
         match self {
             Self::Replace(path, _) => {
                 let lost = format!("{} holds another session.", path.display());
+                (lost, "Replace it")
+            }
+            Self::Export(path) => {
+                let lost = format!("{} is there already.", path.display());
                 (lost, "Replace it")
             }
             Self::ForgetTimes => {
@@ -180,6 +186,7 @@ impl App {
         let Some(yes) = answer else { return };
         match self.asking.take().filter(|_| yes) {
             Some(Question::Replace(path, then)) => self.save_and_go(context, &path, then),
+            Some(Question::Export(path)) => self.export(context, &path),
             Some(Question::ForgetTimes) => self.forget_times(),
             None => {}
         }

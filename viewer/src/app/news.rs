@@ -88,7 +88,6 @@ mod tests {
     use super::*;
     use crate::form::Form;
     use crate::job::Choice;
-    use crate::panels::Force;
     use crate::session::{Agreement, Control};
     use eframe::egui;
 
@@ -133,7 +132,7 @@ mod tests {
     #[test]
     fn a_set_leaves_what_is_looked_at() {
         let mut app = app(Session::demo());
-        app.state.strip.forces = vec![Force::Off];
+        app.state.strip.switched = [0].into();
         let (before, count) = (app.state.clone(), app.session.runs.len());
         app.take(run(app.generation, true));
         assert!(app.state == before, "the last of a set is of it too");
@@ -141,10 +140,10 @@ mod tests {
         assert!(app.state == before, "it is selected already");
         app.take(run(app.generation, false));
         assert_eq!(app.state.selected, count + 1);
-        assert!(app.state.strip.forces.is_empty());
-        app.state.strip.forces = vec![Force::Off];
+        assert!(app.state.strip.switched.is_empty());
+        app.state.strip.switched = [0].into();
         app.look_at(Session::demo());
-        assert!(app.state.strip.forces.is_empty());
+        assert!(app.state.strip.switched.is_empty());
     }
 
     fn skips(skip_rate: f32) -> Vec<CalibrationPoint> {

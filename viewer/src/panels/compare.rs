@@ -1,148 +1,36 @@
 //! Two runs side by side, and a run against the full model.
 
 mod answers;
+mod lines;
 
-use super::runs::traced;
 use super::{
-    Action, LEFT, NO_RUN, Toolbar, View, engine_button, known, legend, millis, numbers, other_run,
-    shade, short, sublayers,
+    Action, LEFT, NO_RUN, Toolbar, View, engine_button, legend, numbers, other_run, shade, short,
+    sublayers,
 };
 use crate::figure::{Figure, Table, Value, area};
 use crate::plot::Plot;
 use crate::session::Agreement;
-use crate::stats::{common_prefix, difference, mean};
 use eframe::egui::{Ui, pos2};
 use first_wgpu::trace::Run;
+use lines::{lines, part};
 
 /// Right of the names of rows: the other run, this run, what the difference is.
-const COLUMNS: [f32; 3] = [LEFT, LEFT + 240.0, LEFT + 480.0];
+const COLUMNS: [f32; 3] = [LEFT, LEFT + 210.0, LEFT + 420.0];
 
 pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
     let runs = &to.session.runs;
     let run = runs.get(to.state.selected)?;
     let mut action = None;
     ui.horizontal_wrapped(|ui| {
-        other_run(ui, runs, &mut to.state.other, |_| true);
+        let mut other = Some(to.state.other);
+        other_run(ui, runs, to.state.selected, &mut other, false, |_| true);
+        to.state.other = other.unwrap_or(to.state.other);
         let ready = to.ready && !run.answer_ids.is_empty();
-        if engine_button(ui, ready, "Measure against the full model") {
+        if engine_button(ui, ready, "Measure against the full model").clicked() {
             action = Some(Action::Agreement);
         }
     });
     action
-}
-
-fn token_millis(run: &Run) -> Vec<f64> {
-    run.token_nanos.iter().map(|nanos| millis(*nanos)).collect()
-}
-
-/// What is compared, of the other run, of this run, and what the difference means.
-fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
-    let row = |name: &str, of: &dyn Fn(usize, &Run) -> String, about: String| {
-        let (this, other) = (view.state.selected, view.state.other);
-        [name.to_owned(), of(other, a), of(this, b), about]
-    };
-    let tpot = |_, run: &Run| {
-        let nanos = run.tpot_nanos();
-        nanos.map_or("-".to_owned(), |nanos| format!("{:.2} ms", millis(nanos)))
-    };
-    let change = difference(&token_millis(a), &token_millis(b));
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let same = common_prefix(&a.answer_ids, &b.answer_ids);
-    let differs = if same == a.answer_ids.len().max(b.answer_ids.len()) {
-        "the answers are equal".to_owned()
-    } else {
-        format!("first different token: {}", same + 1)
-    };
-    let agreement = |index: usize, run: &Run| {
-        let found = view.session.agreement(index);
-        found.map_or("not measured".to_owned(), |found| {
-            let (kl, agreed) = (kl(found), 100.0 * agreed(found));
-            known(
-                kl,
-                format!("{kl:.4} nats, {agreed:.0} %{}", part(found, run)),
-            )
-        })
-    };
-    let masks = format!(
-        "Jaccard distance of the masks {:.2}, derived",
-        a.mask.distance(&b.mask)
-    );
-    let level = if change.half.is_finite() {
-        " (95 %, of these runs)"
-    } else {
-        ""
-    };
-    let tpot_change = format!("{}{level}", change.text(2, " ms"));
-    let tpot_change = known(change.mean, tpot_change);
-    let ttft = (b.ttft_nanos as f64 - a.ttft_nanos as f64) / 1e6;
-    let more = mib(b.kv_bytes) - mib(a.kv_bytes);
-    vec![
-        row("run", &|index, _| (index + 1).to_string(), String::new()),
-        row("prompt", &|_, run| short(&run.prompt, 34), String::new()),
-        row("policy", &|_, run| short(&run.policy, 34), String::new()),
-        row(
-            "weights skipped",
-            &|_, run| format!("{:.1} %", 100.0 * run.model.skip_rate(&run.mask)),
-            masks,
-        ),
-        row(
-            "tokens",
-            &|_, run| run.answer_ids.len().to_string(),
-            differs,
-        ),
-        row(
-            "timed by dispatch",
-            &|_, run| if traced(run) { "yes" } else { "no" }.to_owned(),
-            if traced(a) == traced(b) {
-                String::new()
-            } else {
-                "timing one alone makes it slower".to_owned()
-            },
-        ),
-        row(
-            "TTFT",
-            &|_, run| format!("{:.0} ms", millis(run.ttft_nanos)),
-            format!("{ttft:+.0} ms, one measurement each"),
-        ),
-        row("TPOT, mean", &tpot, tpot_change),
-        row(
-            "KV cache",
-            &|_, run| format!("{:.2} MiB", mib(run.kv_bytes)),
-            format!("{more:+.2} MiB, counted"),
-        ),
-        row(
-            "dispatches a token",
-            &|_, run| run.decode_dispatches.to_string(),
-            "counted".to_owned(),
-        ),
-        row(
-            "KL, agreement",
-            &agreement,
-            "with the full model, means over tokens, measured".to_owned(),
-        ),
-    ]
-}
-
-/// How many of the answer's tokens were compared, where that is not all.
-fn part(agreement: &Agreement, run: &Run) -> String {
-    let (some, all) = (agreement.kl.len(), run.answer_ids.len());
-    if some < all {
-        format!(" (first {some} of {all})")
-    } else {
-        String::new()
-    }
-}
-
-/// Mean divergence from the full model, in nats.
-fn kl(agreement: &Agreement) -> f64 {
-    let values: Vec<f64> = agreement.kl.iter().map(|kl| f64::from(*kl)).collect();
-    mean(&values)
-}
-
-/// The share of tokens at which both find the same token likeliest.
-fn agreed(agreement: &Agreement) -> f64 {
-    let count = agreement.agrees.iter().filter(|agrees| **agrees).count();
-    count as f64 / agreement.agrees.len() as f64
 }
 
 pub(super) fn figure(view: &View<'_>) -> Figure {
@@ -151,8 +39,12 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         return Figure::note(palette, NO_RUN);
     };
     let mut figure = Figure::default();
-    figure.text(pos2(COLUMNS[0], 12.0), palette.muted, "other run");
-    figure.text(pos2(COLUMNS[1], 12.0), palette.muted, "this run");
+    for (x, head) in COLUMNS
+        .into_iter()
+        .zip(["other run", "this run", "this less the other"])
+    {
+        figure.text(pos2(x, 12.0), palette.muted, head);
+    }
     let mut y = 34.0;
     for cells in lines(view, a, b) {
         figure.text_right(pos2(LEFT - 10.0, y), palette.muted, short(&cells[0], 22));
@@ -209,7 +101,10 @@ fn divergences(figure: &mut Figure, view: &View<'_>, run: &Run, agreement: &Agre
     let palette = &view.palette;
     let points = agreement.kl.iter().enumerate();
     let points = points.map(|(index, kl)| (index as f64 + 1.0, f64::from(*kl)));
-    let tokens = format!("token of the answer{}", part(agreement, run));
+    let tokens = format!(
+        "token of the answer{}, given what this run has answered so far",
+        part(agreement, run)
+    );
     let titles = [
         "KL divergence of this run from the full model, in nats",
         &tokens,
@@ -267,25 +162,4 @@ pub(super) fn table(view: &View<'_>) -> Table {
         }));
     }
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::Session;
-
-    #[test]
-    fn a_part_of_an_answer_is_called_one() {
-        let mut run = Session::demo().runs[0].clone();
-        run.answer_ids = vec![1; 300];
-        let said = |count| {
-            let agreement = Agreement {
-                kl: vec![0.0; count],
-                ..Agreement::default()
-            };
-            part(&agreement, &run)
-        };
-        assert_eq!(said(128), " (first 128 of 300)");
-        assert_eq!(said(300), "");
-    }
 }

@@ -12,7 +12,7 @@ pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
     let mut action = None;
     ui.horizontal_wrapped(|ui| {
         let text = format!("Compare on the {} prompts of the set", to.prompts);
-        if engine_button(ui, to.ready && to.has_router, &text) {
+        if engine_button(ui, to.ready && to.has_router, &text).clicked() {
             action = Some(Action::Controls);
         }
         if !to.has_router {
@@ -92,10 +92,15 @@ impl Row<'_> {
 fn extent(rows: &[Row<'_>]) -> String {
     let prompts = rows.iter().map(|row| row.control.losses.len()).max();
     let times = rows.iter().map(|row| row.control.tpot_nanos.len()).min();
+    let prompts = prompts.unwrap_or(0);
     let times = match times.unwrap_or(0) {
         0 => "no time is known".to_owned(),
-        1 => "1 repetition was timed".to_owned(),
-        count => format!("{count} repetitions were timed"),
+        1 => "1 repetition was timed, of 1 of the prompts".to_owned(),
+        // Each is of another prompt, as far as there are any.
+        count => {
+            let timed = count.min(prompts);
+            format!("{count} repetitions were timed, of {timed} of the prompts")
+        }
     };
     let tokens: usize = rows
         .first()
@@ -104,10 +109,7 @@ fn extent(rows: &[Row<'_>]) -> String {
         0 => String::new(),
         count => format!(", {count} tokens of their answers"),
     };
-    format!(
-        "Losses of {} prompts{tokens}; {times}",
-        prompts.unwrap_or(0)
-    )
+    format!("Losses of {prompts} prompts{tokens}; {times}")
 }
 
 pub(super) fn figure(view: &View<'_>) -> Figure {
@@ -233,9 +235,10 @@ mod tests {
         let said = |times: [usize; 2]| extent(&rows(&times.map(control)));
         assert_eq!(
             said([5, 5]),
-            "Losses of 3 prompts; 5 repetitions were timed"
+            "Losses of 3 prompts; 5 repetitions were timed, of 3 of the prompts"
         );
-        assert!(said([2, 1]).ends_with("1 repetition was timed"));
+        assert!(said([2, 2]).ends_with("2 repetitions were timed, of 2 of the prompts"));
+        assert!(said([2, 1]).ends_with("1 repetition was timed, of 1 of the prompts"));
         let with_tokens = Control {
             tokens: vec![4, 5, 6],
             ..control(5)

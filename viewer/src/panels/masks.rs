@@ -30,9 +30,9 @@ const NAMES: f32 = LEFT + 70.0;
 /// From row to row.
 const ROW: f32 = 18.0;
 /// Above the numbers of layers.
-const HEAD: f32 = 40.0;
+const HEAD: f32 = 20.0;
 /// From cell to cell of the distances.
-const CELL: f32 = 46.0;
+const CELL: f32 = 64.0;
 /// The height of the bars of frequencies.
 const BARS: f32 = 54.0;
 
@@ -47,7 +47,7 @@ pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
             action = Some(Action::Load(PathBuf::from(&state.path)));
         }
         let run = format!("Run all {}", to.prompts);
-        if engine_button(ui, to.ready, &run) {
+        if engine_button(ui, to.ready, &run).clicked() {
             action = Some(Action::RunSet);
         }
         let now = ORDERS.iter().find(|(order, _)| *order == state.order);
@@ -106,8 +106,6 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     );
     figure.text(pos2(8.0, 8.0), view.palette.text, text);
     let left = NAMES + 10.0;
-    let names = legend::sublayers(&view.palette);
-    legend::named(&mut figure, &view.palette, pos2(left, 28.0), names);
     numbers(&mut figure, &view.palette, layers, left, step, HEAD + 8.0);
     frequencies(&mut figure, view, &grid, &counted);
     let mut top = HEAD + 24.0 + BARS + 16.0;
@@ -126,6 +124,9 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         }
         top += height;
     }
+    let names = legend::sublayers(&view.palette);
+    legend::named(&mut figure, &view.palette, pos2(left, top + 6.0), names);
+    top += 24.0;
     let grouped = grouped(view, &rows);
     for (index, row) in grouped.iter().enumerate() {
         let y = top + ROW * index as f32;
@@ -143,7 +144,7 @@ fn tag_count(masks: &[(&str, &LayerMask)]) -> usize {
     tags.len()
 }
 
-/// How often each sublayer is skipped: a bar, and a line for its interval where it ever is.
+/// How often each sublayer is skipped: a bar, and a line for its interval.
 fn frequencies(figure: &mut Figure, view: &View<'_>, grid: &Grid, runs: &[&Run]) {
     let palette = &view.palette;
     let Some(first) = runs.first() else { return };
@@ -179,12 +180,9 @@ fn frequencies(figure: &mut Figure, view: &View<'_>, grid: &Grid, runs: &[&Run])
         let (x, width) = (grid.left(layer, sublayer), grid.width());
         let bar = area(x, y(share) - 1.0, width, low - y(share) + 1.0);
         figure.cell(bar, shade(palette, sublayer, true), tip, None);
-        if count == 0 {
-            continue;
-        }
         let middle = x + width / 2.0;
         let ends = vec![pos2(middle, y(interval.0)), pos2(middle, y(interval.1))];
-        figure.line(ends, palette.muted, 1.0);
+        figure.line(ends, palette.text, 1.0);
     }
 }
 
@@ -199,7 +197,7 @@ fn matrix(figure: &mut Figure, view: &View<'_>, tags: &TagDistances, top: f32) {
         let seen = view.visible.x_range().intersects(Rangef::new(x, x + CELL));
         if seen {
             let middle = pos2(x + CELL / 2.0 - 1.0, top + 22.0);
-            figure.text_middle(middle, palette.text, short(name, 6));
+            figure.text_middle(middle, palette.text, short(name, 9));
         }
     }
     for (row, values) in tags.mean.iter().enumerate() {
@@ -212,13 +210,17 @@ fn matrix(figure: &mut Figure, view: &View<'_>, tags: &TagDistances, top: f32) {
         let name = short(&tags.names[row], 28);
         figure.text_right(pos2(NAMES, y + 9.0), palette.text, name);
         for (column, value) in values.iter().enumerate() {
-            let Some(value) = value else { continue };
             let x = NAMES + 10.0 + CELL * column as f32;
             let seen = view.visible.x_range().intersects(Rangef::new(x, x + CELL));
             if column + 1 < values.len() && !seen {
                 continue;
             }
             let rect = area(x, y, CELL - 2.0, 18.0);
+            let Some(value) = value else {
+                // A tag of one run.
+                figure.text_middle(rect.center(), palette.muted, "-");
+                continue;
+            };
             let tip = format!("{} and {}: {value:.3}", tags.names[row], tags.names[column]);
             let fill = heat(*value as f32);
             figure.cell(rect, fill, tip, None);
@@ -277,3 +279,6 @@ pub(super) fn table(view: &View<'_>) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 mod compare;
 mod controls;
 mod legend;
+mod list;
 mod masks;
 mod runs;
 mod strip;
@@ -13,19 +14,20 @@ mod tokens;
 mod training;
 mod widgets;
 
-use crate::figure::{Figure, Heard, Table};
+use crate::figure::Figure;
 use crate::job::Choice;
 use crate::palette::Palette;
 use crate::session::Session;
 use crate::width::short;
-use eframe::egui::{Rect, Ui, pos2};
+use eframe::egui::{Rect, pos2};
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::trace::{Run, Score};
 use std::path::PathBuf;
 use widgets::{choice, engine_button, other_run, path_field};
 
+pub use list::{PANELS, Panel};
 pub(crate) use runs::{ended, prefill_rate, traced};
-pub use strip::{Force, forced};
+pub use strip::forced;
 
 /// What the panels remember between frames.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,7 +80,7 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn run(&self) -> Option<&'a Run> {
+    pub(crate) fn run(&self) -> Option<&'a Run> {
         self.session.runs.get(self.state.selected)
     }
 
@@ -122,117 +124,6 @@ pub enum Action {
     ForgetTimes,
 }
 
-/// A panel.
-pub struct Panel {
-    /// For the command line: `masks`.
-    pub name: &'static str,
-    /// For people.
-    pub title: &'static str,
-    /// What it shows, in a line.
-    pub about: &'static str,
-    /// Draws it.
-    pub figure: fn(&View<'_>) -> Figure,
-    /// Its data.
-    pub table: fn(&View<'_>) -> Table,
-    /// Shows its buttons.
-    pub toolbar: fn(&mut Ui, &mut Toolbar<'_>) -> Option<Action>,
-    /// Hears what was done to its figure.
-    pub heard: fn(&Session, &mut State, Heard) -> Option<Action>,
-}
-
-fn no_toolbar(_: &mut Ui, _: &mut Toolbar<'_>) -> Option<Action> {
-    None
-}
-
-fn deaf(_: &Session, _: &mut State, _: Heard) -> Option<Action> {
-    None
-}
-
-/// Every panel, in the order of the tabs.
-pub const PANELS: [Panel; 9] = [
-    Panel {
-        name: "layers",
-        title: "Layers",
-        about: "Which sublayers ran. Click one to force it on or off, then run again.",
-        figure: strip::figure,
-        table: strip::table,
-        toolbar: strip::toolbar,
-        heard: strip::heard,
-    },
-    Panel {
-        name: "runs",
-        title: "Runs",
-        about: "What ran, what it answered, what it cost. Click a run to open it.",
-        figure: runs::figure,
-        table: runs::table,
-        toolbar: no_toolbar,
-        heard: runs::heard,
-    },
-    Panel {
-        name: "masks",
-        title: "Prompts × layers",
-        about: "The mask of every run, and how often each sublayer was skipped. Click a run to open it.",
-        figure: masks::figure,
-        table: masks::table,
-        toolbar: masks::toolbar,
-        heard: masks::heard,
-    },
-    Panel {
-        name: "tokens",
-        title: "Tokens × layers",
-        about: "Each router's score of each prompt token, before the mean decides.",
-        figure: tokens::figure,
-        table: tokens::table,
-        toolbar: no_toolbar,
-        heard: deaf,
-    },
-    Panel {
-        name: "timings",
-        title: "Timings",
-        about: "When each dispatch ran, and what each kernel cost. Drag to pan, pinch or Ctrl-scroll to zoom.",
-        figure: timings::figure,
-        table: timings::table,
-        toolbar: timings::toolbar,
-        heard: timings::heard,
-    },
-    Panel {
-        name: "compare",
-        title: "Compare",
-        about: "Two runs side by side: answers, masks, times, memory; and this run against the full model.",
-        figure: compare::figure,
-        table: compare::table,
-        toolbar: compare::toolbar,
-        heard: deaf,
-    },
-    Panel {
-        name: "controls",
-        title: "Controls",
-        about: "Is it the router, or would any mask of that size do? Policies at the same rate, on the prompt set.",
-        figure: controls::figure,
-        table: controls::table,
-        toolbar: controls::toolbar,
-        heard: deaf,
-    },
-    Panel {
-        name: "threshold",
-        title: "Threshold",
-        about: "What a threshold is predicted to skip, by the router's calibration, beside what runs skipped.",
-        figure: threshold::figure,
-        table: threshold::table,
-        toolbar: threshold::toolbar,
-        heard: deaf,
-    },
-    Panel {
-        name: "training",
-        title: "Training",
-        about: "The curves of a training log, live while it grows.",
-        figure: training::figure,
-        table: training::table,
-        toolbar: training::toolbar,
-        heard: deaf,
-    },
-];
-
 /// Room for the names of rows.
 const LEFT: f32 = 130.0;
 
@@ -249,6 +140,14 @@ fn score(run: &Run, layer: usize, sublayer: Sublayer) -> Option<&Score> {
         let own = score.sublayer;
         score.layer == layer && own.is_none_or(|own| own == sublayer)
     })
+}
+
+/// What people call the policy of a run: `none` would read as if there were no run.
+pub(crate) fn policy_name(run: &Run) -> &str {
+    match run.policy.as_str() {
+        "none" => "full model",
+        policy => policy,
+    }
 }
 
 /// The threshold of a run's routers, if all have the same.

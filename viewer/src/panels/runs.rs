@@ -1,7 +1,7 @@
 //! All runs, a row each: what ran, what it answered, what it cost.
 
 use super::{Action, State, View, millis, short};
-use crate::figure::{Figure, Heard, Table, area};
+use crate::figure::{Anchor, Figure, Heard, Table, area};
 use crate::session::Session;
 use eframe::egui::{Color32, Rangef, pos2};
 use first_wgpu::trace::{Detail, FinishReason, Run};
@@ -9,23 +9,23 @@ use first_wgpu::trace::{Detail, FinishReason, Run};
 /// From row to row.
 const ROW: f32 = 20.0;
 /// Above the first.
-const TOP: f32 = 44.0;
+const TOP: f32 = 60.0;
 
-/// A column: its name, how its numbers come about, its left edge.
-const COLUMNS: [(&str, &str, f32); 13] = [
-    ("run", "", 8.0),
-    ("tag", "", 38.0),
-    ("policy", "", 108.0),
-    ("skipped", "counted", 206.0),
-    ("prompt", "counted", 262.0),
-    ("prefill", "derived", 328.0),
-    ("TTFT", "measured", 406.0),
-    ("TPOT", "measured", 464.0),
-    ("answer", "counted", 524.0),
-    ("ended by", "", 588.0),
-    ("timed", "", 644.0),
-    ("prompt text", "", 686.0),
-    ("answer text", "", 790.0),
+/// A column: its name, the unit of its numbers, how they come about, where it begins, or of numbers, ends.
+const COLUMNS: [([&str; 3], Anchor, f32); 13] = [
+    (["run", "", ""], Anchor::Right, 34.0),
+    (["tag", "", ""], Anchor::Left, 46.0),
+    (["policy", "", ""], Anchor::Left, 112.0),
+    (["skipped", "%", "counted"], Anchor::Right, 256.0),
+    (["prompt", "tokens", "counted"], Anchor::Right, 314.0),
+    (["prefill", "tokens/s", "derived"], Anchor::Right, 376.0),
+    (["TTFT", "ms", "measured"], Anchor::Right, 440.0),
+    (["TPOT", "ms", "measured"], Anchor::Right, 504.0),
+    (["answer", "tokens", "counted"], Anchor::Right, 562.0),
+    (["ended by", "", ""], Anchor::Left, 578.0),
+    (["timed", "", ""], Anchor::Left, 642.0),
+    (["prompt text", "", ""], Anchor::Left, 684.0),
+    (["answer text", "", ""], Anchor::Left, 790.0),
 ];
 
 /// Tokens a second of a prompt, as far as no turn before had read it; from its first token to the answer's.
@@ -56,18 +56,18 @@ pub(super) fn heard(_: &Session, _: &mut State, heard: Heard) -> Option<Action> 
 fn cells(index: usize, run: &Run, width: f32) -> [String; 13] {
     let or_dash = |text: Option<String>| text.unwrap_or("-".to_owned());
     let tpot = run.tpot_nanos().map(millis);
-    let rate = prefill_rate(run).map(|rate| format!("{rate:.0} tokens/s"));
+    let rate = prefill_rate(run).map(|rate| format!("{rate:.0}"));
     let room = ((width - COLUMNS[12].2) / 7.2).max(12.0) as usize;
     [
         (index + 1).to_string(),
         short(run.tag.as_deref().unwrap_or("-"), 10),
         short(&run.policy, 15),
-        format!("{:.1} %", 100.0 * run.model.skip_rate(&run.mask)),
-        format!("{} tokens", run.prompt_ids.len()),
+        format!("{:.1}", 100.0 * run.model.skip_rate(&run.mask)),
+        run.prompt_ids.len().to_string(),
         or_dash(rate),
-        format!("{:.0} ms", millis(run.ttft_nanos)),
-        or_dash(tpot.map(|millis| format!("{millis:.1} ms"))),
-        format!("{} tokens", run.answer_ids.len()),
+        format!("{:.0}", millis(run.ttft_nanos)),
+        or_dash(tpot.map(|millis| format!("{millis:.1}"))),
+        run.answer_ids.len().to_string(),
         ended(run).unwrap_or("-").to_owned(),
         if traced(run) { "yes" } else { "no" }.to_owned(),
         short(&run.prompt, 15),
@@ -82,9 +82,16 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         return Figure::note(palette, super::NO_RUN);
     }
     let mut figure = Figure::default();
-    for (name, how, x) in COLUMNS {
-        figure.text(pos2(x, 10.0), palette.text, name);
-        figure.text(pos2(x, 24.0), palette.muted, how);
+    for (head, anchor, x) in COLUMNS {
+        for (line, text) in head.into_iter().enumerate() {
+            let color = if line == 0 {
+                palette.text
+            } else {
+                palette.muted
+            };
+            let at = pos2(x, 10.0 + 14.0 * line as f32);
+            figure.label(at, anchor, color, text.to_owned());
+        }
     }
     for (index, run) in runs.iter().enumerate() {
         let y = TOP + ROW * index as f32;
@@ -102,8 +109,8 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         let tip = format!("{}\n\n{}", short(&run.prompt, 200), short(&run.answer, 400));
         let rect = area(0.0, y - ROW / 2.0, view.width, ROW);
         figure.cell(rect, fill, tip, Some(index));
-        for ((_, _, x), cell) in COLUMNS.into_iter().zip(cells(index, run, view.width)) {
-            figure.text(pos2(x, y), palette.text, cell);
+        for ((_, anchor, x), cell) in COLUMNS.into_iter().zip(cells(index, run, view.width)) {
+            figure.label(pos2(x, y), anchor, palette.text, cell);
         }
     }
     figure
@@ -163,7 +170,7 @@ mod tests {
         run.finish_reason = Some(FinishReason::Length);
         (run.detail, run.dispatches) = (Detail::None, Vec::new());
         let cells = cells(0, &run, 880.0);
-        let known = ["100 tokens", "80 tokens/s", "500 ms", "length", "no"];
+        let known = ["100", "80", "500", "length", "no"];
         for text in known {
             assert!(cells.iter().any(|cell| cell == text), "{text}: {cells:?}");
         }

@@ -11,46 +11,32 @@ use crate::session::Session;
 use eframe::egui::{self, Ui, pos2};
 use first_wgpu::mask::{LayerMask, Masking, Sublayer};
 use first_wgpu::trace::Run;
+use std::collections::BTreeSet;
 
-/// What the user wants of a sublayer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Force {
-    /// What the policy decides.
-    #[default]
-    Policy,
-    /// It runs.
-    On,
-    /// It does not.
-    Off,
+/// The sublayers that the user has switched, two a layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// Those that do what the policy did not want.
+    pub switched: BTreeSet<usize>,
+    /// All that were clicked, in turn.
+    clicks: Vec<usize>,
 }
 
-impl Force {
-    /// The next on a click.
-    pub fn next(self) -> Self {
-        match self {
-            Self::Policy => Self::Off,
-            Self::Off => Self::On,
-            Self::On => Self::Policy,
+impl State {
+    /// Switches a sublayer, or back.
+    fn switch(&mut self, sublayer: usize) {
+        if !self.switched.remove(&sublayer) {
+            self.switched.insert(sublayer);
         }
     }
 }
 
-/// The sublayers that the user has forced.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct State {
-    /// Two a layer, or none.
-    pub forces: Vec<Force>,
-    undo: Vec<Vec<Force>>,
-}
-
-/// A mask with the user's wishes applied; the length of `forces` is two a layer, or 0.
-pub fn forced(mask: &LayerMask, forces: &[Force]) -> LayerMask {
+/// A mask with what the user has switched.
+pub fn forced(mask: &LayerMask, switched: &BTreeSet<usize>) -> LayerMask {
     let mut result = mask.clone();
     for (layer, sublayer) in sublayers(mask) {
-        match forces.get(index(layer, sublayer)) {
-            Some(Force::On) => result.set(layer, sublayer, true),
-            Some(Force::Off) => result.set(layer, sublayer, false),
-            _ => {}
+        if switched.contains(&index(layer, sublayer)) {
+            result.set(layer, sublayer, !mask.runs(layer, sublayer));
         }
     }
     result
@@ -61,29 +47,38 @@ pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
     let state = &mut to.state.strip;
     let mut action = None;
     ui.horizontal_wrapped(|ui| {
-        if engine_button(ui, to.ready, "Run with this mask") {
-            let mask = forced(&run.mask, &state.forces);
+        let again = "Run this prompt again with this mask";
+        if engine_button(ui, to.ready, again).clicked() {
+            let mask = forced(&run.mask, &state.switched);
             action = Some(Action::Again(Choice::Mask(Masking::new(mask, run.prefill))));
         }
-        let undo = egui::Button::new("Undo");
-        if ui.add_enabled(!state.undo.is_empty(), undo).clicked() {
-            state.forces = state.undo.pop().unwrap_or_default();
+        let undo = ui.add_enabled(!state.clicks.is_empty(), egui::Button::new("Undo"));
+        if undo.clicked()
+            && let Some(last) = state.clicks.pop()
+        {
+            state.switch(last);
         }
-        let forced = state.forces.iter().filter(|force| **force != Force::Policy);
-        ui.weak(format!("{} forced", forced.count()));
+        ui.weak(format!("{} forced", state.switched.len()));
     });
     action
 }
 
-pub(super) fn heard(session: &Session, state: &mut super::State, heard: Heard) -> Option<Action> {
+pub(super) fn heard(_: &Session, state: &mut super::State, heard: Heard) -> Option<Action> {
     let sublayer = heard.clicked?;
-    let layers = session.runs.get(state.selected)?.mask.layers();
-    let strip = &mut state.strip;
-    strip.undo.push(strip.forces.clone());
-    strip.forces.resize(2 * layers, Force::Policy);
-    let force = strip.forces.get_mut(sublayer)?;
-    *force = force.next();
+    state.strip.clicks.push(sublayer);
+    state.strip.switch(sublayer);
     None
+}
+
+/// What the user wants of a sublayer: that it runs, or that it does not; nothing where the policy decides.
+fn force(view: &View<'_>, run: &Run, layer: usize, sublayer: Sublayer) -> Option<&'static str> {
+    let switched = view.state.strip.switched.contains(&index(layer, sublayer));
+    let force = if run.mask.runs(layer, sublayer) {
+        "off"
+    } else {
+        "on"
+    };
+    switched.then_some(force)
 }
 
 /// Bytes of weights, GPU milliseconds a token, and dispatches a token of a sublayer.
@@ -121,7 +116,7 @@ fn hundredths(score: f32) -> String {
     }
 }
 
-fn tip(run: &Run, force: Force, layer: usize, sublayer: Sublayer) -> String {
+fn tip(run: &Run, force: Option<&str>, layer: usize, sublayer: Sublayer) -> String {
     let runs = run.mask.runs(layer, sublayer);
     let mut lines = vec![format!(
         "L{layer:02} {}: {}",
@@ -143,11 +138,7 @@ fn tip(run: &Run, force: Force, layer: usize, sublayer: Sublayer) -> String {
             "{millis:.3} ms and {dispatches} dispatches a token, measured"
         ));
     }
-    match force {
-        Force::On => lines.push("forced on".to_owned()),
-        Force::Off => lines.push("forced off".to_owned()),
-        Force::Policy => {}
-    }
+    lines.extend(force.map(|force| format!("forced {force}")));
     lines.join("\n")
 }
 
@@ -157,8 +148,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         return Figure::note(palette, NO_RUN);
     };
     let layers = run.mask.layers();
-    let forces = &view.state.strip.forces;
-    let mask = forced(&run.mask, forces);
+    let mask = forced(&run.mask, &view.state.strip.switched);
     let step = ((view.width - LEFT - 8.0) / layers as f32).max(4.0);
     let mut figure = Figure::default();
     numbers(&mut figure, palette, layers, LEFT, step, 10.0);
@@ -169,12 +159,12 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         let half = usize::from(sublayer == Sublayer::Mlp);
         let x = LEFT + layer as f32 * step;
         let id = index(layer, sublayer);
-        let force = forces.get(id).copied().unwrap_or_default();
+        let force = force(view, run, layer, sublayer);
         let tip = tip(run, force, layer, sublayer);
         let rect = area(x, 24.0 + 32.0 * half as f32, step - 2.0, 28.0);
         let fill = shade(palette, sublayer, mask.runs(layer, sublayer));
         figure.cell(rect, fill, tip.clone(), Some(id));
-        if force != Force::Policy {
+        if force.is_some() {
             let mark = area(rect.min.x, rect.max.y - 4.0, rect.width(), 4.0);
             figure.cell(mark, palette.warning, tip.clone(), Some(id));
         }
@@ -192,6 +182,15 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         figure.text_right(pos2(LEFT - 10.0, 131.0), palette.muted, "MLP score");
         legend::scores(&mut figure, palette, pos2(LEFT, 158.0), one_threshold(run));
     }
+    let names = legend::sublayers(palette);
+    let names = names.into_iter().chain([(palette.warning, "forced")]);
+    // Beside the scale of scores.
+    let left = if run.scores.is_empty() {
+        LEFT
+    } else {
+        LEFT + 340.0
+    };
+    legend::named(&mut figure, palette, pos2(left, 158.0), names);
     let skipped = 100.0 * run.model.skip_rate(&mask);
     let policy = if mask == run.mask {
         run.policy.clone()
@@ -227,12 +226,7 @@ pub(super) fn table(view: &View<'_>) -> Table {
             layer.into(),
             sublayer.name().into(),
             run.mask.runs(layer, sublayer).to_string().into(),
-            match view.state.strip.forces.get(index(layer, sublayer)) {
-                Some(Force::On) => "on",
-                Some(Force::Off) => "off",
-                Some(Force::Policy) | None => "",
-            }
-            .into(),
+            force(view, run, layer, sublayer).unwrap_or_default().into(),
             score.map(|score| score.score).into(),
             score.map(|score| score.threshold).into(),
             bytes.into(),
@@ -245,7 +239,29 @@ pub(super) fn table(view: &View<'_>) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use super::super::State as Panels;
     use super::*;
+
+    #[test]
+    fn the_first_click_switches_what_the_policy_did_and_the_second_switches_back() {
+        let session = Session::demo();
+        let mut state = Panels::default();
+        let policy = &session.runs[0].mask;
+        for ran in [false, true] {
+            let mut all = sublayers(policy);
+            let found = all.find(|(layer, sublayer)| policy.runs(*layer, *sublayer) == ran);
+            let (layer, sublayer) = found.expect("the router skips some");
+            let clicked = Heard {
+                clicked: Some(index(layer, sublayer)),
+                ..Heard::default()
+            };
+            heard(&session, &mut state, clicked);
+            let mask = forced(policy, &state.strip.switched);
+            assert_eq!(mask.runs(layer, sublayer), !ran);
+            heard(&session, &mut state, clicked);
+            assert_eq!(forced(policy, &state.strip.switched), *policy);
+        }
+    }
 
     #[test]
     fn a_score_below_the_threshold_looks_so() {

@@ -44,7 +44,10 @@ pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
                 state.threshold = threshold;
             }
         }
-        if engine_button(ui, to.ready && to.has_router, "Run at this threshold") {
+        let again = engine_button(ui, to.ready && to.has_router, "Run at this threshold");
+        let again = again
+            .on_hover_text("runs the prompt of the selected run, if there is one; not the form's");
+        if again.clicked() {
             action = Some(Action::Again(Choice::RoutedAt(state.threshold)));
         }
     });
@@ -144,7 +147,7 @@ fn summary(view: &View<'_>) -> String {
             1 => "of one prompt".to_owned(),
             count => format!("over {count} prompts"),
         };
-        text += &format!(". Measured at it: {percent:.1} % {prompts}");
+        text += &format!(". Counted at it: {percent:.1} % {prompts}");
     }
     text
 }
@@ -172,17 +175,16 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     let dots = runs
         .iter()
         .map(|routed| (f64::from(routed.threshold), 100.0 * routed.skipped));
-    let points = line
-        .iter()
-        .copied()
-        .chain(dots)
-        .chain([(0.0, 0.0), (1.0, 0.0)]);
+    let points = line.iter().copied().chain(dots);
+    let points = points.chain([(0.0, 0.0), (1.0, 0.0)]);
     let titles = [
-        "% of the layers' weights skipped: the line is predicted by the calibration, squares are runs, measured",
+        "% of the layers' weights skipped: the line is the mean over the calibration's prompts, squares are single runs, counted",
         "threshold",
     ];
     let rect = area(0.0, 30.0, view.width.min(900.0), 320.0);
-    let plot = Plot::new(&mut figure, palette, rect, titles, points.clone());
+    let plot = Plot::new(&mut figure, palette, rect, titles, points);
+    let asked = f64::from(view.state.threshold.threshold);
+    plot.upright(&mut figure, palette.muted, asked);
     plot.curve(&mut figure, palette.muted, line.iter().copied());
     for routed in &runs {
         let selected = routed.index == view.state.selected;
@@ -192,7 +194,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
             palette.accent
         };
         let tip = format!(
-            "run {}, threshold {:.2}: {:.1} % skipped, TPOT {}, measured",
+            "run {}, threshold {:.2}: {:.1} % skipped, counted; TPOT {}, measured",
             routed.index + 1,
             routed.threshold,
             100.0 * routed.skipped,
@@ -201,10 +203,6 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         let at = (f64::from(routed.threshold), 100.0 * routed.skipped);
         plot.dot(&mut figure, color, at, tip);
     }
-    let at = f64::from(view.state.threshold.threshold);
-    let top = points.map(|point| point.1).fold(0.0, f64::max);
-    let ends = [(at, 0.0), (at, top)];
-    plot.curve(&mut figure, palette.text, ends.into_iter());
     speeds::draw(&mut figure, view, &runs, 380.0);
     figure
 }
@@ -239,7 +237,7 @@ pub(super) fn table(view: &View<'_>) -> Table {
         let tpot = routed.run.tpot_nanos();
         let change = full.change(routed.run);
         table.rows.push(vec![
-            format!("run {}, measured", routed.index + 1).into(),
+            format!("run {}", routed.index + 1).into(),
             routed.threshold.into(),
             routed.skipped.into(),
             tpot.map(millis).into(),

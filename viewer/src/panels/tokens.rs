@@ -10,7 +10,9 @@ use first_wgpu::trace::Score;
 /// The height of a router's row.
 const ROW: f32 = 15.0;
 /// Above the first.
-const TOP: f32 = 40.0;
+const TOP: f32 = 56.0;
+/// From numbered token to numbered token.
+const NUMBERED: usize = 10;
 
 fn name(score: &Score) -> String {
     let part = score.sublayer.map(Sublayer::name);
@@ -48,8 +50,15 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     let step = ((view.width - left - 8.0) / tokens as f32).max(5.0);
     legend::scores(&mut figure, palette, pos2(LEFT, 8.0), one_threshold(run));
     figure.text(pos2(LEFT, 30.0), palette.muted, "mean");
-    figure.text(pos2(left, 30.0), palette.muted, "tokens of the prompt");
+    let axis = "tokens of the prompt, counted from 0";
+    figure.text(pos2(left, 30.0), palette.muted, axis);
     let seen = view.visible;
+    for token in (0..tokens).step_by(NUMBERED) {
+        let middle = left + (token as f32 + 0.5) * step;
+        if seen.x_range().contains(middle) {
+            figure.text_middle(pos2(middle, 46.0), palette.muted, token.to_string());
+        }
+    }
     for (row, score) in run.scores.iter().enumerate() {
         let y = TOP + ROW * row as f32;
         // Of a whole layer both are alike; what is protected runs whatever its score.
@@ -104,7 +113,7 @@ mod tests {
     use first_wgpu::mask::LayerMask;
 
     #[test]
-    fn blanks_of_tokens_are_seen_and_what_ran() {
+    fn tokens_are_numbered_their_blanks_are_seen_and_what_ran() {
         let mut session = Session::demo();
         let scored = |run: &first_wgpu::trace::Run| !run.scores.is_empty();
         let selected = session.runs.iter().position(scored).expect("there is one");
@@ -121,6 +130,16 @@ mod tests {
             visible: Rect::EVERYTHING,
             palette: Palette::LIGHT,
         });
+        for token in ["0", "10", "20"] {
+            let numbers = figure.labels.iter().filter(|label| label.text == token);
+            let [number] = numbers.collect::<Vec<_>>()[..] else {
+                panic!("{token} is there once");
+            };
+            let said = format!("token {token} ");
+            let cell = figure.cells.iter().find(|cell| cell.tip.contains(&said));
+            let middle = cell.expect("drawn").rect.center().x;
+            assert!((number.at.x - middle).abs() <= 1.0, "{token}");
+        }
         // What is protected runs, whatever it scores.
         let texts = |text: &str| {
             let labels = figure.labels.iter();

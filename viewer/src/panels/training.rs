@@ -2,9 +2,9 @@
 
 mod scores;
 
-use super::{Action, Toolbar, View, legend, path_field, short};
+use super::{Action, LEFT, Toolbar, View, legend, path_field, short};
 use crate::figure::{Figure, Table, area};
-use crate::plot::Plot;
+use crate::plot::{self, Plot};
 use crate::training::{Log, Step};
 use eframe::egui::{Rect, Ui, pos2};
 use std::path::PathBuf;
@@ -59,11 +59,20 @@ fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 /// One line of the plots: its name, its colour's place in the series, its points.
 type Named = (&'static str, usize, Vec<(f64, f64)>);
 
-fn plot(figure: &mut Figure, view: &View<'_>, rect: Rect, title: &str, curves: &[Named]) -> Plot {
+/// A plot of curves whose axes hold two more points.
+fn plot(
+    figure: &mut Figure,
+    view: &View<'_>,
+    rect: Rect,
+    title: &str,
+    curves: &[Named],
+    ends: [(f64, f64); 2],
+) -> Plot {
     let palette = &view.palette;
     let points = curves
         .iter()
         .flat_map(|(_, _, points)| points.iter().copied());
+    let points = points.chain(ends);
     let plot = Plot::new(figure, palette, rect, [title, "step"], points);
     let drawn = curves.iter().filter(|curve| !curve.2.is_empty());
     let names = drawn
@@ -88,8 +97,9 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     figure.text(pos2(8.0, 10.0), palette.text, summary(log));
     let losses = curve(log, |step| step.loss);
     let heldout = curve(log, |step| step.heldout_loss);
-    let width = (view.width - 16.0).max(300.0);
-    let rect = area(0.0, 28.0, width, 240.0);
+    let width = (view.width - 16.0 - LEFT).max(300.0);
+    // Axes begin where the map of scores does.
+    let rect = |top: f32, height: f32| area(LEFT - plot::LEFT, top, width + plot::LEFT, height);
     let means = match window(losses.len()) {
         1 => String::new(),
         steps => format!("; batches as means of {steps} steps"),
@@ -99,7 +109,13 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         ("held out", 1, heldout.clone()),
     ];
     let title = format!("Loss, nats a token{means}");
-    let losses = plot(&mut figure, view, rect, &title, &curves);
+    // All plots are over all steps, so that those below one another are aligned.
+    let ends = |y: f64| {
+        let ends = [log.steps.first(), log.steps.last()];
+        ends.map(|step| (step.map_or(f64::NAN, |step| step.step as f64), y))
+    };
+    let (place, axes) = (rect(28.0, 240.0), ends(f64::NAN));
+    let losses = plot(&mut figure, view, place, &title, &curves, axes);
     for point in heldout {
         let tip = format!("step {}: held-out loss {:.4}", point.0, point.1);
         losses.dot(&mut figure, palette.series(1), point, tip);
@@ -121,14 +137,16 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         ("hard gates", 0, smoothed(&hard)),
         ("held out", 1, percent(|step| step.heldout_skip)),
     ];
-    let rect = area(0.0, 280.0, width, 220.0);
     let title = format!("Weights skipped, %{means}");
-    let rates = plot(&mut figure, view, rect, &title, &curves);
     // Without routers that learn there is none.
-    if let Some(target) = log.header.target.filter(|target| *target > 0.0) {
-        rates.level(&mut figure, palette.muted, 100.0 * target, "target");
+    let target = log.header.target.filter(|target| *target > 0.0);
+    let target = target.map(|target| 100.0 * target);
+    let (place, axes) = (rect(280.0, 220.0), ends(target.unwrap_or(f64::NAN)));
+    let rates = plot(&mut figure, view, place, &title, &curves, axes);
+    if let Some(target) = target {
+        rates.level(&mut figure, palette.muted, target, "target");
     }
-    scores::draw(&mut figure, view, log, 520.0);
+    scores::draw(&mut figure, view, log, &rates, 520.0);
     figure
 }
 
@@ -194,82 +212,4 @@ pub(super) fn table(view: &View<'_>) -> Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::State as Panels;
-    use super::*;
-    use crate::palette::Palette;
-    use crate::session::Session;
-
-    fn step(tau: Option<f64>) -> Step {
-        Step {
-            step: 1,
-            loss: Some(2.0),
-            skip_hard: Some(0.1),
-            tau,
-            scores: vec![0.5; 2],
-            ..Step::default()
-        }
-    }
-
-    #[test]
-    fn frozen_routers_have_no_temperature() {
-        let evaluated = Step {
-            heldout_loss: Some(2.0),
-            ..Step::default()
-        };
-        let said = |last: Step| {
-            summary(&Log {
-                steps: vec![step(Some(0.5)), last, evaluated.clone()],
-                ..Log::default()
-            })
-        };
-        assert!(said(step(Some(0.25))).contains("gates at temperature 0.250"));
-        let frozen = said(step(None));
-        assert!(!frozen.contains("temperature") && frozen.contains("routers frozen"));
-        let fixed = said(Step {
-            scores: Vec::new(),
-            ..step(None)
-        });
-        assert!(!fixed.contains("temperature") && !fixed.contains("frozen"));
-    }
-
-    #[test]
-    fn means_are_of_a_window() {
-        let points: Vec<(f64, f64)> = (0..120)
-            .map(|at| (f64::from(at), f64::from(1 + at % 3)))
-            .collect();
-        let means = smoothed(&points);
-        assert_eq!(means.len(), points.len());
-        assert_eq!((means[0].1, means[1].1), (1.0, 1.5));
-        assert!(
-            means[2..]
-                .iter()
-                .all(|(_, mean)| (mean - 2.0).abs() < 1e-12)
-        );
-    }
-
-    #[test]
-    fn a_target_of_nothing_is_no_target() {
-        for (target, drawn) in [(0.1, true), (0.0, false)] {
-            let mut log = Log {
-                steps: vec![step(None), step(None)],
-                ..Log::default()
-            };
-            log.steps[1].skip_hard = Some(0.0);
-            log.header.target = Some(target);
-            let session = Session {
-                training: Some(log),
-                ..Session::default()
-            };
-            let figure = figure(&View {
-                session: &session,
-                state: &Panels::default(),
-                width: 880.0,
-                visible: Rect::EVERYTHING,
-                palette: Palette::LIGHT,
-            });
-            let found = figure.labels.iter().any(|label| label.text == "target");
-            assert_eq!(found, drawn, "{target}");
-        }
-    }
-}
+mod tests;

@@ -1,13 +1,22 @@
 //! What panels' toolbars are made of.
 
-use super::short;
-use eframe::egui::{Button, ComboBox, TextEdit, Ui};
+use super::{policy_name, short};
+use eframe::egui::{Button, ComboBox, Key, Response, TextEdit, Ui};
 use first_wgpu::trace::Run;
 
 /// A button that is enabled while the engine takes jobs.
-pub(super) fn engine_button(ui: &mut Ui, ready: bool, text: &str) -> bool {
+pub(super) fn engine_button(ui: &mut Ui, ready: bool, text: &str) -> Response {
     let button = ui.add_enabled(ready, Button::new(text));
-    button.on_disabled_hover_text("no model is ready").clicked()
+    button.on_disabled_hover_text("no model is ready")
+}
+
+/// A button that a key presses too, while nobody writes text and no question stands in front.
+pub(super) fn key_button(ui: &mut Ui, name: &str, key: Key) -> bool {
+    let button = ui.button(name).on_hover_text(key.name());
+    let heard = ui.memory(|memory| memory.allows_interaction(ui.layer_id()))
+        && !ui.ctx().text_edit_focused();
+    let pressed = ui.input(|input| input.modifiers.is_none() && input.key_pressed(key));
+    button.clicked() || (heard && pressed)
 }
 
 /// A field for a file's path, named.
@@ -24,23 +33,33 @@ pub(super) fn choice(ui: &mut Ui, name: &str, chosen: &str, list: impl FnOnce(&m
     choice.show_ui(ui, list).response.labelled_by(label.id);
 }
 
-/// The choice of the run that the selected one is compared with, among those that can be.
-pub(super) fn other_run(ui: &mut Ui, runs: &[Run], other: &mut usize, can: impl Fn(&Run) -> bool) {
-    let name = |index: usize| {
-        let run = runs.get(index);
-        run.map_or(String::new(), |run| {
-            format!("{} {}", index + 1, short(&run.policy, 24))
-        })
+/// The choice of the run that the selected one is compared with, among the others that can be; of none, where that is
+/// optional.
+pub(super) fn other_run(
+    ui: &mut Ui,
+    runs: &[Run],
+    selected: usize,
+    other: &mut Option<usize>,
+    optional: bool,
+    can: impl Fn(&Run) -> bool,
+) {
+    let named = |index: usize| {
+        let run = runs
+            .get(index)
+            .filter(|run| index != selected && can(run))?;
+        Some(format!("{} {}", index + 1, short(policy_name(run), 24)))
     };
-    let able = |index: usize| runs.get(index).is_some_and(&can);
-    let chosen = if able(*other) {
-        name(*other)
-    } else {
-        "none".to_owned()
-    };
-    choice(ui, "compare with run", &chosen, |ui| {
-        for index in (0..runs.len()).filter(|index| able(*index)) {
-            ui.selectable_value(other, index, name(index));
+    let nothing = if optional { "no run" } else { "itself" };
+    let chosen = other.and_then(named);
+    let chosen = chosen.as_deref().unwrap_or(nothing);
+    choice(ui, "compare with run", chosen, |ui| {
+        if optional {
+            ui.selectable_value(other, None, nothing);
+        }
+        for index in 0..runs.len() {
+            if let Some(name) = named(index) {
+                ui.selectable_value(other, Some(index), name);
+            }
         }
     });
 }

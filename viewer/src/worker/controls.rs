@@ -109,7 +109,7 @@ impl Thread {
     ) -> Result<()> {
         let prefill = loaded.prefill();
         for repetition in 0..=REPETITIONS {
-            let prompt = &prompts[repetition % prompts.len()];
+            let prompt = &prompts[timed_prompt(repetition, prompts.len())];
             for (place, (_, mask)) in policies.iter().enumerate() {
                 let done = repetition * policies.len() + place;
                 self.report("timing", done, (REPETITIONS + 1) * policies.len())?;
@@ -130,6 +130,14 @@ impl Thread {
         }
         Ok(())
     }
+}
+
+/// Which prompt of a set a repetition times: spread evenly over the set, which may be sorted by tag; of fewer prompts than
+/// repetitions, each in turn. The turn that warms up takes the one of the last.
+fn timed_prompt(repetition: usize, prompts: usize) -> usize {
+    let timed = prompts.min(REPETITIONS);
+    let turn = (repetition + timed - 1) % timed;
+    (2 * turn + 1) * prompts / (2 * timed)
 }
 
 /// What is compared: the router, and others that skip as much; the first skips nothing.
@@ -212,6 +220,19 @@ fn most_skipped(masks: &[LayerMask], counts: [usize; 2]) -> LayerMask {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_timed_is_spread_over_the_set() {
+        let timed = |prompts| -> Vec<usize> {
+            let repetitions = 1..=REPETITIONS;
+            repetitions.map(|at| timed_prompt(at, prompts)).collect()
+        };
+        assert_eq!(timed(100), [10, 30, 50, 70, 90]);
+        assert_eq!(timed(8), [0, 2, 4, 5, 7]);
+        assert_eq!(timed(3), [0, 1, 2, 0, 1]);
+        assert_eq!(timed(1), [0; REPETITIONS]);
+        assert!(timed_prompt(0, 3) < 3, "the warm-up");
+    }
 
     #[test]
     fn the_fixed_mask_is_what_most_masks_skip() {

@@ -2,6 +2,7 @@
 //! they should be.
 
 mod fixed;
+mod looking;
 mod models;
 mod panels;
 mod sessions;
@@ -31,18 +32,24 @@ fn main() {
         sessions::sessions_replace_nothing_else,
         sessions::what_is_no_file_is_no_session,
         sessions::a_panel_replaces_no_session,
+        sessions::a_run_is_compared_with_another_one,
         sessions::the_demo_opens,
         window::what_cannot_be_loaded_is_a_message,
-        window::a_bad_session_leaves_the_good_one,
-        window::everything_has_a_name,
-        window::an_opened_log_is_live,
-        window::times_can_be_forgotten,
+        looking::a_bad_session_leaves_the_good_one,
+        looking::everything_has_a_name,
+        looking::an_opened_log_is_live,
+        looking::times_can_be_forgotten,
+        looking::a_session_is_dropped_and_keys_save_and_open,
+        looking::an_export_asks_before_it_replaces,
+        looking::the_list_of_runs_follows_the_selected_one,
+        looking::a_run_is_compared_with_another_or_with_none,
     ];
     let on_a_gpu: &[(&str, fn())] = tests![
         panels::every_panel_looks_as_it_did,
         window::a_layer_is_switched_off_and_the_answer_changes,
         window::a_run_is_repeated_as_it_was_read,
         window::a_set_runs_is_cancelled_saved_and_comes_back,
+        window::another_session_has_no_error,
         window::another_session_hears_nothing_of_what_runs,
         window::what_is_not_saved_is_asked_about,
         window::a_run_is_compared_with_the_full_model,

@@ -10,7 +10,7 @@ use egui_kittest::{Harness, SnapshotResults};
 use first_viewer::export::export;
 use first_viewer::figure::Figure;
 use first_viewer::palette::{self, Palette};
-use first_viewer::panels::{Force, PANELS, Panel, State, View, forced};
+use first_viewer::panels::{PANELS, Panel, State, View, forced};
 use first_viewer::session::Session;
 use first_wgpu::mask::LayerMask;
 use std::time::Instant;
@@ -97,6 +97,9 @@ pub(crate) fn every_panel_exports() {
             export(panel, &view, &path).expect("written");
             let text = std::fs::read_to_string(&path).expect("readable");
             assert!(text.starts_with(start), "{}: {text:.40}", path.display());
+            let caption = "Run 4: Translate: the weather is nice. · routed · Fixed";
+            let captioned = ending == "svg" && panel.of_a_run;
+            assert_eq!(text.contains(caption), captioned, "{}", path.display());
         }
         let path = folder.path().join(format!("{}.png", panel.name));
         export(panel, &view, &path).expect("written");
@@ -246,9 +249,8 @@ pub(crate) fn the_last_layer_keeps_its_number() {
 
 pub(crate) fn wishes_win_over_the_policy() {
     let mask = LayerMask::parse("1", 3).expect("a mask");
-    let mut forces = vec![Force::Policy; 6];
-    (forces[0], forces[2]) = (Force::Off, Force::On);
-    assert_eq!(forced(&mask, &forces).to_string(), "0.attn,1.mlp");
-    assert_eq!(forced(&mask, &[]), mask);
-    assert_eq!(Force::Policy.next().next().next(), Force::Policy);
+    // An attention that runs, and one that does not.
+    let switched = [0, 2].into();
+    assert_eq!(forced(&mask, &switched).to_string(), "0.attn,1.mlp");
+    assert_eq!(forced(&mask, &Default::default()), mask);
 }

@@ -113,6 +113,13 @@ pub(crate) fn a_panel_replaces_no_session() {
     }
 }
 
+pub(crate) fn a_run_is_compared_with_another_one() {
+    let mut session = fixed();
+    assert_eq!([3, 1].map(|run| session.other_run(run)), [1, 0]);
+    session.runs.truncate(1);
+    assert_eq!(session.other_run(0), 0);
+}
+
 pub(crate) fn the_demo_opens() {
     let demo = Session::demo();
     let folder = tempfile::tempdir().expect("a temporary folder");

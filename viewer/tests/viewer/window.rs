@@ -6,15 +6,14 @@ use eframe::egui::{self, Key, ViewportCommand, ViewportEvent, ViewportId, access
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use first_viewer::app::App;
-use first_viewer::panels::PANELS;
 use first_viewer::session::Session;
 use first_viewer::worker::Setup;
 use first_wgpu::mask::PrefillReading;
 use std::time::{Duration, Instant};
 
-type Window<'a> = Harness<'a, App>;
+pub(crate) type Window<'a> = Harness<'a, App>;
 
-fn window<'a>(session: Session, setup: Option<Setup>) -> Window<'a> {
+pub(crate) fn window<'a>(session: Session, setup: Option<Setup>) -> Window<'a> {
     let app = |ui: &mut egui::Ui, app: &mut App| app.show(ui);
     let state = App::new(&egui::Context::default(), session, setup);
     // What a random model says is in no font.
@@ -25,7 +24,7 @@ fn window<'a>(session: Session, setup: Option<Setup>) -> Window<'a> {
 }
 
 /// Steps until something holds; a model runs on another thread.
-fn until(window: &mut Window<'_>, what: &str, holds: impl Fn(&Window<'_>) -> bool) {
+pub(crate) fn until(window: &mut Window<'_>, what: &str, holds: impl Fn(&Window<'_>) -> bool) {
     let clock = Instant::now();
     while !holds(window) {
         assert!(
@@ -38,7 +37,7 @@ fn until(window: &mut Window<'_>, what: &str, holds: impl Fn(&Window<'_>) -> boo
     window.step();
 }
 
-fn enabled(window: &Window<'_>, label: &str) -> bool {
+pub(crate) fn enabled(window: &Window<'_>, label: &str) -> bool {
     !window.get_by_label(label).accesskit_node().is_disabled()
 }
 
@@ -52,13 +51,13 @@ fn runs(window: &mut Window<'_>, count: usize) {
     });
 }
 
-fn click(window: &mut Window<'_>, label: &str) {
+pub(crate) fn click(window: &mut Window<'_>, label: &str) {
     window.get_by_role_and_label(Role::Button, label).click();
     window.step();
     window.step();
 }
 
-fn fill(window: &mut Window<'_>, label: &str, text: &str) {
+pub(crate) fn fill(window: &mut Window<'_>, label: &str, text: &str) {
     let field = window.get_by_role_and_label(Role::TextInput, label);
     field.focus();
     window.step();
@@ -94,7 +93,7 @@ pub(crate) fn a_layer_is_switched_off_and_the_answer_changes() {
     window.step();
     let said = window.get_by_role_and_label(Role::Image, "Layers").value();
     assert!(said.is_some_and(|said| said.contains("L01 attn") && said.contains("forced off")));
-    click(&mut window, "Run with this mask");
+    click(&mut window, "Run this prompt again with this mask");
     runs(&mut window, 2);
     let runs = &window.state().session().runs;
     assert_eq!(runs[0].prompt, "hello there");
@@ -126,13 +125,13 @@ pub(crate) fn a_run_is_repeated_as_it_was_read() {
     session.runs.push(empty);
     let mut window = window(session, Some(setup));
     ready(&mut window);
-    click(&mut window, "Run with this mask");
+    click(&mut window, "Run this prompt again with this mask");
     until(&mut window, "the message", |window| {
         window.query_by_label_contains("has no prompt").is_some()
     });
     window.state_mut().select(0, 0);
     window.step();
-    click(&mut window, "Run with this mask");
+    click(&mut window, "Run this prompt again with this mask");
     runs(&mut window, 3);
     let again = &window.state().session().runs[2];
     assert_eq!(again.prompt_ids, given.prompt_ids);
@@ -183,6 +182,21 @@ pub(crate) fn a_set_runs_is_cancelled_saved_and_comes_back() {
     assert!(&saved != window.state().session());
     click(&mut window, "Open");
     assert!(&saved == window.state().session());
+}
+
+/// What went wrong is told of the session that it was asked for.
+pub(crate) fn another_session_has_no_error() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut session = fixed();
+    session.runs[3].prompt.clear();
+    let mut window = window(session, Some(tiny(folder.path(), &options())));
+    ready(&mut window);
+    click(&mut window, "Run this prompt again with this mask");
+    until(&mut window, "the message", |window| {
+        window.query_by_label_contains("has no prompt").is_some()
+    });
+    click(&mut window, "Demo");
+    assert!(window.query_by_label_contains("has no prompt").is_none());
 }
 
 pub(crate) fn another_session_hears_nothing_of_what_runs() {
@@ -316,6 +330,11 @@ fn complains(setup: Setup, needles: &[&str]) {
     }
     assert!(window.state().session() == &fixed());
     assert!(!enabled(&window, "Run"));
+    // No session changes that.
+    click(&mut window, "Demo");
+    for needle in needles {
+        window.get_by_label_contains(needle);
+    }
 }
 
 pub(crate) fn what_cannot_be_loaded_is_a_message() {
@@ -382,46 +401,6 @@ pub(crate) fn what_is_not_saved_is_asked_about() {
     assert!(window.query_by_label_contains("saved to").is_none());
 }
 
-/// A log that is opened is followed, and what is none leaves nothing behind.
-pub(crate) fn an_opened_log_is_live() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("training.jsonl");
-    let mut log = "{\"first_wgpu_training\": 1, \"layers\": 2}\n{\"step\": 1}\n".to_owned();
-    std::fs::write(&path, &log).expect("written");
-    let mut window = window(Session::default(), None);
-    click(&mut window, "Training");
-    fill(&mut window, "Training log", "nowhere.jsonl");
-    click(&mut window, "Follow");
-    window.get_by_label_contains("nowhere.jsonl");
-    window.step();
-    assert_eq!(window.state().session().training, None);
-    fill(&mut window, "Session file", &path.display().to_string());
-    click(&mut window, "Open");
-    log += "{\"step\": 2}\n";
-    std::fs::write(&path, &log).expect("written");
-    until(&mut window, "the second step", |window| {
-        let training = window.state().session().training.as_ref();
-        training.is_some_and(|log| log.steps.len() == 2)
-    });
-}
-
-/// What each dispatch took can be dropped; the runs stay.
-pub(crate) fn times_can_be_forgotten() {
-    let timed = |session: &Session| session.runs.iter().any(|run| !run.dispatches.is_empty());
-    assert!(timed(&Session::demo()));
-    let mut window = window(Session::demo(), None);
-    click(&mut window, "Timings");
-    click(&mut window, "Forget all times");
-    click(&mut window, "Cancel");
-    assert!(timed(window.state().session()));
-    click(&mut window, "Forget all times");
-    click(&mut window, "Forget it");
-    let left = window.state().session();
-    assert!(!timed(left) && left.runs.len() == Session::demo().runs.len());
-    click(&mut window, "Demo");
-    window.get_by_label("What was measured is not saved.");
-}
-
 /// Asks the window to close, as its frame's button does.
 fn close(window: &mut Window<'_>) {
     let root = window.input_mut().viewports.entry(ViewportId::ROOT);
@@ -432,49 +411,4 @@ fn close(window: &mut Window<'_>) {
 /// What the window asked of its frame in the last step.
 fn commands<'a>(window: &'a Window<'_>) -> &'a [ViewportCommand] {
     &window.output().viewport_output[&ViewportId::ROOT].commands
-}
-
-pub(crate) fn a_bad_session_leaves_the_good_one() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("future.json");
-    std::fs::write(
-        &path,
-        r#"{"format": "first-session", "version": 7, "runs": []}"#,
-    )
-    .expect("written");
-    let mut window = window(fixed(), None);
-    fill(&mut window, "Session file", &path.display().to_string());
-    click(&mut window, "Open");
-    window.get_by_label_contains("version 7");
-    assert!(window.state().session() == &fixed());
-}
-
-/// Every panel opens by its tab, and every field, button and figure has a name that is read out.
-pub(crate) fn everything_has_a_name() {
-    let mut window = window(fixed(), None);
-    for panel in &PANELS {
-        click(&mut window, panel.title);
-        window.get_by_role_and_label(Role::Image, panel.title);
-        let nodes = window.get_all_by(|node| {
-            use Role::{
-                Button, CheckBox, ComboBox, MultilineTextInput, Slider, SpinButton, TextInput,
-            };
-            let roles = [
-                Button,
-                CheckBox,
-                ComboBox,
-                MultilineTextInput,
-                Slider,
-                SpinButton,
-                TextInput,
-            ];
-            roles.contains(&node.role())
-        });
-        for node in nodes {
-            let node = node.accesskit_node();
-            let name = node.label().unwrap_or_default();
-            let role = node.role();
-            assert!(!name.is_empty(), "{}: {role:?} has no name", panel.name);
-        }
-    }
 }

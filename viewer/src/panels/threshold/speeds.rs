@@ -63,7 +63,7 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], to
     for (name, x) in [
         ("run", 40.0),
         ("threshold", 120.0),
-        ("skipped, measured", 250.0),
+        ("skipped, counted", 250.0),
         ("TPOT, measured", 380.0),
         ("against full, ± 95 % of these runs", 600.0),
         ("against full, by bytes", 750.0),

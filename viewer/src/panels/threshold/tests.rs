@@ -51,7 +51,7 @@ fn what_is_estimated_is_of_a_model_that_routers_scored() {
         })
     };
     let before = said(&session, 0);
-    assert!(before.contains("estimated") && before.contains("Measured at it"));
+    assert!(before.contains("estimated") && before.contains("Counted at it"));
     // Another model, of which a token reads more outside of the layers.
     let mut other = session.runs[0].clone();
     other.scores.clear();

@@ -1,106 +1,136 @@
 //! What each kernel cost over the decoded tokens of a run, or over its prefill.
 
-use super::super::{LEFT, View, millis};
-use super::kernel_color;
-use crate::figure::{Figure, Table, Value, area};
-use crate::stats::{Difference, difference, histogram, mean, quantile, sorted};
-use eframe::egui::pos2;
+use super::super::millis;
+use super::spans;
+use crate::stats::{Difference, difference};
+use first_wgpu::bench::statistics::quantile;
+use first_wgpu::mask::Sublayer;
 use first_wgpu::trace::{Dispatch, Run};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The dispatches of a kernel.
-pub(super) struct Kernel {
-    pub(super) name: String,
-    /// Durations in milliseconds, sorted.
-    times: Vec<f64>,
+/// The dispatches of a kernel that are alike: of one matrix in each layer, not of all that the kernel multiplies by.
+pub(super) struct Kernel<'a> {
+    pub(super) key: [&'a str; 2],
+    /// Durations in nanoseconds, sorted.
+    pub(super) times: Vec<u64>,
+    /// Of the time of all dispatches of the part.
+    share: f64,
     weight_bytes: u64,
 }
 
-/// Fewer dispatches than these have no 99th or 95th percentile.
-const HUNDRED: usize = 100;
-const TWENTY: usize = 20;
+/// Fewer dispatches than these have no 99th or 95th percentile, and of less than twenty there is no histogram.
+pub(super) const HUNDRED: usize = 100;
+pub(super) const TWENTY: usize = 20;
 
-/// Bars of a histogram.
-const BINS: usize = 24;
+/// What a dispatch runs, and what for: `matvec` and `gate_up` of `L07.mlp.gate_up`, or `head`.
+fn key(dispatch: &Dispatch) -> [&str; 2] {
+    let label = dispatch.label.as_str();
+    let inside = match (dispatch.layer, label.split_once('.')) {
+        (None, _) => label,
+        (Some(_), Some((_, inside))) => inside,
+        // A layer that was timed as a whole.
+        (Some(_), None) => "",
+    };
+    let of = |part: Sublayer| inside.strip_prefix(part.name())?.strip_prefix('.');
+    let part = Sublayer::BOTH.into_iter().find_map(of);
+    [&dispatch.kernel, part.unwrap_or(inside)]
+}
 
-/// A column: its name, how its numbers come about, its right edge.
-const COLUMNS: [(&str, &str, f32); 7] = [
-    ("count", "counted", 40.0),
-    ("sum ms", "measured", 110.0),
-    ("mean µs", "measured", 180.0),
-    ("p50 µs", "measured", 245.0),
-    ("p95 µs", "measured", 310.0),
-    ("p99 µs", "measured", 375.0),
-    ("GB/s", "derived", 440.0),
-];
+impl Kernel<'_> {
+    pub(super) fn title(&self) -> String {
+        match self.key {
+            [kernel, part] if part.is_empty() || part == kernel => kernel.to_owned(),
+            [kernel, part] => format!("{kernel} {part}"),
+        }
+    }
 
-impl Kernel {
-    fn sum(&self) -> f64 {
+    pub(super) fn nanos(&self) -> u64 {
         self.times.iter().sum()
     }
 
-    /// In the order of [`COLUMNS`].
-    fn numbers(&self) -> [f64; 7] {
-        let micros = |q| 1e3 * quantile(&self.times, q);
-        let of = |least, q| {
-            if self.times.len() < least {
-                f64::NAN
-            } else {
-                micros(q)
-            }
+    /// Count, sum in ms, percent of the time, mean, p50, p95 and p99 in µs, and GB/s of weights. A percentile is a time that a
+    /// dispatch took.
+    pub(super) fn numbers(&self) -> [f64; 8] {
+        let (count, nanos) = (self.times.len(), self.nanos());
+        let of = |least, share| {
+            let value = quantile(&self.times, share).filter(|_| count >= least);
+            value.map_or(f64::NAN, micros)
         };
         [
-            self.times.len() as f64,
-            self.sum(),
-            1e3 * mean(&self.times),
-            micros(0.5),
+            count as f64,
+            millis(nanos),
+            100.0 * self.share,
+            micros(nanos) / count as f64,
+            of(1, 0.5),
             of(TWENTY, 0.95),
             of(HUNDRED, 0.99),
-            self.weight_bytes as f64 / 1e6 / self.sum().max(1e-9),
+            self.weight_bytes as f64 / nanos.max(1) as f64,
         ]
     }
 }
 
+pub(super) fn micros(nanos: u64) -> f64 {
+    nanos as f64 / 1e3
+}
+
 /// The kernels of the prefill or of the decoded tokens; the one with the largest sum first.
-pub(super) fn kernels(run: &Run, prefill: bool) -> Vec<Kernel> {
-    let mut kernels: BTreeMap<&str, (Vec<f64>, u64)> = BTreeMap::new();
+pub(super) fn kernels(run: &Run, prefill: bool) -> Vec<Kernel<'_>> {
+    let mut kernels: BTreeMap<[&str; 2], (Vec<u64>, u64)> = BTreeMap::new();
     for dispatch in part(run, prefill) {
-        let kernel = kernels.entry(&dispatch.kernel).or_default();
-        kernel.0.push(millis(dispatch.duration_nanos));
+        let kernel = kernels.entry(key(dispatch)).or_default();
+        kernel.0.push(dispatch.duration_nanos);
         kernel.1 += dispatch.weight_bytes;
     }
-    let kernel = |(name, (times, weight_bytes)): (&str, (Vec<f64>, u64))| Kernel {
-        name: name.to_owned(),
-        times: sorted(times),
-        weight_bytes,
+    let all: u64 = part(run, prefill).map(|at| at.duration_nanos).sum();
+    let kernel = |(key, (mut times, weight_bytes)): (_, (Vec<u64>, u64))| {
+        times.sort_unstable();
+        Kernel {
+            key,
+            share: times.iter().sum::<u64>() as f64 / all.max(1) as f64,
+            times,
+            weight_bytes,
+        }
     };
-    let mut kernels: Vec<Kernel> = kernels.into_iter().map(kernel).collect();
-    kernels.sort_by(|a, b| b.sum().total_cmp(&a.sum()));
+    let mut kernels: Vec<Kernel<'_>> = kernels.into_iter().map(kernel).collect();
+    kernels.sort_by_key(|kernel| std::cmp::Reverse(kernel.nanos()));
     kernels
 }
 
-/// The kernels of a whole run, the one with the largest sum first: each has one colour in both parts.
+/// The kernels of a whole run, first the one that takes most of the prefill or of the decoded tokens: each has one colour in
+/// both.
 pub(super) fn by_cost(run: &Run) -> Vec<&str> {
-    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
-    for dispatch in &run.dispatches {
-        *sums.entry(&dispatch.kernel).or_default() += dispatch.duration_nanos;
+    let mut most: BTreeMap<&str, f64> = BTreeMap::new();
+    for prefill in [false, true] {
+        let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+        for dispatch in part(run, prefill) {
+            *sums.entry(&dispatch.kernel).or_default() += dispatch.duration_nanos;
+        }
+        let all = sums.values().sum::<u64>().max(1) as f64;
+        for (name, sum) in sums {
+            let share = most.entry(name).or_default();
+            *share = share.max(sum as f64 / all);
+        }
     }
-    let mut names: Vec<&str> = sums.keys().copied().collect();
-    names.sort_by_key(|name| std::cmp::Reverse(sums[*name]));
+    let mut names: Vec<&str> = most.keys().copied().collect();
+    names.sort_by(|a, b| most[b].total_cmp(&most[a]));
     names
 }
 
 /// The dispatches of a part of a run.
-fn part(run: &Run, prefill: bool) -> impl Iterator<Item = &Dispatch> {
+pub(super) fn part(run: &Run, prefill: bool) -> impl Iterator<Item = &Dispatch> {
     let dispatches = run.dispatches.iter();
     dispatches.filter(move |dispatch| (dispatch.token == 0) == prefill)
 }
 
-/// How much longer a dispatch of a kernel takes in `run` than in `other`, in microseconds: of what both have, since one kernel
-/// has dispatches of many sizes, of which a mask leaves out some. The interval is over tokens; of a prefill, which has none, over
-/// its dispatches, in pairs.
-pub(super) fn change(run: &Run, other: &Run, prefill: bool, kernel: &str) -> Option<Difference> {
-    let own = |dispatch: &&Dispatch| dispatch.kernel == kernel;
+/// How much longer a dispatch of a kernel takes in `run` than in `other`, in microseconds: of what both have, since a mask leaves
+/// out some. The interval is over tokens; of a prefill, which has none, over its dispatches, in pairs.
+pub(super) fn change(
+    run: &Run,
+    other: &Run,
+    prefill: bool,
+    kernel: [&str; 2],
+) -> Option<Difference> {
+    let own = |dispatch: &&Dispatch| key(dispatch) == kernel;
     let labels = |run| -> BTreeSet<&str> {
         let own = part(run, prefill).filter(own);
         own.map(|dispatch| dispatch.label.as_str()).collect()
@@ -112,7 +142,7 @@ pub(super) fn change(run: &Run, other: &Run, prefill: bool, kernel: &str) -> Opt
         for dispatch in part(run, prefill).filter(own).filter(shared) {
             let label = if prefill { &*dispatch.label } else { "" };
             let (sum, count) = sums.entry((dispatch.token, label)).or_default();
-            *sum += 1e3 * millis(dispatch.duration_nanos);
+            *sum += micros(dispatch.duration_nanos);
             *count += 1.0;
         }
         sums.values().map(|(sum, count)| sum / count).collect()
@@ -128,103 +158,20 @@ pub(super) fn change(run: &Run, other: &Run, prefill: bool, kernel: &str) -> Opt
     change.mean.is_finite().then_some(change)
 }
 
-/// The table of kernels from `top` on: numbers, histogram, and the difference from the other run.
-pub(super) fn draw(
-    figure: &mut Figure,
-    view: &View<'_>,
-    run: &Run,
-    kernels: &[Kernel],
-    by_cost: &[&str],
-    top: f32,
-) {
-    let palette = &view.palette;
-    let prefill = view.state.timings.prefill;
-    let other = view.other().filter(|other| !std::ptr::eq(*other, run));
-    let other = other.filter(|other| part(other, prefill).next().is_some());
-    for (name, how, x) in COLUMNS {
-        figure.text_right(pos2(LEFT + x, top), palette.text, name);
-        figure.text_right(pos2(LEFT + x, top + 14.0), palette.muted, how);
+/// The nanoseconds from each decoded token's first dispatch to its last, and how many of them lie between dispatches. A token is
+/// one submission, in which all are placed by the GPU's clock; `None` of a trace where that is not so, and where dispatches
+/// have no time.
+pub(super) fn between(run: &Run) -> Option<(u64, u64)> {
+    let decoded = run.submissions.iter().filter(|at| at.token > 0);
+    if run.dropped_timestamps > 0 || !decoded.is_sorted_by(|a, b| a.token < b.token) {
+        return None;
     }
-    let (bins, against) = (LEFT + 464.0, LEFT + 600.0);
-    figure.text(pos2(bins, top), palette.text, "histogram");
-    figure.text(pos2(bins, top + 14.0), palette.muted, "all, or to p99");
-    if other.is_some() {
-        let name = format!("mean µs against run {}", view.state.other + 1);
-        figure.text(pos2(against, top), palette.text, name);
-        let how = "of both, ± 95 %";
-        figure.text(pos2(against, top + 14.0), palette.muted, how);
+    let tokens = run.dispatches.chunk_by(|a, b| a.token == b.token);
+    let (mut whole, mut busy) = (0, 0);
+    for token in tokens.filter(|token| token[0].token > 0) {
+        let end = token.iter().map(spans::ended).max().unwrap_or(0);
+        whole += end - token[0].start_nanos;
+        busy += token.iter().map(|at| at.duration_nanos).sum::<u64>();
     }
-    for (row, kernel) in kernels.iter().enumerate() {
-        let y = top + 38.0 + 26.0 * row as f32;
-        let color = kernel_color(palette, &kernel.name, by_cost);
-        figure.cell(
-            area(8.0, y - 6.0, 12.0, 12.0),
-            color,
-            kernel.name.clone(),
-            None,
-        );
-        figure.text_right(pos2(LEFT - 10.0, y), palette.text, kernel.name.clone());
-        for ((_, _, x), number) in COLUMNS.into_iter().zip(kernel.numbers()) {
-            let digits = if x == COLUMNS[0].2 { 0 } else { 1 };
-            // Kernels that read no weights have no rate, and a few dispatches no quantiles.
-            let text = if number == 0.0 || !number.is_finite() {
-                "-".to_owned()
-            } else {
-                format!("{number:.digits$}")
-            };
-            figure.text_right(pos2(LEFT + x, y), palette.text, text);
-        }
-        bars(figure, kernel, color, bins, y);
-        let change = other.and_then(|other| change(run, other, prefill, &kernel.name));
-        let Some(change) = change else { continue };
-        // Where the interval leaves out zero, there is a difference to tell.
-        let clear = change.mean.abs() > change.half;
-        let ink = if clear { palette.text } else { palette.muted };
-        figure.text(pos2(against, y), ink, change.text(1, ""));
-    }
-}
-
-/// A histogram without the longest hundredth, which would leave one bar for all others; of few dispatches with all.
-fn bars(figure: &mut Figure, kernel: &Kernel, color: eframe::egui::Color32, x: f32, y: f32) {
-    let most = if kernel.times.len() < HUNDRED {
-        f64::INFINITY
-    } else {
-        quantile(&kernel.times, 0.99)
-    };
-    let kept: Vec<f64> = kernel
-        .times
-        .iter()
-        .copied()
-        .filter(|time| *time <= most)
-        .collect();
-    let counts = histogram(&kept, BINS);
-    let highest = counts.iter().copied().max().unwrap_or(1).max(1);
-    let (first, last) = (kept.first().unwrap_or(&0.0), kept.last().unwrap_or(&0.0));
-    for (bin, count) in counts.iter().enumerate() {
-        let height = 20.0 * *count as f32 / highest as f32;
-        let low = first + (last - first) * bin as f64 / BINS as f64;
-        let tip = format!("{}: {count} of about {:.1} µs", kernel.name, 1e3 * low);
-        let rect = area(
-            x + 5.0 * bin as f32,
-            y + 10.0 - height,
-            4.0,
-            height.max(0.5),
-        );
-        figure.cell(rect, color, tip, None);
-    }
-}
-
-pub(super) fn table(run: &Run) -> Table {
-    let mut table = Table::new(&[
-        "part", "kernel", "count", "sum_ms", "mean_us", "p50_us", "p95_us", "p99_us", "gb_per_s",
-    ]);
-    for (prefill, part) in super::PARTS {
-        for kernel in kernels(run, prefill) {
-            let [_, times @ ..] = kernel.numbers();
-            let mut row = vec![part.into(), kernel.name.into(), kernel.times.len().into()];
-            row.extend(times.map(|number| Value::rounded(number, 6)));
-            table.rows.push(row);
-        }
-    }
-    table
+    (whole > 0).then(|| (whole, whole.saturating_sub(busy)))
 }

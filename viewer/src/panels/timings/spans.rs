@@ -1,5 +1,6 @@
 //! What ran from when to when: the host's submissions, and the GPU's tokens, layers, blocks and dispatches.
 
+use first_wgpu::mask::Sublayer;
 use first_wgpu::trace::{Dispatch, Run, Submission};
 
 /// The tracks, from top to bottom: the host's, then the GPU's from coarse to fine.
@@ -15,7 +16,7 @@ pub(super) const TRACKS: [&str; 6] = [
 /// Places in [`TRACKS`].
 const ENCODE: usize = 0;
 const SUBMIT: usize = 1;
-const TOKEN: usize = 2;
+pub(super) const TOKEN: usize = 2;
 const LAYER: usize = 3;
 const BLOCK: usize = 4;
 const DISPATCH: usize = 5;
@@ -84,7 +85,7 @@ fn gpu(group: &[Dispatch], track: usize) -> Span<'_> {
     }
 }
 
-fn ended(dispatch: &Dispatch) -> u64 {
+pub(super) fn ended(dispatch: &Dispatch) -> u64 {
     dispatch.start_nanos + dispatch.duration_nanos
 }
 
@@ -161,19 +162,14 @@ impl<'a> Span<'a> {
         }
     }
 
-    /// Whether it is the host's, or by its clock.
-    pub(super) fn is_host(&self) -> bool {
-        matches!(self.what, What::Submission(_))
-    }
-
-    /// Whether it is the block of an MLP.
-    pub(super) fn is_mlp(&self) -> bool {
-        match self.what {
-            What::Dispatches(group) if self.track == BLOCK => {
-                block(&group[0].label).ends_with("mlp")
-            }
-            _ => false,
-        }
+    /// Of a block, the sublayer that it is.
+    pub(super) fn sublayer(&self) -> Option<Sublayer> {
+        let What::Dispatches(group) = self.what else {
+            return None;
+        };
+        let block = block(&group[0].label);
+        let own = |part: &Sublayer| self.track == BLOCK && block.ends_with(part.name());
+        Sublayer::BOTH.into_iter().find(own)
     }
 }
 
@@ -184,7 +180,12 @@ fn token(index: u32) -> String {
     }
 }
 
-/// `L07.attn` of `L07.attn.qkv`; what is outside of layers is its own block.
+/// `L07.attn` of `L07.attn.qkv.lora`; what is outside of sublayers is a block of its own.
 fn block(label: &str) -> &str {
-    label.rsplit_once('.').map_or(label, |(block, _)| block)
+    let end = |part: Sublayer| {
+        let name = format!(".{}.", part.name());
+        Some(label.find(&name)? + name.len() - 1)
+    };
+    let end = Sublayer::BOTH.into_iter().find_map(end);
+    &label[..end.unwrap_or(label.len())]
 }

@@ -3,6 +3,7 @@
 use super::super::{LEFT, View, legend};
 use crate::figure::{Figure, area};
 use crate::palette::heat;
+use crate::plot::Plot;
 use crate::training::{Log, Step};
 use eframe::egui::{Rangef, pos2};
 
@@ -16,8 +17,8 @@ fn mean_score(steps: &[&Step], router: usize) -> Option<f32> {
     (count > 0.0).then(|| sum / count)
 }
 
-/// The routers' mean scores, a row a router, a column a step or the mean of several.
-pub(super) fn draw(figure: &mut Figure, view: &View<'_>, log: &Log, top: f32) {
+/// The routers' mean scores, a row a router, a column a step or the mean of several, below a plot over the same steps.
+pub(super) fn draw(figure: &mut Figure, view: &View<'_>, log: &Log, plot: &Plot, top: f32) {
     let with: Vec<&Step> = log
         .steps
         .iter()
@@ -27,10 +28,14 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, log: &Log, top: f32) {
     let routers = last.scores.len();
     let columns = with.len().min(MOST_COLUMNS);
     let palette = &view.palette;
-    let title = "Mean score of each router; from the left, step by step";
+    let title = "Mean score of each router, by step";
     figure.text(pos2(LEFT, top), palette.text, title);
     legend::scores(figure, palette, pos2(LEFT + 330.0, top), None);
-    let step = (view.width - LEFT - 16.0) / columns as f32;
+    // Tasks take turns: one step of several would always be of the same ones.
+    let at = |column: usize| column * with.len() / columns;
+    // Up to its last step from that of the column before.
+    let edges = edges(&with);
+    let edge = |column: usize| plot.place(edges[at(column)], 0.0).x;
     let height = if routers > 80 { 5.0 } else { 9.0 };
     for router in 0..routers {
         let y = top + 16.0 + height * router as f32;
@@ -52,8 +57,6 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, log: &Log, top: f32) {
             );
         }
         for column in 0..columns {
-            // Tasks take turns: one step of several would always be of the same ones.
-            let at = |column: usize| column * with.len() / columns;
             let steps = &with[at(column)..at(column + 1)];
             let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
                 continue;
@@ -66,15 +69,38 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, log: &Log, top: f32) {
             } else {
                 format!("{name}, steps {} to {}: {score:.3}", first.step, last.step)
             };
-            let rect = area(LEFT + column as f32 * step, y, step, height - 1.0);
+            let (left, right) = (edge(column), edge(column + 1));
+            let rect = area(left, y, right - left, height - 1.0);
             figure.cell(rect, heat(score), tip, None);
         }
     }
+    plot.x_numbers(figure, palette, top + 16.0 + height * routers as f32);
+}
+
+/// Where the time of each step begins, and where that of the last ends: it goes from the step before, the first as far.
+fn edges(steps: &[&Step]) -> Vec<f64> {
+    let ends: Vec<f64> = steps.iter().map(|step| step.step as f64).collect();
+    let (first, second) = (ends[0], *ends.get(1).unwrap_or(&(ends[0] + 1.0)));
+    [first - (second - first)].into_iter().chain(ends).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_a_step_is_from_the_one_before() {
+        let steps = |steps: &[u64]| -> Vec<f64> {
+            let step = |step: &u64| Step {
+                step: *step,
+                ..Step::default()
+            };
+            let steps: Vec<Step> = steps.iter().map(step).collect();
+            edges(&steps.iter().collect::<Vec<_>>())
+        };
+        assert_eq!(steps(&[10, 20, 40]), [0.0, 10.0, 20.0, 40.0]);
+        assert_eq!(steps(&[7]), [6.0, 7.0]);
+    }
 
     #[test]
     fn means_are_of_a_columns_steps() {
