@@ -1,15 +1,15 @@
 //! Of the files that routers and LoRA were trained on, the examples that are new to them, to report on: `cargo run --example
-//! unseen-examples -- OUT TASK.train.jsonl...`.
+//! unseen-examples -- OUT TASK.train.jsonl... --calibration TASK.calibration.jsonl...`.
 //!
-//! Left out is what the adapter that ships and the LoRA alone that it is held against were trained on (`STEPS=300
-//! scripts/train-default`), what the routers' masks were searched on, and what begins like one of these, such as another
-//! question about the same passage.
+//! Left out is what the adapter that ships and the LoRA alone that it is compared with were trained on (`STEPS=300
+//! scripts/train-default`), what the routers' masks were searched on, and what begins like one of these or like what
+//! the masks were chosen by, the calibration examples: such as another question about the same passage.
 
 use first_wgpu::data::{Example, by_task, read, spread};
 use first_wgpu::file::write_whole;
 use first_wgpu::train::run::drawn;
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Seeds and steps of the two runs of each: what all begin with, and what follows.
 const RUNS: [(u64, u32); 2] = [(1, 320), (2, 300)];
@@ -33,8 +33,16 @@ fn main() -> anyhow::Result<()> {
     let Some(out) = arguments.next() else {
         anyhow::bail!("expected a folder to write to, and files that were trained on");
     };
-    let mut files = BTreeMap::new();
+    let trained = arguments
+        .by_ref()
+        .take_while(|argument| argument != Path::new("--calibration"));
+    let trained: Vec<PathBuf> = trained.collect();
+    let mut chosen_by = Vec::new();
     for path in arguments {
+        chosen_by.extend(read(&path)?);
+    }
+    let mut files = BTreeMap::new();
+    for path in trained {
         let examples = read(&path)?;
         let tasks: Vec<String> = by_task(&examples).into_keys().collect();
         let [task] = tasks.as_slice() else {
@@ -52,11 +60,19 @@ fn main() -> anyhow::Result<()> {
         let places: Vec<usize> = (0..examples.len()).collect();
         let searched: HashSet<_> = spread(&places, SEARCHED).copied().collect();
         let seen = |place: usize| trained.contains(&(index, place)) || searched.contains(&place);
-        let starts: HashSet<String> = places
+        let seen = places.iter().filter(|&&place| seen(place));
+        let mut starts: HashSet<String> = seen.map(|&place| start(&examples[place])).collect();
+        let calibration = chosen_by
             .iter()
-            .filter(|&&place| seen(place))
-            .map(|&place| start(&examples[place]))
-            .collect();
+            .filter(|example| example.task.as_ref() == Some(task));
+        let calibration: Vec<String> = calibration.map(start).collect();
+        let alike = calibration.iter().filter(|&own| starts.contains(own));
+        println!(
+            "{task}: {} of {} calibration examples begin like one that was trained on or searched on",
+            alike.count(),
+            calibration.len()
+        );
+        starts.extend(calibration);
         let lines = std::fs::read_to_string(path)?;
         let lines = lines.lines().filter(|line| !line.trim_ascii().is_empty());
         let unseen: Vec<&str> = lines
