@@ -2,7 +2,8 @@
 //
 //   x, y  [count]  f32, count a multiple of 4
 //
-// A workgroup owns `share` neighbouring vec4; sums are f32.
+// A workgroup owns `share` neighbouring vec4; sums are f32. Always a wide one: Mesa's software driver ends a shader's
+// loops after 65,535 turns, which eight lanes would exceed for a gate of a long text.
 
 struct Params {
     fours: u32, // count / 4

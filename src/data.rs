@@ -94,10 +94,15 @@ pub fn read_with(path: &Path, bad: &mut dyn FnMut(Error) -> Result<()>) -> Resul
     for index in 0.. {
         let line = read_line(&mut file, MOST_BYTES).map_err(|error| Error::read(path, error))?;
         let Some(line) = line else { break };
+        // Some editors begin a file with a byte order mark.
+        let line = match line.strip_prefix("\u{feff}".as_bytes()) {
+            Some(rest) if index == 0 => rest,
+            _ => &line,
+        };
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let parsed = serde_json::from_slice::<Line>(&line).map_err(|error| error.to_string());
+        let parsed = serde_json::from_slice::<Line>(line).map_err(|error| error.to_string());
         let example = parsed.and_then(|line| line.example().map_err(str::to_owned));
         match example {
             Ok(example) => examples.push(example),
@@ -241,7 +246,8 @@ mod tests {
     fn both_layouts_are_read() {
         let pair = r#"{"task": "t", "prompt": "p", "completion": "c"}"#;
         let turns = r#"{"messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "c"}]}"#;
-        let examples = lines(format!("{pair}\n\n{turns}\n")).expect("valid");
+        // Behind a byte order mark.
+        let examples = lines(format!("\u{feff}{pair}\n\n{turns}\n")).expect("valid");
         assert_eq!(examples[0].messages, examples[1].messages);
         assert_eq!(
             (examples[0].task.as_deref(), examples[1].completion.as_str()),

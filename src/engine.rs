@@ -46,7 +46,7 @@ pub struct LoadOptions {
     pub kv: KvFormat,
     /// Where tuning and compiled pipelines are kept; by default nowhere.
     pub cache: Option<PathBuf>,
-    /// The longest conversation in tokens; by default what the model was made for, up to 32,768.
+    /// The longest conversation in tokens; by default what the model was made for, up to 32,768 (12,000 on software Vulkan).
     pub context: Option<usize>,
     /// A LoRA adapter's folder.
     pub adapter: Option<PathBuf>,
@@ -66,6 +66,9 @@ pub enum AdapterMode {
 
 /// The longest context unless more is asked for: tables grow with it.
 const CONTEXT: usize = 32_768;
+/// The longest on software Vulkan: Mesa ends all of a shader's loops together after 65,535 turns, and attention over more
+/// keys would miss the last of them, from 12,188 positions on where heads have 128 dimensions.
+const SOFTWARE_CONTEXT: usize = 12_000;
 
 /// A conversation whose keys and values are in the cache.
 struct Conversation {
@@ -179,9 +182,22 @@ impl Engine {
         adapter: Option<&LoraAdapter>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self> {
-        let context = options.context.unwrap_or(CONTEXT).max(1);
-        config.context = config.context.min(context);
         let gpu = Gpu::open_with(options.device.as_deref(), options.cache.as_deref())?;
+        let most = if gpu.class.one_subgroup() {
+            SOFTWARE_CONTEXT
+        } else {
+            CONTEXT
+        };
+        let context = options.context.unwrap_or(most).max(1);
+        config.context = config.context.min(context);
+        if gpu.class.one_subgroup() && config.context > most {
+            return Err(Error::input(
+                format!(
+                    "software Vulkan reads at most {most} tokens, `--context` asks for {context}"
+                ),
+                format!("give `--context {most}` or less, or another GPU with `--device`"),
+            ));
+        }
         let mut model = Llama::load(&gpu, source, config, progress)?;
         let decode = model.set_adapter(&gpu, adapter)?;
         let summary = summary(&model, &options.model);
@@ -284,7 +300,7 @@ impl Engine {
                     "the prompt has {} tokens, the context holds {context}",
                     ids.len()
                 ),
-                "shorten the prompt, or raise `--context` as far as the model goes",
+                "shorten the prompt, begin a new conversation, or raise `--context` as far as the model goes",
             ));
         }
         Ok(())

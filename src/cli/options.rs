@@ -50,7 +50,7 @@ pub(super) struct ModelOptions {
     /// How the KV cache stores numbers.
     #[arg(long, value_enum, default_value_t = KvFormat::F32)]
     kv: KvFormat,
-    /// The longest conversation in tokens; by default the model's own, up to 32768.
+    /// The longest conversation in tokens; by default the model's own, up to 32768, or 12000 on software Vulkan.
     #[arg(long, value_name = "N")]
     context: Option<usize>,
 }

@@ -1,8 +1,8 @@
 //! Dot products. See `shaders/dot.wgsl`.
 
-use super::{assert_holds, op, reduce, workgroups};
+use super::{assert_holds, op, workgroups};
 use crate::error::Result;
-use crate::gpu::{Buffer, Class, Gpu, Step, Variant};
+use crate::gpu::{Buffer, Gpu, Step, Variant};
 
 crate::params! {
     /// Run-time values.
@@ -16,8 +16,8 @@ crate::params! {
     }
 }
 
-pub(super) fn variant(class: &Class) -> Variant {
-    Variant::new("dot").import("reduce", reduce(class))
+pub(super) fn variant() -> Variant {
+    Variant::new("dot").import("reduce", "lib/reduce_workgroup")
 }
 
 /// A step that adds the dot products of `parts` shares of `x` and `y [count]` to `sums[index..index + parts]`.
@@ -34,7 +34,7 @@ pub fn step(
     assert_holds(label, y, count);
     assert_holds(label, sums, index + parts);
     let buffers = [("x", x), ("y", y), ("sums", sums)];
-    let op = op::<Params>(gpu, variant(&gpu.class), &buffers)?;
+    let op = op::<Params>(gpu, variant(), &buffers)?;
     let params = Params {
         fours: count as u32 / 4,
         share: (count / 4).div_ceil(parts) as u32,

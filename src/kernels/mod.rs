@@ -167,7 +167,7 @@ pub fn all_variants() -> Vec<Variant> {
         variants.extend([
             adamw::variant(),
             softmax::variant(&class),
-            dot::variant(&class),
+            dot::variant(),
             gate::variant(&class),
             gate_backward::variant(&class),
             lora_down::variant(&class),

@@ -143,6 +143,14 @@ fn environment() -> Environment<'static> {
         .build();
     environment.set_syntax(syntax.expect("the default delimiters are valid"));
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    // Fuel counts what a list holds after it was written, when memory may be gone; no template writes one.
+    environment.set_formatter(|out, state, value| match value.as_object() {
+        Some(_) => Err(minijinja::Error::new(
+            ErrorKind::InvalidOperation,
+            "templates write texts and numbers, not lists",
+        )),
+        None => minijinja::escape_formatter(out, state, value),
+    });
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION);
     environment.set_unknown_method_callback(python_method);
@@ -197,7 +205,7 @@ mod tests {
             ),
             ("{{ 'aXa'.replace('a', 'b').upper() }}", "BXB"),
             ("{{ 'aXa'.lower() }}", "axa"),
-            ("{{ map.values() | list }}", "[1]"),
+            ("{{ map.values() | join }}", "1"),
             ("{{ 'a\nb\r\n\nc\n'.splitlines() | join('|') }}", "a|b||c"),
             ("{{ ''.splitlines() | length }}", "0"),
             ("{{ 'abab'.count('ab') }}", "2"),
@@ -231,6 +239,7 @@ mod tests {
             "{{ text.nothing() }}",
             "{{ raise_exception('no system turns') }}",
             "{% include 'other' %}",
+            "{{ [text] }}",
             "{{ strftime_now('%q') }}",
             "{% set a = 'a' * 3000000 %}{% for i in range(99) %}{{ 'x'.strip(a) }}{% endfor %}",
         ] {

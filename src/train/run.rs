@@ -9,6 +9,7 @@ use crate::data::Tokens;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::file::digest;
+use crate::kernels::attention_keys_backward;
 use crate::random::Random;
 use crate::router::Router;
 use std::collections::{BTreeMap, BTreeSet};
@@ -290,6 +291,17 @@ fn untrained<'a>(
     let lengths = texts.into_iter().flat_map(BTreeMap::values).flatten();
     let longest = lengths.map(|text| text.ids.len() - 1).max();
     let tokens = options.tokens.min(longest.unwrap_or_default().max(2));
+    let most = attention_keys_backward::most_tokens(&engine.gpu.class, engine.model.config.sizes());
+    if tokens > most {
+        return Err(Error::input(
+            format!(
+                "software Vulkan trains on texts of at most {most} tokens, found one of {tokens}"
+            ),
+            format!(
+                "give `--tokens {most}` or less, which cuts longer texts, or another GPU with `--device`"
+            ),
+        ));
+    }
     let trainer = Trainer::new(engine, options.lora()?, tokens, options.bias, options.seed)?
         .with_prefill(options.prefill)?
         .distil(options.distil, beginning.teacher)?;

@@ -37,13 +37,15 @@ pub struct RunOptions {
     pub skip: f32,
     /// Share of the steps after which that much is asked for; less before.
     pub skip_after: f32,
-    /// Weight of the pull towards it, against the loss.
+    /// Weight, in the loss, of how far each text is from that rate, squared. Of each text: prompts that skip more than others
+    /// pay for it too.
     pub pull: f32,
     /// First and last temperature of the gates.
     pub temperature: [f32; 2],
     /// Learning rate of the routers' weights; 0 learns one mask for all texts.
     pub router_rate: f32,
-    /// Weight decay of the routers' weights (AdamW's, arXiv 1711.05101), for the paper's penalty on their square.
+    /// Weight decay of the routers' weights (AdamW's, arXiv 1711.05101), instead of the paper's penalty on their square.
+    /// At usual rates and lengths of a run it does little.
     #[serde(default)]
     pub decay: f32,
     /// Learning rate of the routers' biases.

@@ -154,6 +154,11 @@ fn main() {
         ("the_commands_run_and_measure", commands::measuring),
         ("thresholds_and_rates_move_routers", options::thresholds),
         ("skipped_bytes_include_the_head", options::bytes),
+        (
+            "software_drivers_read_so_far_and_no_further",
+            options::software_reads_so_far,
+        ),
+        ("tables_have_so_many_tasks", options::tasks_have_an_end),
         ("the_commands_train_and_serve", training_commands::training),
         (
             "one_mask_learned_skips_what_was_asked_for",

@@ -2,6 +2,7 @@
 
 use super::commands::Shell;
 use super::{LAYERS, random_router};
+use first_wgpu::gpu::Gpu;
 use first_wgpu::mask::{LayerMask, PrefillReading};
 use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::router::file::{BaseModel, Decides, RouterFile};
@@ -79,4 +80,41 @@ pub(super) fn bytes() {
     assert!(!mask.is_full() && share > 0.0);
     assert_eq!(share, 1.0 - read / all);
     assert!(share < model.skip_rate(&mask), "the head is never skipped");
+}
+
+/// Mesa's software driver ends loops early, and so there is an end to what it is given. GPUs have none of it.
+pub(super) fn software_reads_so_far() {
+    let shell = Shell::new(&TinyOptions {
+        context: 1 << 16,
+        ..TinyOptions::default()
+    });
+    let long = format!(
+        "{{\"prompt\": \"{}\", \"completion\": \"the an on\"}}\n",
+        "the ant ".repeat(600)
+    );
+    std::fs::write(shell.path("train.jsonl"), long).expect("written");
+    let train = "train lora -m tiny.gguf --data train.jsonl --skip-layers none --steps 1 --evaluate 0 --tokens 2500 --out out";
+    let far = "run -m tiny.gguf -n 1 --context 12001 the";
+    let gpu = Gpu::open(None).expect("opens");
+    if gpu.class.one_subgroup() {
+        shell.refused(far, "at most 12000 tokens");
+        shell.refused(train, "give `--tokens 2048` or less");
+    } else {
+        shell.first(far);
+    }
+    shell.first("run -m tiny.gguf -n 1 --context 12000 the");
+}
+
+/// More tasks than a saved table may have are refused before they are measured.
+pub(super) fn tasks_have_an_end() {
+    let shell = Shell::new(&TinyOptions::default());
+    let line = |task: usize| {
+        format!("{{\"prompt\": \"a{task}\", \"completion\": \"b\", \"task\": \"{task}\"}}\n")
+    };
+    let lines: String = (0..101).map(line).collect();
+    std::fs::write(shell.path("train.jsonl"), lines).expect("written");
+    shell.refused(
+        "eval -m tiny.gguf --data train.jsonl --out out",
+        "at most 100 tasks",
+    );
 }

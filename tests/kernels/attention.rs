@@ -39,7 +39,7 @@ pub(crate) fn test(gpu: &Gpu) {
     let sizes = (
         heads(),
         tokens,
-        prop_oneof![Just(0usize), 0..70usize, Just(8000)],
+        prop_oneof![Just(0usize), 0..70usize, Just(8000), Just(11_900)],
         any::<u64>(),
         any::<bool>(),
         any::<bool>(),

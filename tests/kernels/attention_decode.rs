@@ -10,7 +10,7 @@ use first_wgpu::reference::attention_decode::attention_decode as reference;
 use proptest::prelude::*;
 
 pub(crate) fn test(gpu: &Gpu) {
-    let edges = [0usize, 6, 7, 8, 31, 32, 127, 128, 129, 8191];
+    let edges = [0usize, 6, 7, 8, 31, 32, 127, 128, 129, 8191, 11_999];
     let position = prop_oneof![proptest::sample::select(edges.to_vec()), 0..400usize];
     for_cases(
         24,

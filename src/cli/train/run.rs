@@ -78,7 +78,7 @@ struct RouterArguments {
     /// Share of the steps over which the rate that is asked for rises to `--skip`.
     #[arg(long, value_name = "SHARE", default_value_t = 0.33)]
     skip_after: f32,
-    /// Weight, in the loss, of being away from that rate.
+    /// Weight, in the loss, of how far each text is from that rate, squared: the higher, the more alike prompts skip.
     #[arg(long, value_name = "X", default_value_t = 40.0)]
     pull: f32,
     /// How the gates become hard.
@@ -94,7 +94,7 @@ struct RouterArguments {
     /// may be.
     #[arg(long, value_name = "X", default_value_t = 1e-3)]
     router_rate: f32,
-    /// Weight decay of the routers' weights.
+    /// Weight decay of the routers' weights, as AdamW does it: less of it the lower the learning rate.
     #[arg(long, value_name = "X", default_value_t = 0.01)]
     decay: f32,
     /// Learning rate of the routers' biases.
