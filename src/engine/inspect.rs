@@ -2,7 +2,7 @@
 //! `first check`, calibration, `first eval` and tests; generation does none of it.
 
 use super::{Conversation, Engine, Event, Policy, Request};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Plan, Step, bindable_row};
 use crate::mask::{LayerMask, Masking, PrefillReading, Sublayer};
 use crate::model::buffers::Prefill;
@@ -129,7 +129,8 @@ impl Engine {
     }
 
     /// The logits `[V]` after `ids` (index 0), then after each token of `forced` in turn, fed to the
-    /// decoder whatever the logits say; the mask concerns `ids` too or not.
+    /// decoder whatever the logits say; the mask concerns `ids` too or not. What is no id of the model's, or too long, is
+    /// refused.
     pub fn forced_logits(
         &self,
         ids: &[u32],
@@ -140,6 +141,17 @@ impl Engine {
         let (gpu, config) = (&self.gpu, &self.model.config);
         let policy = Policy::Fixed(masking.clone());
         let positions = ids.len() + forced.len();
+        let mut all = ids.iter().chain(forced);
+        let known = |id: &u32| (*id as usize) < config.vocab;
+        if ids.is_empty() || positions > config.context || !all.all(known) {
+            return Err(Error::input(
+                format!(
+                    "expected 1 to {} tokens with ids below {}",
+                    config.context, config.vocab
+                ),
+                "give what this model has read, with as long a context",
+            ));
+        }
         let (Conversation { cache, .. }, _) = self.read(ids, policy, positions)?;
         Plan::new(gpu, self.model.head_steps(gpu, &self.decode)?)?.run(gpu)?;
         each(0, &self.decode.logits.read_back(gpu, config.vocab)?)?;

@@ -244,8 +244,8 @@ fn what_is_no_saved_eval_is_refused() {
     type Change = fn(&mut serde_json::Value);
     let cases: [(&str, Change); 13] = [
         ("invalid type", |report| *report = "text".into()),
-        ("answers", |report| report["tasks"] = serde_json::json!([])),
-        ("different tasks", |report| {
+        ("one answer or more", |report| report["tasks"] = serde_json::json!([])),
+        ("at most 100 tasks", |report| {
             let tasks = report["tasks"].as_array_mut().expect("tasks");
             for (index, task) in tasks.iter_mut().enumerate() {
                 *task = index.to_string().into();

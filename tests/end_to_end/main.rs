@@ -159,6 +159,7 @@ fn main() {
             options::software_reads_so_far,
         ),
         ("tables_have_so_many_tasks", options::tasks_have_an_end),
+        ("forced_tokens_are_the_models", options::forced_tokens),
         ("the_commands_train_and_serve", training_commands::training),
         (
             "one_mask_learned_skips_what_was_asked_for",

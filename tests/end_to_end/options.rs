@@ -105,6 +105,24 @@ pub(super) fn software_reads_so_far() {
     shell.first("run -m tiny.gguf -n 1 --context 12000 the");
 }
 
+/// Tokens that a model cannot have read are refused, not clamped.
+pub(super) fn forced_tokens() {
+    super::with_engine(|engine| {
+        let full = LayerMask::full(LAYERS).into();
+        let far = vec![1; engine.model.config.context];
+        for (ids, forced) in [
+            (&[][..], &[1][..]),
+            (&[u32::MAX], &[]),
+            (&[1], &[u32::MAX]),
+            (&far, &[1]),
+        ] {
+            let read = engine.forced_logits(ids, &full, forced, &mut |_, _| Ok(()));
+            let error = read.expect_err("refused").to_string();
+            assert!(error.contains("ids below"), "{error}");
+        }
+    });
+}
+
 /// More tasks than a saved table may have are refused before they are measured.
 pub(super) fn tasks_have_an_end() {
     let shell = Shell::new(&TinyOptions::default());

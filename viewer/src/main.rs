@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use eframe::egui;
 use first_viewer::app::App;
 use first_viewer::export::export;
@@ -31,6 +32,12 @@ struct Arguments {
     /// The GPU, by index, or part of its name or backend (see `first devices`).
     #[arg(long, value_name = "GPU")]
     device: Option<String>,
+    /// The longest conversation in tokens, as `first run --context` has it.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    context: Option<usize>,
+    /// The plain model, without the routers and LoRA that come with the default one.
+    #[arg(long, conflicts_with_all = ["router", "adapter"])]
+    no_skip: bool,
     /// Only look: load no model.
     #[arg(long)]
     no_model: bool,
@@ -110,9 +117,10 @@ fn setup(arguments: &Arguments) -> anyhow::Result<Setup> {
         router: arguments.router.clone(),
         adapter: arguments.adapter.clone(),
         device: arguments.device.clone(),
+        context: arguments.context,
         cache: pull::cache_folder().ok(),
     };
-    if setup.router.is_none() && setup.adapter.is_none() {
+    if setup.router.is_none() && setup.adapter.is_none() && !arguments.no_skip {
         let shipped = shipped::for_model(setup.model.as_deref())?;
         (setup.router, setup.adapter) = (shipped.router, shipped.adapter);
     }

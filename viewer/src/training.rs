@@ -105,6 +105,18 @@ impl Follower {
     /// Takes what was added to the file into the log; says whether there was anything. A file that became
     /// shorter was begun anew, and so is the log.
     pub fn follow(&mut self, log: &mut Log) -> Result<bool> {
+        let begun = self.read > 0;
+        match self.advance(log) {
+            // A run that goes on replaces its log, which may be longer than what was read of the one before.
+            Err(_) if begun => {
+                *self = Self::new(&self.path);
+                self.advance(log)
+            }
+            done => done,
+        }
+    }
+
+    fn advance(&mut self, log: &mut Log) -> Result<bool> {
         let path = self.path.clone();
         let fail = |error| Error::read(&path, error);
         self.looked = Some(Instant::now());
@@ -211,6 +223,11 @@ mod tests {
         std::fs::write(&path, "{\"first_wgpu_training\": 1, \"layers\": 3}\n").expect("written");
         assert!(follower.follow(&mut log).expect("begun anew"));
         assert_eq!((log.header.layers, log.steps.len()), (3, 0));
+        // A longer one is in its place: what was read ends within its first line.
+        let longer = "{\"first_wgpu_training\": 1, \"layers\": 4, \"evaluate\": 50}\n{\"step\": 1, \"loss\": 1.5}\n";
+        std::fs::write(&path, longer).expect("written");
+        assert!(follower.follow(&mut log).expect("begun anew"));
+        assert_eq!((log.header.layers, log.steps.len()), (4, 1));
     }
 
     /// A log is saved as a part of a session: what `first train` writes comes back.

@@ -26,6 +26,8 @@ pub struct Setup {
     pub adapter: Option<PathBuf>,
     /// The GPU, by index, or part of its name or backend.
     pub device: Option<String>,
+    /// The longest conversation in tokens, if it is not the usual one.
+    pub context: Option<usize>,
     /// Where tuned kernels and compiled pipelines are kept, if they are.
     pub cache: Option<PathBuf>,
 }

@@ -276,6 +276,7 @@ impl Thread {
             device: setup.device.clone(),
             adapter: setup.adapter.clone(),
             cache: setup.cache.clone(),
+            context: setup.context,
             model,
             ..Default::default()
         };
