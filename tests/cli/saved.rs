@@ -149,10 +149,12 @@ fn show_evals(paths: &[String]) -> Output {
 fn saved_evals_print_the_tables_beside_them() {
     for name in [
         "eval-controls",
+        "eval-controls-25",
         "eval-controls-4",
         "eval-controls-8",
         "eval-learned",
         "eval-unseen",
+        "eval-untuned",
     ] {
         let shown = show_evals(&results(&[&format!("{name}.json")]));
         let [table] = &results(&[&format!("{name}.md")])[..] else {
@@ -244,7 +246,9 @@ fn what_is_no_saved_eval_is_refused() {
     type Change = fn(&mut serde_json::Value);
     let cases: [(&str, Change); 13] = [
         ("invalid type", |report| *report = "text".into()),
-        ("one answer or more", |report| report["tasks"] = serde_json::json!([])),
+        ("one answer or more", |report| {
+            report["tasks"] = serde_json::json!([])
+        }),
         ("at most 100 tasks", |report| {
             let tasks = report["tasks"].as_array_mut().expect("tasks");
             for (index, task) in tasks.iter_mut().enumerate() {
