@@ -62,10 +62,10 @@ pub(super) fn print(run: &Run) {
     let mut line = format!("answer    {}", some(run.answer_ids.len(), "token"));
     if let Some(tpot) = run.tpot_nanos() {
         line += &format!(
-            ", {:.1} ms each ({:.1} tokens/s), {} dispatches",
+            ", {:.1} ms and {} dispatches each ({:.1} tokens/s)",
             millis(tpot),
-            1e9 / tpot as f64,
-            run.decode_dispatches
+            run.decode_dispatches,
+            1e9 / tpot as f64
         );
     }
     line += match run.finish_reason {
