@@ -16,7 +16,7 @@ use crate::adapter::merged::Merged;
 use crate::error::{Error, Result};
 use crate::gpu::plan::Timestamps;
 use crate::gpu::{Gpu, GpuTime, Plan, Step};
-use crate::kernels::{KvFormat, attention_decode};
+use crate::kernels::{KvFormat, attention, attention_decode};
 use crate::mask::{LayerMask, PrefillReading, Sublayer};
 use crate::model::buffers::Decode;
 use crate::model::chat_template::{ChatTemplate, Message};
@@ -66,9 +66,6 @@ pub enum AdapterMode {
 
 /// The longest context unless more is asked for: tables grow with it.
 const CONTEXT: usize = 32_768;
-/// The longest on software Vulkan: Mesa ends all of a shader's loops together after 65,535 turns, and attention over more
-/// keys would miss the last of them, from 12,188 positions on where heads have 128 dimensions.
-const SOFTWARE_CONTEXT: usize = 12_000;
 
 /// A conversation whose keys and values are in the cache.
 struct Conversation {
@@ -183,14 +180,10 @@ impl Engine {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self> {
         let gpu = Gpu::open_with(options.device.as_deref(), options.cache.as_deref())?;
-        let most = if gpu.class.one_subgroup() {
-            SOFTWARE_CONTEXT
-        } else {
-            CONTEXT
-        };
-        let context = options.context.unwrap_or(most).max(1);
+        let most = attention::most_positions(&gpu.class);
+        let context = options.context.unwrap_or(CONTEXT.min(most)).max(1);
         config.context = config.context.min(context);
-        if gpu.class.one_subgroup() && config.context > most {
+        if config.context > most {
             return Err(Error::input(
                 format!(
                     "software Vulkan reads at most {most} tokens, `--context` asks for {context}"

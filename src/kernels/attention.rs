@@ -82,6 +82,16 @@ pub(super) fn compose(variant: Variant, kv: KvFormat, sizes: Heads) -> Variant {
         .set("KEY_ROWS", sizes.key_rows() as u32)
 }
 
+/// The longest context that attention sees whole: Mesa's software driver ends all of a shader's loops together after 65,535
+/// turns, and heads of 128 dimensions would miss keys from position 12,188 on.
+pub fn most_positions(class: &Class) -> usize {
+    if class.one_subgroup() {
+        12_000
+    } else {
+        usize::MAX
+    }
+}
+
 pub(super) fn variant(class: &Class, kv: KvFormat, sizes: Heads) -> Variant {
     let tiles = ["lib/attention_subgroup", "lib/attention_workgroup"];
     let variant = with_tile(Variant::new("attention"), class, sizes.head_dim, tiles);

@@ -28,15 +28,16 @@ pub struct KeysBackward<'a> {
 }
 
 /// The longest text whose gradients software Vulkan computes whole: Mesa ends all of a shader's loops together after 65,535
-/// turns, and here each token's heads take a few each. In `attention_backward` a text of 2,048 tokens takes fewer.
+/// turns, of which here each token's heads take a few each, ends included; a tenth is kept in hand. In `attention_backward` a
+/// text of 2,048 tokens takes fewer.
 pub fn most_tokens(class: &Class, sizes: Heads) -> usize {
     if !class.one_subgroup() {
         return usize::MAX;
     }
     let group = sizes.heads / sizes.kv_heads;
     let eights = sizes.head_dim.div_ceil(32);
-    let turns = 1 + group * (1 + 2 * (eights + 1));
-    (65_535 / turns).min(2048)
+    let turns = 2 + group * (1 + 2 * (eights + 1));
+    (59_000 / turns).min(2048)
 }
 
 pub(super) fn variant(class: &Class, kv: KvFormat, sizes: Heads) -> Variant {
