@@ -233,3 +233,33 @@ fn read_npy(path: &Path, shape: &[usize]) -> Result<Option<Vec<f32>>> {
     }
     Ok(Some(bytemuck::pod_collect_to_vec(data)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_criterion_alone_fails() {
+        let fine = Outcome {
+            ids_equal: true,
+            logits_nmse: Some(NMSE),
+            hidden_nmse: Some(NMSE),
+            greedy: Some((32, 32, 1)),
+            ..Default::default()
+        };
+        assert!(fine.passes());
+        type Spoil = fn(&mut Outcome);
+        let spoilt: [Spoil; 5] = [
+            |outcome| outcome.ids_equal = false,
+            |outcome| outcome.logits_nmse = Some(1.1 * NMSE),
+            |outcome| outcome.logits_nmse = Some(f64::INFINITY),
+            |outcome| outcome.hidden_nmse = Some(1.1 * NMSE),
+            |outcome| outcome.greedy = Some((31, 32, 1)),
+        ];
+        for spoil in spoilt {
+            let mut outcome = fine.clone();
+            spoil(&mut outcome);
+            assert!(!outcome.passes(), "{outcome:?}");
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 mod decode;
 pub mod inspect;
+mod pacing;
 mod prefill;
 mod request;
 mod scoring;
@@ -15,7 +16,7 @@ use crate::adapter::LoraAdapter;
 use crate::adapter::merged::Merged;
 use crate::error::{Error, Result};
 use crate::gpu::plan::Timestamps;
-use crate::gpu::{Gpu, GpuTime, Plan, Step};
+use crate::gpu::{Gpu, GpuTime, Plan};
 use crate::kernels::{KvFormat, attention, attention_decode};
 use crate::mask::{LayerMask, PrefillReading, Sublayer};
 use crate::model::buffers::Decode;
@@ -421,34 +422,6 @@ fn summary(model: &Llama, path: &Path) -> ModelSummary {
         mlp_bytes: bytes(Sublayer::Mlp),
         other_bytes: model.head_bytes(),
     }
-}
-
-/// How long a step takes, in operations of a product.
-fn effort(gpu: &Gpu, step: &Step) -> u64 {
-    if step.op.kernel().starts_with("attention") {
-        step.flops * gpu.attention_effort()
-    } else {
-        step.flops
-    }
-}
-
-/// Steps in groups that each keep a GPU busy for well under half a second.
-fn paced(gpu: &Gpu, steps: Vec<Step>) -> Vec<Vec<Step>> {
-    let mut groups: Vec<Vec<Step>> = Vec::new();
-    let mut flops = u64::MAX;
-    for step in steps {
-        let own = effort(gpu, &step);
-        flops = flops.saturating_add(own);
-        if flops > gpu.submission_flops() {
-            groups.push(Vec::new());
-            flops = own;
-        }
-        groups
-            .last_mut()
-            .expect("the first step opens a group")
-            .push(step);
-    }
-    groups
 }
 
 /// Notes a submission in a run, and waits for it where it is timed, for which `wall_nanos` is filled in.

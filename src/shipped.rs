@@ -79,7 +79,10 @@ fn unpack(folder: &Dir<'_>, into: &Path) -> Result<Shipped> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::router::file::RouterFile;
+    use crate::adapter::LoraAdapter;
+    use crate::model::synthetic;
+    use crate::pull::SHA256;
+    use crate::router::file::{BaseModel, RouterFile};
 
     static ROUTERS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/routers/smollm2-135m");
 
@@ -110,7 +113,17 @@ mod tests {
         assert_eq!(shipped.adapter.as_ref(), Some(&into));
         // Reports call the adapter by it.
         assert!(into.ends_with(NAME), "{}", into.display());
-        RouterFile::load(&into).expect("loads");
+        // Of the default model, its shape and its file.
+        let config = synthetic::config(NAME.trim_end_matches("-instruct")).expect("is known");
+        LoraAdapter::load(&into, &config).expect("loads");
+        let file = RouterFile::load(&into).expect("loads");
+        let model = BaseModel {
+            sha256: SHA256.to_owned(),
+            name: String::new(),
+            layers: config.layers,
+            hidden: config.hidden,
+        };
+        file.check(&model).expect("routers of the default model");
         let about = std::fs::read_to_string(into.join("router_config.json"));
         assert!(!about.expect("is there").contains(" /"), "names a folder");
         assert!(into.join("README.md").exists(), "no model card");

@@ -52,9 +52,13 @@ fn multiply(block: u32, first_token: u32, local: vec3<u32>) {
         }
         for (var i = 0u; i < adapter_fours(); i++) {
             let h = adapter_h(row, i);
-            for (var j = 0u; j < 4u; j++) {
-                sum[j] += dot(adapter_b(block * 32u + lane * 4u + j, i), h);
-            }
+            let column = block * 32u + lane * 4u;
+            sum += vec4<f32>(
+                dot(adapter_b(column, i), h),
+                dot(adapter_b(column + 1u, i), h),
+                dot(adapter_b(column + 2u, i), h),
+                dot(adapter_b(column + 3u, i), h),
+            );
         }
         store(row, block * 8u + lane, sum);
     }

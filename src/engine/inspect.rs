@@ -1,6 +1,7 @@
 //! Looking inside: the residual stream after every layer, logits under teacher forcing, losses, what routers decide. For
 //! `first check`, calibration, `first eval` and tests; generation does none of it.
 
+use super::pacing::paced;
 use super::{Conversation, Engine, Event, Policy, Request};
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Plan, Step, bindable_row};
@@ -395,7 +396,7 @@ impl Engine {
 
     /// Runs steps in submissions that stay within the GPU's budget.
     pub(crate) fn run_paced(&self, steps: Vec<Step>) -> Result<()> {
-        for steps in super::paced(&self.gpu, steps) {
+        for steps in paced(&self.gpu, steps) {
             Plan::new(&self.gpu, steps)?.submit(&self.gpu, None, |_| {});
         }
         self.gpu.wait()

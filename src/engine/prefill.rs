@@ -1,5 +1,6 @@
 //! Prefill: the prompt through the layers, one layer at a time, and the decision which of them run.
 
+use super::pacing::{effort, paced};
 use super::scoring::Scoring;
 use super::{Conversation, Engine, Event, Listener, Policy, Request};
 use crate::error::{Error, Result};
@@ -35,9 +36,9 @@ impl Pending<'_> {
     /// Submits what waits; the last submission ends with what `after` records.
     fn submit(&mut self, run: &mut Run, after: impl Fn(&mut wgpu::CommandEncoder)) -> Result<()> {
         let steps = std::mem::take(&mut self.steps);
-        let efforts = steps.iter().map(|step| super::effort(self.gpu, step));
+        let efforts = steps.iter().map(|step| effort(self.gpu, step));
         self.unwaited += efforts.sum::<u64>();
-        let groups = super::paced(self.gpu, steps);
+        let groups = paced(self.gpu, steps);
         let last = groups.len().saturating_sub(1);
         for (index, steps) in groups.into_iter().enumerate() {
             let plan = Plan::new(self.gpu, steps)?;

@@ -92,10 +92,11 @@ fn limits(offered: &wgpu::Limits, immediates: bool) -> wgpu::Limits {
     } else {
         0
     };
-    // Nothing is drawn: a GPU that could draw less than others will do.
+    // Nothing is drawn: a GPU that could draw less than others will do. Weights lie in textures only where these are wide.
     let offered = limits.clone().or_worse_values_from(offered);
     wgpu::Limits {
         max_texture_dimension_1d: offered.max_texture_dimension_1d,
+        max_texture_dimension_2d: offered.max_texture_dimension_2d,
         max_texture_dimension_3d: offered.max_texture_dimension_3d,
         max_texture_array_layers: offered.max_texture_array_layers,
         max_sampled_textures_per_shader_stage: offered.max_sampled_textures_per_shader_stage,
@@ -127,6 +128,7 @@ mod tests {
         let default = wgpu::Limits::default();
         let draws_less = wgpu::Limits {
             max_inter_stage_shader_variables: 15,
+            max_texture_dimension_2d: 4096,
             max_color_attachments: 4,
             ..default.clone()
         };

@@ -7,6 +7,7 @@ use super::pipeline::{Params, Pipeline, layout_entry};
 use super::read_back::Ledger;
 use super::reflect::BindingKind;
 use super::shader::Variant;
+use super::texture::Texel;
 use super::tuning::Tuning;
 use super::workers;
 use crate::error::{Error, Result};
@@ -29,6 +30,8 @@ pub struct Class {
     pub immediates: bool,
     /// GPU timestamps at pass boundaries.
     pub timestamps: bool,
+    /// Textures as wide as those that hold weights.
+    pub wide_textures: bool,
     /// Which candidates are used.
     pub tuning: Tuning,
 }
@@ -67,6 +70,7 @@ impl Class {
             integrated: true,
             immediates: false,
             timestamps: false,
+            wide_textures: true,
             tuning: Tuning::of(None, false),
         }
     }
@@ -214,6 +218,7 @@ impl Gpu {
             immediates: has(wgpu::Features::IMMEDIATES)
                 && std::env::var_os("FIRST_NO_IMMEDIATES").is_none(),
             timestamps: has(wgpu::Features::TIMESTAMP_QUERY),
+            wide_textures: device.limits().max_texture_dimension_2d >= Texel::One.width(),
             tuning: Tuning::of(subgroup, software),
         };
         let params_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {

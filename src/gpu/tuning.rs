@@ -43,6 +43,9 @@ impl Tuning {
         let default = Self::of(class.subgroup, class.software);
         let mut candidates = Vec::new();
         for textures in [false, true] {
+            if textures && !class.wide_textures {
+                continue;
+            }
             let default = Self {
                 textures,
                 ..default
@@ -185,6 +188,19 @@ mod tests {
         last.store(folder.path(), &gpu("a")).expect("replaced");
         assert_eq!(load("a"), (Some(last), None));
         assert_eq!(load("c"), (None, None));
+    }
+
+    #[test]
+    fn weights_lie_in_textures_where_these_are_wide_enough() {
+        let narrow = Class {
+            wide_textures: false,
+            ..Class::gpu_example()
+        };
+        for (class, expected) in [(Class::gpu_example(), true), (narrow, false)] {
+            let candidates = Tuning::candidates(&class);
+            let in_textures = candidates.iter().any(|candidate| candidate.textures);
+            assert_eq!(in_textures, expected);
+        }
     }
 
     #[test]

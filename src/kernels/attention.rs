@@ -36,7 +36,7 @@ fn width(head_dim: usize) -> usize {
 }
 
 /// Tokens, or positions, that a workgroup owns: on a GPU its 64 lanes form groups that own four each.
-pub(super) fn owned(class: &Class, head_dim: usize) -> usize {
+pub(crate) fn owned(class: &Class, head_dim: usize) -> usize {
     if class.one_subgroup() {
         8
     } else {
@@ -85,11 +85,7 @@ pub(super) fn compose(variant: Variant, kv: KvFormat, sizes: Heads) -> Variant {
 /// The longest context that attention sees whole: Mesa's software driver ends all of a shader's loops together after 65,535
 /// turns, and heads of 128 dimensions would miss keys from position 12,188 on.
 pub fn most_positions(class: &Class) -> usize {
-    if class.one_subgroup() {
-        12_000
-    } else {
-        usize::MAX
-    }
+    if class.software { 12_000 } else { usize::MAX }
 }
 
 pub(super) fn variant(class: &Class, kv: KvFormat, sizes: Heads) -> Variant {

@@ -31,7 +31,7 @@ pub struct KeysBackward<'a> {
 /// turns, of which here each token's heads take a few each, ends included; a tenth is kept in hand. In `attention_backward` a
 /// text of 2,048 tokens takes fewer.
 pub fn most_tokens(class: &Class, sizes: Heads) -> usize {
-    if !class.one_subgroup() {
+    if !class.software {
         return usize::MAX;
     }
     let group = sizes.heads / sizes.kv_heads;

@@ -6,9 +6,6 @@ use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, bindable_row};
 use crate::kernels::{self, attention_decode};
 
-/// The fewest tokens that attention is shared out by: where bindings may begin, and a workgroup has no more.
-const ATTENDING: usize = 32;
-
 /// Buffers of one decoded token.
 pub struct Decode {
     /// Token and position: written by the host at the start, then by argmax or sample.
@@ -113,7 +110,7 @@ impl Prefill {
         ids: &[u32],
         position: usize,
     ) -> Result<Self> {
-        // No dispatch is more than a submission may hold, as those are reckoned, unless a workgroup's tokens are: neither a
+        // No dispatch is more than a submission may hold, as those are reckoned, unless what a workgroup owns is: neither a
         // chunk's largest product, nor the attention to all before it, which is shared out for that.
         let fits = |flops: usize| (gpu.submission_flops() / flops as u64) as usize;
         let qkv = config.query_rows() + 2 * config.key_rows();
@@ -124,10 +121,9 @@ impl Prefill {
             .max(tile)
             .min(ids.len());
         let reach = 4 * (position + ids.len()) * config.query_rows();
+        let owned = kernels::attention::owned(&gpu.class, config.sizes().head_dim);
         let attention = fits(gpu.attention_effort() as usize * reach);
-        let attention = (attention / ATTENDING * ATTENDING)
-            .min(attending)
-            .max(ATTENDING);
+        let attention = (attention / owned * owned).min(attending).max(owned);
         let numbers = |label, count| Buffer::zeros(gpu, label, count);
         Ok(Self {
             x: numbers("prompt x", ids.len() * config.hidden)?,

@@ -167,11 +167,16 @@ pub(super) fn whole_turns() {
 /// Nor has the middle of an example, where the model's texts begin with one.
 pub(super) fn answers_go_on() {
     let [without, with] = [0u8, 1].map(|add_bos| {
-        let key = b"tokenizer.ggml.add_bos_token";
         let mut bytes = tiny_bytes(&TinyOptions::default());
-        let at = bytes.windows(key.len()).position(|window| window == key);
-        // Its name, its kind in four bytes, its value.
-        bytes[at.expect("the key") + key.len() + 4] = add_bos;
+        let mut set = |key: &str, value: u8| {
+            let name = key.as_bytes();
+            let at = bytes.windows(name.len()).position(|window| window == name);
+            // Its name, its kind in four bytes, its value.
+            bytes[at.expect("the key") + name.len() + 4] = value;
+        };
+        set("tokenizer.ggml.add_bos_token", add_bos);
+        // The file's own end, as Llama 3's, is not what the template ends a turn with.
+        set("tokenizer.ggml.eos_token_id", 0);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let model = folder.path().join("tiny.gguf");
         std::fs::write(&model, bytes).expect("written");

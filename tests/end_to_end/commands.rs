@@ -3,7 +3,7 @@
 use super::PROMPT;
 use first_wgpu::mask::Sublayer;
 use first_wgpu::model::tiny::{TinyOptions, write_tiny};
-use first_wgpu::trace::Run;
+use first_wgpu::trace::{Run, Sampling};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -99,6 +99,16 @@ pub(super) fn measuring() {
     };
     let plain = run("--no-skip");
     assert!(plain.mask.is_full());
+    let drawn = run("--no-skip --temperature 50 --top-k 70 --top-p 0.9 --min-p 0.01 --seed 3");
+    let sampling = Sampling {
+        temperature: 50.0,
+        top_k: 70,
+        top_p: 0.9,
+        min_p: 0.01,
+        seed: 3,
+    };
+    assert_eq!(drawn.sampling, sampling);
+    assert_ne!(drawn.answer_ids, plain.answer_ids);
     let halves = run("--no-skip --kv f16");
     assert_eq!(halves.answer_ids, plain.answer_ids);
     assert_eq!(2 * halves.kv_bytes, plain.kv_bytes);
@@ -131,6 +141,12 @@ pub(super) fn measuring() {
     let masks = bench["masks"].as_array().expect("a list");
     let names: Vec<_> = masks.iter().map(|mask| mask["name"].as_str()).collect();
     assert_eq!(names, [Some("none"), Some("even:1")]);
+    for mask in masks {
+        let measured = |what: &str| mask[what].as_array().map(Vec::len);
+        // One repetition of two tokens; what warms up does not count.
+        assert_eq!(measured("ttft_nanos"), Some(1), "{mask}");
+        assert_eq!(measured("token_nanos"), Some(2), "{mask}");
+    }
     std::fs::write(shell.path("bench.json"), &printed).expect("written");
     shell.first("bench show bench.json --base even:1");
     shell.refused(

@@ -154,6 +154,22 @@ pub(super) fn block_influences() {
             states.push([before.to_vec(), after.to_vec()]);
         };
         engine.sublayer_states(&text.ids, &mut keep).expect("runs");
+        // What enters and leaves a layer is what the exact outputs of the goldens are compared with.
+        let mut streams = Vec::new();
+        let mut keep = |_: usize, x: &[f32]| {
+            streams.push(x.to_vec());
+            Ok(())
+        };
+        let full = LayerMask::full(LAYERS);
+        engine
+            .hidden_states(&text.ids, &full, &mut keep)
+            .expect("runs");
+        for layer in 0..LAYERS {
+            let [attn, mlp] = [&states[2 * layer], &states[2 * layer + 1]];
+            assert_eq!(attn[0], streams[layer], "into layer {layer}");
+            assert_eq!(attn[1], mlp[0], "within layer {layer}");
+            assert_eq!(mlp[1], streams[layer + 1], "out of layer {layer}");
+        }
         let turned = |before: &[f32], after: &[f32]| {
             let rows = before.chunks(hidden).zip(after.chunks(hidden));
             let cosines = rows.map(|(a, b)| {

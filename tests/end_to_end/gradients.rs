@@ -1,5 +1,6 @@
 //! Training end to end on the tiny model: its forward pass is the engine's, its gradients are slopes of its loss.
 
+use super::parts::long_text;
 use super::{LAYERS, PROMPT, lesson, random_router, with_engine};
 use first_wgpu::adapter::{Lora, LoraAdapter, Target};
 use first_wgpu::data::Tokens;
@@ -237,7 +238,7 @@ pub(super) fn forward() {
 /// The slope of the loss along a direction, by central differences, against the gradient's own.
 pub(super) fn slopes() {
     with_engine(|engine| {
-        let text = text(engine);
+        let text = long_text(engine);
         let mut trainer = trainer(engine);
         let path = Route::Gated(Gating {
             temperature: 0.7,
@@ -346,7 +347,7 @@ pub(super) fn slopes_of_adapter(
 /// A student that is its teacher has nothing to learn from it; one that differs, or that skips, has.
 pub(super) fn distilled() {
     with_engine(|engine| {
-        let text = text(engine);
+        let text = long_text(engine);
         let [full, skipping] = ["", "0,2.mlp"].map(|mask| {
             let mask = LayerMask::parse(mask, LAYERS).expect("a valid mask");
             Route::Fixed(mask)

@@ -23,6 +23,7 @@ mod evaluation;
 mod gradient_goldens;
 mod gradients;
 mod options;
+mod parts;
 mod readings;
 mod resume;
 mod routing;
@@ -40,6 +41,7 @@ const PROMPT: &str = "hello there, tell the user about an ant in the sun";
 fn main() {
     let tests: &[(&str, fn())] = &[
         ("goldens_of_an_independent_implementation_agree", goldens),
+        ("near_ties_are_no_differences", near_ties),
         (
             "masked_layers_have_no_dispatch_and_no_cache",
             routing::masks_are_absent,
@@ -153,6 +155,10 @@ fn main() {
         ),
         ("the_commands_run_and_measure", commands::measuring),
         ("thresholds_and_rates_move_routers", options::thresholds),
+        (
+            "controls_skip_what_routers_do_with_their_adapter",
+            options::controls_know_the_adapter,
+        ),
         ("skipped_bytes_include_the_head", options::bytes),
         (
             "software_drivers_read_so_far_and_no_further",
@@ -203,6 +209,14 @@ fn main() {
         ("large_gradients_are_scaled_down", steps::clipped),
         ("tasks_weigh_alike_in_a_look", steps::tasks_weigh_alike),
         ("a_student_learns_from_its_teacher", gradients::distilled),
+        (
+            "losses_do_not_depend_on_where_a_text_is_begun",
+            parts::losses_of_long_texts,
+        ),
+        (
+            "training_reads_long_texts_part_by_part",
+            parts::long_texts_in_training,
+        ),
         ("a_run_goes_on_bit_for_bit", resume::resumed),
         (
             "a_lost_device_loses_no_checkpoint",
@@ -346,4 +360,28 @@ fn goldens() {
         let ids: HashSet<_> = entry.greedy.iter().collect();
         assert!(ids.len() > 3, "{ids:?} is an answer to anything");
     }
+}
+
+/// Where the reference's two best logits are close, its second token is right too, and no other is.
+fn near_ties() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama3");
+    let entry = check::entries(&folder)
+        .expect("goldens are committed")
+        .remove(0);
+    let last = entry.greedy.len() - 1;
+    let own = entry.greedy[last];
+    with_engine(|engine| {
+        for (gap, second, passes) in [
+            (0.0, own, true),
+            (0.0, own ^ 3, false),
+            (check::NEAR_TIE, own, false),
+        ] {
+            let mut entry = entry.clone();
+            entry.greedy[last] = own ^ 1;
+            entry.runner_up[last] = second;
+            entry.top1_minus_top2[last] = gap;
+            let outcome = check::check(engine, &folder, 0, &entry).expect("checks");
+            assert_eq!(outcome.passes(), passes, "{gap} {second}: {outcome:?}");
+        }
+    });
 }

@@ -1,13 +1,30 @@
 //! Options whose effect is a number.
 
 use super::commands::Shell;
-use super::{LAYERS, random_router};
+use super::{LAYERS, gradients, random_router};
 use first_wgpu::gpu::Gpu;
 use first_wgpu::mask::{LayerMask, PrefillReading};
 use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::router::file::{BaseModel, Decides, RouterFile};
-use first_wgpu::router::{CalibrationPoint, Granularity, threshold_for};
+use first_wgpu::router::{CalibrationPoint, Granularity, Router, threshold_for};
 use first_wgpu::trace::{ModelSummary, Run};
+
+/// Writes routers of the shell's model to its folder `routers`.
+fn save_router(shell: &Shell, router: Router, calibration: &[CalibrationPoint]) {
+    let model = first_wgpu::pull::sha256(&shell.path("tiny.gguf")).expect("is there");
+    let file = RouterFile {
+        base_model: BaseModel {
+            sha256: model,
+            name: String::new(),
+            layers: LAYERS,
+            hidden: 64,
+        },
+        decides: Decides::Routers(router),
+        calibration: calibration.to_vec(),
+        provenance: Default::default(),
+    };
+    file.save(&shell.path("routers")).expect("writes");
+}
 
 /// `--threshold` is taken as it is, and `--skip` to where calibration says that so much is skipped.
 pub(super) fn thresholds() {
@@ -17,21 +34,7 @@ pub(super) fn thresholds() {
         threshold,
         skip_rate,
     });
-    let model = first_wgpu::pull::sha256(&shell.path("tiny.gguf")).expect("is there");
-    let base_model = BaseModel {
-        sha256: model,
-        name: String::new(),
-        layers: LAYERS,
-        hidden: 64,
-    };
-    let table = calibration.to_vec();
-    let file = RouterFile {
-        base_model,
-        decides: Decides::Routers(router),
-        calibration: table,
-        provenance: Default::default(),
-    };
-    file.save(&shell.path("routers")).expect("writes");
+    save_router(&shell, router, &calibration);
     let at = |option: &str| {
         let printed = shell.first(&format!(
             "run -m tiny.gguf --json --raw -n 2 --router routers {option} the"
@@ -62,6 +65,39 @@ pub(super) fn thresholds() {
     let plain = &shell.json("plain/eval.json")["rows"];
     assert_eq!(plain[1]["policy"], "routed");
     assert_ne!(masks(&rows[1]), masks(&plain[1]), "the threshold moved");
+}
+
+/// A control skips as much as the routers do with the adapter that they serve with, not as without it.
+pub(super) fn controls_know_the_adapter() {
+    let shell = Shell::new(&TinyOptions::llama3());
+    save_router(
+        &shell,
+        random_router(Granularity::Sublayer, PrefillReading::Masked),
+        &[],
+    );
+    super::with_engine(|engine| {
+        let adapter = gradients::adapter(engine, &gradients::lora_options(), 0.8);
+        let saved = adapter.save(&shell.path("adapter"), &engine.model.config);
+        saved.expect("writes");
+    });
+    shell.first(
+        "eval -m tiny.gguf --data train.jsonl --router routed=routers --adapter routed=adapter --controls even --out eval",
+    );
+    let results = shell.json("eval/eval.json");
+    let skipped = |policy: &str, adapter: Option<&str>| {
+        let rows = results["rows"].as_array().expect("rows").iter();
+        let mut rows = rows.zip(results["summaries"].as_array().expect("summaries"));
+        let found =
+            rows.find(|(row, _)| row["policy"] == policy && row["adapter"].as_str() == adapter);
+        let (_, summary) = found.expect("is measured");
+        summary["skipped"].as_f64().expect("a share")
+    };
+    let [with, without] = [Some("adapter"), None].map(|adapter| skipped("routed", adapter));
+    let even = skipped("even", None);
+    assert!(
+        (even - with).abs() < (even - without).abs(),
+        "{even}: {with} {without}"
+    );
 }
 
 /// A share of a token's bytes is of all that it reads.
@@ -95,8 +131,11 @@ pub(super) fn software_reads_so_far() {
     std::fs::write(shell.path("train.jsonl"), long).expect("written");
     let train = "train lora -m tiny.gguf --data train.jsonl --skip-layers none --steps 1 --evaluate 0 --tokens 2500 --out out";
     let far = "run -m tiny.gguf -n 1 --context 12001 the";
-    let gpu = Gpu::open(None).expect("opens");
-    if gpu.class.one_subgroup() {
+    let gpu = {
+        let _opening = super::held(&super::OPENING);
+        Gpu::open(None).expect("opens")
+    };
+    if gpu.class.software {
         shell.refused(far, "at most 12000 tokens");
         shell.refused(train, "give `--tokens 2048` or less");
     } else {

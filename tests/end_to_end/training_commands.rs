@@ -3,9 +3,10 @@
 use super::LAYERS;
 use super::commands::Shell;
 use first_wgpu::mask::{LayerMask, Sublayer};
-use first_wgpu::model::tiny::TinyOptions;
+use first_wgpu::model::tiny::{TinyOptions, write_tiny};
 use first_wgpu::router::file::RouterFile;
 use first_wgpu::weights::Format;
+use std::collections::BTreeMap;
 
 /// What most commands of training are given.
 const DATA: &str = "-m tiny.gguf --data train.jsonl --calibration others.jsonl";
@@ -27,6 +28,12 @@ pub(super) fn training() {
         shell.first(&spelt_out(command));
     }
     nothing_of_others_is_lost(&shell);
+    let other = TinyOptions {
+        format: Format::Q8_0,
+        seed: 2,
+        ..TinyOptions::default()
+    };
+    write_tiny(shell.path("other.gguf"), &other).expect("written");
     for (command, needle) in REFUSED {
         shell.refused(&spelt_out(command), needle);
     }
@@ -163,6 +170,23 @@ const REFUSED: &[(&str, &str)] = &[
         "bench -m tiny.gguf --router labels",
         "`--mask none --mask routed`",
     ),
+    // Of another model of the same shape.
+    (
+        "run -m other.gguf --router labels -n 1 --raw the",
+        "the router was made for",
+    ),
+    (
+        "eval -m other.gguf --data train.jsonl --examples 1 --router labels --out idle",
+        "the router was made for",
+    ),
+    (
+        "train labels -m other.gguf --data train.jsonl --settle joint --out idle",
+        "the router was made for",
+    ),
+    (
+        "train lora -m other.gguf --data train.jsonl --begin labels --out idle",
+        "the router was made for",
+    ),
 ];
 
 /// What another command made, or another program, stays as it is.
@@ -274,6 +298,19 @@ fn searches_are_kept(shell: &Shell) {
     }
     let routers = |folder: &str| shell.read(&format!("{folder}/0.3/router.safetensors"));
     assert_eq!(routers("both"), routers("one"));
+    // The search measures the model with its adapter.
+    shell.first(&spelt_out(
+        "train labels DATA --rates 0.1,0.3 --protect 0 --out plainly",
+    ));
+    let without_adapter = |folder: &str| -> Vec<_> {
+        let noted = shell.noted(folder).into_iter();
+        noted.map(|([_, of @ ..], loss)| (of, loss)).collect()
+    };
+    let [plain, tuned] = ["plainly", "searched"].map(without_adapter);
+    let all_of = |noted: &[([String; 2], f64)]| noted.iter().map(|(of, _)| of.clone()).collect();
+    let [of_plain, of_tuned]: [Vec<_>; 2] = [all_of(&plain), all_of(&tuned)];
+    assert_eq!(of_plain[..1], of_tuned[..1], "begun otherwise");
+    assert_ne!(plain[0].1, tuned[0].1, "searched without the adapter");
     assert_eq!(shell.adapter("searched/0.1"), shell.adapter("lora"));
     // The mask of a task's provenance, in what the search for the larger share found, skips more.
     let protected = |folder: &str| {
@@ -299,6 +336,13 @@ fn runs_are_settled_on(shell: &Shell) {
     let chosen = ["0", "1"].map(|task| shell.mask_of("menu/0.2", task));
     let of_runs = |mask: &String| mask == "1" || mask.is_empty();
     assert!(chosen.iter().any(of_runs), "{chosen:?}");
+    // What is compared are the runs with their adapters, as they are measured.
+    shell.first("eval -m tiny.gguf --data others.jsonl --adapter none=alone --tuned --out beside");
+    let [settled, measured] = ["menu", "beside"].map(|folder| shell.noted(folder));
+    assert_eq!(measured.len(), 2);
+    for (of, loss) in measured {
+        assert_eq!(settled.get(&of), Some(&loss), "{of:?}");
+    }
 }
 
 fn what_was_trained_serves(shell: &Shell) {
@@ -329,6 +373,25 @@ impl Shell {
     /// The adapter of a folder.
     fn adapter(&self, folder: &str) -> Vec<u8> {
         self.read(&format!("{folder}/adapter_model.safetensors"))
+    }
+
+    /// The losses that a folder's journal holds: with which adapter, what was skipped, and of which texts.
+    fn noted(&self, folder: &str) -> BTreeMap<[String; 3], f64> {
+        let journal = String::from_utf8(self.read(&format!("{folder}/journal.jsonl")));
+        let journal = journal.expect("UTF-8");
+        let noted = journal.lines().skip(1).map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let (kind, texts) = match &line["of"]["search"] {
+                serde_json::Value::Null => ("loss", "example"),
+                _ => ("search", "examples"),
+            };
+            let of = ["adapter", "skipped", texts].map(|part| {
+                let part = line["of"][kind][part].as_str();
+                part.expect("a text").to_owned()
+            });
+            (of, line["is"]["loss"].as_f64().expect("a loss"))
+        });
+        noted.collect()
     }
 
     /// What the routers of a folder say that they skip for a task.

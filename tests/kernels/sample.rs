@@ -30,6 +30,7 @@ pub(crate) fn test(gpu: &Gpu) {
     weights_are_exponentials(gpu);
     drawn_tokens_are_kept_ones(gpu);
     draws_follow_the_probabilities(gpu);
+    draws_reach_all_of_a_vocabulary(gpu);
 }
 
 /// `exp((logit - max) / temperature)`.
@@ -133,5 +134,37 @@ fn draws_follow_the_probabilities(gpu: &Gpu) {
             let close = (share - expected).abs() <= allowed;
             assert!(close, "{sampling:?}: expected {expected}, drawn {share}");
         }
+    }
+}
+
+/// Of a vocabulary as real ones are, by the place of a token in what its lane owns, and by the lanes themselves.
+fn draws_reach_all_of_a_vocabulary(gpu: &Gpu) {
+    const VOCAB: usize = 49_152;
+    const LANE: usize = VOCAB / 128;
+    let logits: Vec<f32> = numbers(5, VOCAB).iter().map(|logit| logit * 3.0).collect();
+    let sampling = Sampling {
+        temperature: 1.0,
+        seed: 7,
+        ..Sampling::default()
+    };
+    let parts = |id: usize| [id % LANE * 4 / LANE, 4 + id * 4 / VOCAB, 8 + id % 4];
+    let mut expected = [0.0; 12];
+    for (id, probability) in probabilities(&logits, &sampling).iter().enumerate() {
+        for part in parts(id) {
+            expected[part] += probability;
+        }
+    }
+    let (draws, mut counts) = (400, [0.0; 12]);
+    for position in 0..draws {
+        for part in parts(draw(gpu, &logits, &sampling, position) as usize) {
+            counts[part] += 1.0;
+        }
+    }
+    for (part, (expected, count)) in expected.iter().zip(counts).enumerate() {
+        // Four standard deviations of a binomial share.
+        let allowed = 4.0 * (expected * (1.0 - expected) / f64::from(draws)).sqrt();
+        let share = count / f64::from(draws);
+        let close = (share - expected).abs() <= allowed;
+        assert!(close, "part {part}: expected {expected}, drawn {share}");
     }
 }

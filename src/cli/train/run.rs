@@ -445,33 +445,43 @@ fn calibrate(
 }
 
 impl Routers {
+    fn options(&self) -> RunOptions {
+        self.run.options(Some(&self.routers), None)
+    }
+
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         self.run.check_bias(&self.routers)?;
-        self.run
-            .run(self.run.options(Some(&self.routers), None), None)
+        self.run.run(self.options(), None)
     }
 }
 
 impl Joint {
+    fn options(&self) -> RunOptions {
+        RunOptions {
+            routers_until: self.routers_until,
+            ..self.run.options(Some(&self.routers), Some(&self.lora))
+        }
+    }
+
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         self.run.check_bias(&self.routers)?;
-        let options = self.run.options(Some(&self.routers), Some(&self.lora));
-        let options = RunOptions {
-            routers_until: self.routers_until,
-            ..options
-        };
-        self.run.run(options, Some(&self.lora))
+        self.run.run(self.options(), Some(&self.lora))
     }
 }
 
 impl Lora {
-    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let options = self.run.options(None, Some(&self.lora));
-        let options = RunOptions {
+    fn options(&self) -> RunOptions {
+        RunOptions {
             mask: self.skip_layers.clone(),
             prefill: self.prefill,
-            ..options
-        };
-        self.run.run(options, Some(&self.lora))
+            ..self.run.options(None, Some(&self.lora))
+        }
+    }
+
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        self.run.run(self.options(), Some(&self.lora))
     }
 }
+
+#[cfg(test)]
+mod tests;
