@@ -125,7 +125,10 @@ fn wait(worker: &Worker, session: &mut Session) -> anyhow::Result<()> {
             match outcome {
                 Outcome::Run { run, .. } => session.runs.push(*run),
                 Outcome::Agreement { agreement, .. } => session.agreements.push(agreement),
-                Outcome::Controls { controls, .. } => session.controls = controls,
+                Outcome::Controls { controls, of, .. } => {
+                    session.controls = controls;
+                    session.controls_of = Some(of);
+                }
                 Outcome::Router { calibration, .. } => session.calibration = calibration,
             }
         }

@@ -11,7 +11,7 @@ use crate::figure::Figure;
 use crate::form::{Asked, Form};
 use crate::job::Job;
 use crate::palette::{self, Palette};
-use crate::panels::{Action, PANELS, State, Toolbar, View};
+use crate::panels::{Action, Memory, PANELS, State, Toolbar, View};
 use crate::prompts::{self, Prompt};
 use crate::session::{Session, is_session};
 use crate::training::{Follower, Log};
@@ -31,6 +31,8 @@ pub struct App {
     session: Session,
     /// Counts the sessions that were looked at: what a job finds belongs to the one it was asked for.
     generation: u64,
+    /// The one that what runs was asked for.
+    asked: u64,
     /// Counts the changes of the session.
     revision: u64,
     worker: Option<Worker>,
@@ -44,6 +46,7 @@ pub struct App {
     files: Files,
     message: Option<Message>,
     drawn: Option<Drawn>,
+    memory: Memory,
     follower: Option<Follower>,
     /// The router, once one is loaded.
     router: Option<LoadedRouter>,
@@ -115,6 +118,7 @@ impl App {
         let mut app = Self {
             session: Session::default(),
             generation: 0,
+            asked: 0,
             revision: 0,
             worker: setup.map(|setup| Worker::start(setup, context.clone())),
             progress: Progress::default(),
@@ -126,6 +130,7 @@ impl App {
             files: Files::default(),
             message: None,
             drawn: None,
+            memory: Memory::default(),
             follower: None,
             router: None,
             frames: None,
@@ -224,8 +229,26 @@ impl App {
         }
     }
 
+    /// Follows another log, once it was read: one that cannot be read leaves the curves that are there.
+    fn follow_anew(&mut self, path: &Path) {
+        let (mut follower, mut log) = (Follower::new(path), Log::default());
+        if let Err(error) = follower.follow(&mut log) {
+            self.message = Some(Message::bad(&error));
+            return;
+        }
+        self.message = None;
+        let before = self.session.training.take();
+        let lost = before.is_some_and(|before| !log.goes_on_from(&before));
+        self.saved.behind |= lost;
+        // Nothing of it may be written yet.
+        self.session.training = Some(log).filter(|log| *log != Log::default());
+        self.follower = Some(follower);
+        self.revision += 1;
+    }
+
     fn send(&mut self, job: Job) {
         self.message = None;
+        self.asked = self.generation;
         if let Some(worker) = &self.worker {
             worker.send(self.generation, job);
         }
@@ -268,13 +291,7 @@ impl App {
                     self.send(job);
                 }
             }
-            Action::Follow(path) => {
-                self.message = None;
-                // The curves of another log are not this one's, even if it cannot be read.
-                self.session.training = None;
-                self.revision += 1;
-                self.follower = Some(Follower::new(&path));
-            }
+            Action::Follow(path) => self.follow_anew(&path),
             Action::ForgetTimes => self.asking = Some(Question::ForgetTimes),
         }
     }
@@ -384,6 +401,7 @@ impl App {
                 width: key.width,
                 visible: key.visible,
                 palette,
+                memory: Some(self.memory.of(self.revision)),
             };
             self.drawn = Some(Drawn {
                 figure: (panel.figure)(&view),

@@ -22,7 +22,8 @@ pub fn export(panel: &Panel, view: &View<'_>, path: &Path) -> Result<()> {
         }
     };
     let ending = path.extension().and_then(|ending| ending.to_str());
-    let bytes = match ending {
+    let ending = ending.map(str::to_ascii_lowercase);
+    let bytes = match ending.as_deref() {
         Some("png") => figure().png(&view.palette)?,
         Some("svg") => figure().svg(&view.palette).into_bytes(),
         Some("csv") => (panel.table)(view).csv().into_bytes(),

@@ -81,6 +81,8 @@ pub struct Figure {
     pub labels: Vec<Label>,
     /// Width and height.
     pub size: Vec2,
+    /// What it shows, in a sentence, for those who do not see it.
+    pub about: String,
 }
 
 /// What was done to a figure.
@@ -114,7 +116,7 @@ impl Figure {
     /// A figure that says why there is nothing to see.
     pub fn note(palette: &Palette, text: &str) -> Self {
         let mut figure = Self::default();
-        figure.text(pos2(8.0, 20.0), palette.muted, text);
+        figure.summary(pos2(8.0, 20.0), palette.muted, text);
         figure
     }
 
@@ -147,6 +149,11 @@ impl Figure {
         self.cells.push(cell);
     }
 
+    /// Adds what the row of a table says, to who rests on it or steps there; boxes that are added later lie above it.
+    pub fn row(&mut self, rect: Rect, tip: String) {
+        self.cell(rect, Color32::TRANSPARENT, tip, None);
+    }
+
     /// Adds a line.
     pub fn line(&mut self, points: Vec<Pos2>, color: Color32, width: f32) {
         for point in &points {
@@ -162,6 +169,12 @@ impl Figure {
     /// Adds text that begins at `at`.
     pub fn text(&mut self, at: Pos2, color: Color32, text: impl Into<String>) {
         self.label(at, Anchor::Left, color, text.into());
+    }
+
+    /// Adds text that begins at `at` and says what the whole figure shows.
+    pub fn summary(&mut self, at: Pos2, color: Color32, text: impl Into<String>) {
+        self.about = text.into();
+        self.text(at, color, self.about.clone());
     }
 
     /// Adds text that ends at `at`.
@@ -209,17 +222,23 @@ impl Figure {
         let (response, painter) = ui.allocate_painter(self.size, Sense::click_and_drag());
         let origin = response.rect.min.to_vec2();
         self.paint(&painter, origin);
-        let cursor = self.step(ui, &response, origin);
+        let cursor = self.step(ui, &response, origin, name);
         let pointed = response.hover_pos().map(|at| at - origin);
         // A pointer that rests says nothing about where arrow keys have gone since.
         let keyed = cursor.filter(|cursor| cursor.latest || pointed.is_none());
         let at = keyed.map(|cursor| cursor.at).or(pointed);
-        let hit = at.and_then(|at| self.cells.iter().rev().find(|cell| cell.rect.contains(at)));
+        // What says nothing hides nothing that lies below it.
+        let says = |cell: &&Cell| !cell.tip.is_empty() || cell.id.is_some();
+        let mut cells = self.cells.iter().rev().filter(says);
+        let hit = at.and_then(|at| cells.find(|cell| cell.rect.contains(at)));
         let said = hit.map(|cell| cell.tip.clone());
         response.widget_info(|| {
             let mut info = egui::WidgetInfo::labeled(egui::Role::Image, true, name);
             info.current_text_value.clone_from(&said);
             info
+        });
+        ui.ctx().accesskit_node_builder(response.id, |node| {
+            node.set_description(self.about.as_str());
         });
         let mut heard = Heard {
             drag: response.drag_delta().x,
@@ -244,7 +263,13 @@ impl Figure {
     }
 
     /// Where the keyboard is, if it is here, after this frame's arrow keys.
-    fn step(&self, ui: &egui::Ui, response: &egui::Response, origin: Vec2) -> Option<Cursor> {
+    fn step(
+        &self,
+        ui: &egui::Ui,
+        response: &egui::Response,
+        origin: Vec2,
+        name: &str,
+    ) -> Option<Cursor> {
         if !response.has_focus() {
             return None;
         }
@@ -254,7 +279,9 @@ impl Figure {
             ..Default::default()
         };
         ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
-        let cursor: Option<Cursor> = ui.data(|data| data.get_temp(response.id));
+        // Panels take turns in one place of the window, and each has its own.
+        let own = response.id.with(name);
+        let cursor: Option<Cursor> = ui.data(|data| data.get_temp(own));
         let first = || {
             let at = self.stops().next()?.rect.center();
             Some(Cursor { at, latest: true })
@@ -277,7 +304,7 @@ impl Figure {
             }
         }
         let cursor = Cursor { at, latest };
-        ui.data_mut(|data| data.insert_temp(response.id, cursor));
+        ui.data_mut(|data| data.insert_temp(own, cursor));
         Some(cursor)
     }
 

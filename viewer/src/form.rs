@@ -1,9 +1,10 @@
 //! The form on the left: what to run, and how.
 
 use crate::job::{Choice, Options};
+use crate::panels::shortcut;
 use crate::prompts::{EXAMPLES, Prompt};
 use crate::worker::Progress;
-use eframe::egui::{self, DragValue, Key, Modifiers, RichText, Ui};
+use eframe::egui::{self, DragValue, Key, RichText, Ui};
 use first_wgpu::trace::{Detail, Sampling};
 
 /// What the user has filled in.
@@ -15,12 +16,6 @@ pub(crate) struct Form {
     traced: bool,
     pub(crate) max_tokens: usize,
     sampling: Sampling,
-}
-
-/// Whether Ctrl and a key were pressed, while no question stands in front.
-pub(crate) fn shortcut(ui: &Ui, key: Key) -> bool {
-    let heard = ui.memory(|memory| memory.allows_interaction(ui.layer_id()));
-    heard && ui.input_mut(|input| input.consume_key(Modifiers::COMMAND, key))
 }
 
 /// What the form asks for.

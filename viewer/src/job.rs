@@ -48,3 +48,25 @@ pub enum Job {
     #[doc(hidden)]
     LoseGpu,
 }
+
+/// A threshold of two decimals, or of as many as tell it from every other.
+pub(crate) fn threshold_text(threshold: f32) -> String {
+    let short = format!("{threshold:.2}");
+    if short.parse() == Ok(threshold) {
+        short
+    } else {
+        threshold.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_thresholds_have_other_names() {
+        let named = [0.5, 0.9, 1.0, 0.43, 0.4321, 0.4322, 0.43000001].map(threshold_text);
+        let expected = ["0.50", "0.90", "1.00", "0.43", "0.4321", "0.4322", "0.43"];
+        assert_eq!(named, expected);
+    }
+}

@@ -156,12 +156,6 @@ fn write(session: &Session, arguments: &Arguments, path: &Path) -> anyhow::Resul
     let mut state = State::default();
     state.select(run);
     state.other = other;
-    let view = View {
-        session,
-        state: &state,
-        width: 1000.0,
-        visible: egui::Rect::EVERYTHING,
-        palette: Palette::of(arguments.dark),
-    };
+    let view = View::exported(session, &state, Palette::of(arguments.dark));
     Ok(export(panel, &view, path)?)
 }

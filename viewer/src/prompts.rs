@@ -81,7 +81,8 @@ pub fn load(path: &Path) -> Result<Vec<Prompt>> {
     // Spreadsheets and Windows' editors begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let ending = path.extension().and_then(|ending| ending.to_str());
-    let prompts = match ending {
+    let ending = ending.map(str::to_ascii_lowercase);
+    let prompts = match ending.as_deref() {
         Some("jsonl") => json_lines(text),
         Some("csv") => csv(text),
         _ => Ok(lines(text)),
@@ -198,11 +199,13 @@ mod tests {
             "{\"prompt\": \"a, \\\"b\\\"\", \"task\": \"x\"}\n\n{\"prompt\": \"c\", \"tag\": \"x\"}\n",
         );
         let csv = read("set.csv", "tag,prompt\r\nx,\"a, \"\"b\"\"\"\r\nx,c\r\n");
+        let loud = read("SET.CSV", "tag,prompt\nx,\"a, \"\"b\"\"\"\nx,c\n");
         let text = read("set.txt", "# x\na, \"b\"\n\nc\n");
         let expected = json.expect("JSON lines");
         assert_eq!(expected.len(), 2);
         assert_eq!(expected[0].tag.as_deref(), Some("x"));
         assert_eq!(csv.expect("CSV"), expected);
+        assert_eq!(loud.expect("CSV too"), expected);
         assert_eq!(text.expect("text"), expected);
     }
 

@@ -40,9 +40,21 @@ pub struct Session {
     /// Policies compared at the same rate; the first skips nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub controls: Vec<Control>,
+    /// Of what they were measured; not known of older sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controls_of: Option<Measured>,
     /// A training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<Log>,
+}
+
+/// Of what model something was measured, and on what GPU.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The model's name.
+    pub model: String,
+    /// The GPU's.
+    pub gpu: String,
 }
 
 /// How the next-token distributions of a run differ from the full model's, given the same answer so far.
@@ -99,7 +111,9 @@ impl Session {
         let text = read_text(path, MOST_BYTES, REMEDY)?;
         // Traces and logs are lines of JSON, the first of them a header.
         let first = text.lines().next().unwrap_or_default();
-        if serde_json::from_str::<Header>(first).is_ok_and(|header| header.format != FORMAT) {
+        // Of a session that is one line, parsing it takes long: once is enough.
+        let header = serde_json::from_str::<Header>(first);
+        if header.as_ref().is_ok_and(|header| header.format != FORMAT) {
             let runs = trace::read(path)?;
             let session = Self {
                 runs,
@@ -107,15 +121,15 @@ impl Session {
             };
             return session.checked(path);
         }
-        if serde_json::from_str::<crate::training::Header>(first).is_ok() {
+        if header.is_err() && serde_json::from_str::<crate::training::Header>(first).is_ok() {
             return Ok(Self {
                 training: Some(crate::training::load(path)?),
                 ..Self::default()
             });
         }
         let bad = |message: String| Error::file(path, message, REMEDY);
-        let header: Header =
-            serde_json::from_str(&text).map_err(|error| bad(format!("no session: {error}")))?;
+        let header = header.or_else(|_| serde_json::from_str(&text));
+        let header: Header = header.map_err(|error| bad(format!("no session: {error}")))?;
         if header.format != FORMAT || header.version != VERSION {
             return Err(bad(format!(
                 "expected `{FORMAT}` version {VERSION}, found `{}` version {}",
@@ -214,6 +228,11 @@ pub(crate) fn is_session(path: &Path) -> bool {
     // A device may have no end.
     let file = path.is_file().then(|| File::open(path));
     let Some(Ok(file)) = file else { return false };
+    // One that is longer could not be opened either.
+    let short = file.metadata().is_ok_and(|found| found.len() <= MOST_BYTES);
+    if !short {
+        return false;
+    }
     let header: serde_json::Result<Header> = serde_json::from_reader(BufReader::new(file));
     header.is_ok_and(|header| header.format == FORMAT)
 }

@@ -71,6 +71,13 @@ pub struct Log {
     pub steps: Vec<Step>,
 }
 
+impl Log {
+    /// Whether it has all that another has, and perhaps more steps.
+    pub(crate) fn goes_on_from(&self, other: &Self) -> bool {
+        self.header == other.header && self.steps.starts_with(&other.steps)
+    }
+}
+
 /// Reads a log, and what is added to it later.
 #[derive(Debug)]
 pub struct Follower {

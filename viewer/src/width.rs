@@ -30,8 +30,21 @@ pub(crate) fn start(text: &str, most: usize) -> &str {
 
 /// The start of a text that fits a row of so many columns.
 pub(crate) fn short(text: &str, most: usize) -> String {
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if columns(&line) > most {
+    // A prompt may be a book: what comes after the row is not looked at.
+    let mut line = String::new();
+    let mut cut = false;
+    for word in text.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        let begun = start(word, most + 1);
+        line.push_str(begun);
+        cut = begun.len() < word.len() || columns(&line) > most;
+        if cut {
+            break;
+        }
+    }
+    if cut {
         format!("{}…", start(&line, most.saturating_sub(1)))
     } else {
         line
@@ -54,6 +67,16 @@ mod tests {
             [short("天地 玄黄", 6), short("a\n b", 3)],
             ["天地 …", "a b"]
         );
+        for text in ["abcdef", "abcd", " abc  def ", "abcd e", "a b c d"] {
+            // As if the whole text were looked at.
+            let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let expected = if columns(&line) > 4 {
+                format!("{}…", start(&line, 3))
+            } else {
+                line
+            };
+            assert_eq!(short(text, 4), expected, "{text}");
+        }
         assert!(is_wide('語') && !is_wide('e') && is_accent('\u{301}'));
     }
 }

@@ -5,7 +5,7 @@ mod controls;
 mod thread;
 
 use crate::job::Job;
-use crate::session::{Agreement, Control};
+use crate::session::{Agreement, Control, Measured};
 use eframe::egui::Context;
 use first_wgpu::router::CalibrationPoint;
 use first_wgpu::trace::{ModelSummary, Run};
@@ -57,6 +57,8 @@ pub enum Outcome {
         session: u64,
         /// What was measured.
         controls: Vec<Control>,
+        /// Of what.
+        of: Measured,
     },
     /// A router was loaded.
     Router {
@@ -90,6 +92,8 @@ pub struct Progress {
     pub has_router: bool,
     /// Whether jobs are taken: a model is loaded, or can be loaded again.
     pub ready: bool,
+    /// Whether a model is being loaded, at first or anew.
+    pub loading: bool,
     /// Whether a job runs.
     pub busy: bool,
 }
@@ -172,8 +176,10 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.stop();
         self.jobs = None;
-        let ready = lock(&self.progress).ready;
-        if let Some(thread) = self.thread.take().filter(|_| ready) {
+        let progress = lock(&self.progress);
+        let waited = progress.ready && !progress.loading;
+        drop(progress);
+        if let Some(thread) = self.thread.take().filter(|_| waited) {
             // It has caught its panics itself.
             let _ = thread.join();
         }

@@ -3,11 +3,10 @@
 use super::leave::{Leave, Question};
 use super::{App, Message};
 use crate::export::export;
-use crate::form::shortcut;
 use crate::palette::Palette;
-use crate::panels::{PANELS, View};
+use crate::panels::{PANELS, View, file_field, shortcut};
 use crate::session::{Session, is_session};
-use eframe::egui::{Context, Key, Rect, TextEdit, Theme, Ui};
+use eframe::egui::{Context, Key, Theme, Ui};
 use first_wgpu::Result;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +42,8 @@ impl Files {
 
     /// Whether saving to a file would replace another session.
     pub(super) fn is_of_another(&self, path: &Path) -> bool {
-        is_session(path) && self.home != std::fs::canonicalize(path).ok()
+        // Its own is not read for that.
+        self.home != std::fs::canonicalize(path).ok() && is_session(path)
     }
 
     /// Where *Save* writes to.
@@ -52,15 +52,9 @@ impl Files {
     }
 }
 
-fn field(ui: &mut Ui, name: &str, path: &mut String) {
-    let label = ui.label(name);
-    let field = TextEdit::singleline(path).desired_width(f32::INFINITY);
-    ui.add(field).labelled_by(label.id);
-}
-
 impl App {
     pub(super) fn files(&mut self, ui: &mut Ui) {
-        field(ui, "Session file", &mut self.files.session);
+        file_field(ui, "Session file", &mut self.files.session);
         ui.horizontal(|ui| {
             let path = self.files.session_path();
             let save = ui.button("Save").on_hover_text("Ctrl+S");
@@ -82,7 +76,7 @@ impl App {
                 self.leave(ui.ctx(), Leave::Look(demo, None));
             }
         });
-        field(ui, "Export this panel to", &mut self.files.export);
+        file_field(ui, "Export this panel to", &mut self.files.export);
         let button = ui.button("Export");
         let button = button.on_hover_text("the ending says as what: .png, .svg, .csv or .json");
         if button.clicked() {
@@ -98,13 +92,8 @@ impl App {
 
     /// Writes the open panel to a file.
     pub(super) fn export(&mut self, context: &Context, path: &Path) {
-        let view = View {
-            session: &self.session,
-            state: &self.state,
-            width: 1000.0,
-            visible: Rect::EVERYTHING,
-            palette: Palette::of(context.theme() == Theme::Dark),
-        };
+        let palette = Palette::of(context.theme() == Theme::Dark);
+        let view = View::exported(&self.session, &self.state, palette);
         let result = export(&PANELS[self.panel], &view, path);
         self.tell("written to", path, result);
     }

@@ -39,12 +39,17 @@ impl App {
 
     /// What would be lost, in words.
     fn unsaved(&self) -> Option<String> {
-        match self.session.runs.len().saturating_sub(self.saved.runs) {
+        let saved = match self.session.runs.len().saturating_sub(self.saved.runs) {
             0 if self.saved.behind => Some("What was measured is not saved.".to_owned()),
             0 => None,
             1 => Some("1 run is not saved.".to_owned()),
             count => Some(format!("{count} runs are not saved.")),
-        }
+        };
+        // What was asked for another session was given up already.
+        let runs = self.progress.busy && self.asked == self.generation;
+        let runs = runs.then(|| "What runs now is not finished.".to_owned());
+        let lost: Vec<String> = saved.into_iter().chain(runs).collect();
+        (!lost.is_empty()).then(|| lost.join(" "))
     }
 
     /// Does what loses what is not saved, or asks first.
@@ -219,4 +224,26 @@ fn answer(ui: &mut Ui, save_to: Option<String>) -> Option<Answer> {
         }
     });
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_would_be_lost_too() {
+        let context = Context::default();
+        let mut app = App::new(&context, Session::demo(), None);
+        assert_eq!(app.unsaved(), None);
+        app.progress.busy = true;
+        assert_eq!(app.unsaved(), None, "it was asked for another session");
+        app.asked = app.generation;
+        let runs = "What runs now is not finished.";
+        assert_eq!(app.unsaved().as_deref(), Some(runs));
+        app.saved.runs -= 1;
+        let both = format!("1 run is not saved. {runs}");
+        assert_eq!(app.unsaved(), Some(both));
+        app.close(&context);
+        assert_eq!(app.unsaved(), None, "it was given up");
+    }
 }

@@ -1,6 +1,8 @@
 //! The list of runs.
 
 use super::App;
+use crate::panels::policy_name;
+use crate::width::short;
 use eframe::egui::{self, Rect, RichText, ScrollArea, Ui};
 
 impl App {
@@ -24,10 +26,8 @@ impl App {
                 }
                 for index in rows {
                     let run = &runs[index];
-                    let text = format!("{}  {} · {}", index + 1, run.policy, run.prompt);
-                    // A prompt may have thousands of lines; a row has one.
-                    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-                    let line: String = line.chars().take(80).collect();
+                    let policy = short(policy_name(run), 40);
+                    let line = format!("{} {policy} · {}", index + 1, short(&run.prompt, 80));
                     let row = egui::Button::selectable(index == selected, line).truncate();
                     let left = egui::Layout::top_down_justified(egui::Align::Min);
                     if ui.with_layout(left, |ui| ui.add(row)).inner.clicked() {

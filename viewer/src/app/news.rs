@@ -54,8 +54,9 @@ impl App {
                 self.session.agreements.push(agreement);
                 self.saved.behind = true;
             }
-            Outcome::Controls { controls, .. } => {
+            Outcome::Controls { controls, of, .. } => {
                 self.session.controls = controls;
+                self.session.controls_of = Some(of);
                 self.saved.behind = true;
             }
         }
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
     use crate::form::Form;
     use crate::job::Choice;
-    use crate::session::{Agreement, Control};
+    use crate::session::{Agreement, Control, Measured};
     use eframe::egui;
 
     fn app(session: Session) -> App {
@@ -123,10 +124,21 @@ mod tests {
         app.take(Outcome::Controls {
             session: before,
             controls: vec![Control::default()],
+            of: Measured::default(),
         });
         assert!(app.session == one);
         app.take(run(app.generation, false));
         assert_eq!(app.session.runs.len(), 2);
+        let of = Measured {
+            model: "a model".to_owned(),
+            gpu: "a GPU".to_owned(),
+        };
+        app.take(Outcome::Controls {
+            session: app.generation,
+            controls: vec![Control::default()],
+            of: of.clone(),
+        });
+        assert_eq!(app.session.controls_of, Some(of));
     }
 
     #[test]

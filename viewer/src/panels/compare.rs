@@ -38,7 +38,15 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     let (Some(a), Some(b)) = (view.other(), view.run()) else {
         return Figure::note(palette, NO_RUN);
     };
-    let mut figure = Figure::default();
+    let mut figure = Figure {
+        about: format!(
+            "Run {} beside run {}: {}",
+            view.state.selected + 1,
+            view.state.other + 1,
+            short(&b.prompt, 80)
+        ),
+        ..Figure::default()
+    };
     for (x, head) in COLUMNS
         .into_iter()
         .zip(["other run", "this run", "this less the other"])
@@ -47,6 +55,12 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     }
     let mut y = 34.0;
     for cells in lines(view, a, b) {
+        let [name, other, this, about] = &cells;
+        let mut tip = format!("{name}: other run {other}, this run {this}");
+        if !about.is_empty() {
+            tip += &format!("; {about}");
+        }
+        figure.row(area(8.0, y - 10.0, view.width - 18.0, 20.0), tip);
         figure.text_right(pos2(LEFT - 10.0, y), palette.muted, short(&cells[0], 22));
         for (x, cell) in COLUMNS.iter().zip(&cells[1..]) {
             let about = *x == COLUMNS[2];

@@ -1,9 +1,9 @@
 //! Policies at the same rate: none, routed, fixed, random, evenly spaced.
 
-use super::{Action, LEFT, Toolbar, View, engine_button, known};
+use super::{Action, LEFT, Toolbar, View, engine_button, known, short};
 use crate::figure::{Figure, Table, area};
 use crate::plot::Plot;
-use crate::session::Control;
+use crate::session::{Control, Measured};
 use crate::stats::mean;
 use eframe::egui::{Ui, pos2, vec2};
 use first_wgpu::bench::statistics::{change, paired_difference};
@@ -86,10 +86,19 @@ impl Row<'_> {
             change(self.faster, 100.0, " %", 1),
         ]
     }
+
+    /// The same in words.
+    fn said(&self) -> String {
+        let cells = COLUMNS.into_iter().zip(self.cells());
+        let cells: Vec<String> = cells
+            .map(|((name, ..), cell)| format!("{name} {cell}"))
+            .collect();
+        format!("{}: {}", self.control.name, cells.join("; "))
+    }
 }
 
-/// Of how much the numbers are.
-fn extent(rows: &[Row<'_>]) -> String {
+/// Of how much the numbers are, and of what model on what GPU.
+fn extent(rows: &[Row<'_>], of: Option<&Measured>) -> String {
     let prompts = rows.iter().map(|row| row.control.losses.len()).max();
     let times = rows.iter().map(|row| row.control.tpot_nanos.len()).min();
     let prompts = prompts.unwrap_or(0);
@@ -109,7 +118,10 @@ fn extent(rows: &[Row<'_>]) -> String {
         0 => String::new(),
         count => format!(", {count} tokens of their answers"),
     };
-    format!("Losses of {prompts} prompts{tokens}; {times}")
+    let of = of.map_or(String::new(), |of| {
+        format!("; {} on {}", short(&of.model, 40), short(&of.gpu, 40))
+    });
+    format!("Losses of {prompts} prompts{tokens}; {times}{of}")
 }
 
 pub(super) fn figure(view: &View<'_>) -> Figure {
@@ -127,15 +139,18 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     }
     for (index, row) in rows.iter().enumerate() {
         let y = 48.0 + 22.0 * index as f32;
+        let whole = LEFT + COLUMNS[COLUMNS.len() - 1].2;
+        figure.row(area(8.0, y - 11.0, whole - 8.0, 22.0), row.said());
         let rect = area(8.0, y - 6.0, 12.0, 12.0);
-        figure.cell(rect, palette.series(index), row.control.name.clone(), None);
+        figure.cell(rect, palette.series(index), String::new(), None);
         figure.text(pos2(28.0, y), palette.text, row.control.name.clone());
         for ((_, _, x), cell) in COLUMNS.into_iter().zip(row.cells()) {
             figure.text_right(pos2(LEFT + x, y), palette.text, cell);
         }
     }
     let below = 48.0 + 22.0 * rows.len() as f32;
-    figure.text(pos2(LEFT, below), palette.muted, extent(&rows));
+    let extent = extent(&rows, view.session.controls_of.as_ref());
+    figure.summary(pos2(LEFT, below), palette.muted, extent);
     let top = below + 36.0;
     let titles = [
         "Loss against time per output token (TPOT): to the lower left is better; lines are 95 % intervals of the change",
@@ -171,14 +186,8 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         for interval in intervals(row) {
             plot.interval(&mut figure, color, interval);
         }
-        let cells = row.cells().join(", ");
         let at = (row.tpot, row.loss);
-        plot.dot(
-            &mut figure,
-            color,
-            at,
-            format!("{}: {cells}", row.control.name),
-        );
+        plot.dot(&mut figure, color, at, row.said());
         // Where there is more room.
         let place = plot.place(at.0, at.1);
         let name = row.control.name.clone();
@@ -232,7 +241,7 @@ mod tests {
             tpot_nanos: vec![1e6; times],
             ..Control::default()
         };
-        let said = |times: [usize; 2]| extent(&rows(&times.map(control)));
+        let said = |times: [usize; 2]| extent(&rows(&times.map(control)), None);
         assert_eq!(
             said([5, 5]),
             "Losses of 3 prompts; 5 repetitions were timed, of 3 of the prompts"
@@ -243,7 +252,12 @@ mod tests {
             tokens: vec![4, 5, 6],
             ..control(5)
         };
-        let said_of = extent(&rows(&[with_tokens]));
+        let of = Measured {
+            model: "a model".to_owned(),
+            gpu: "a GPU".to_owned(),
+        };
+        let said_of = extent(&rows(&[with_tokens]), Some(&of));
+        assert!(said_of.ends_with("; a model on a GPU"), "{said_of}");
         assert!(said_of.starts_with("Losses of 3 prompts, 15 tokens of their answers;"));
         assert!(said([0, 0]).ends_with("no time is known"));
     }

@@ -4,7 +4,7 @@ mod rows;
 
 use super::{
     Action, LEFT, NO_RUN, State as Panels, Toolbar, View, choice, engine_button, legend, numbers,
-    path_field, shade, short, sublayers,
+    path_field, policy_word, shade, short, sublayers,
 };
 use crate::figure::{Figure, Heard, Table, area};
 use crate::palette::{heat, ink_on};
@@ -56,11 +56,11 @@ pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
                 ui.selectable_value(&mut state.order, order, name);
             }
         });
-        choice(ui, "policy", &short(&shown, 24), |ui| {
+        choice(ui, "policy", &short(policy_word(&shown), 24), |ui| {
             ui.selectable_value(&mut state.policy, None, "that of the selected run");
             for policy in policies {
                 let value = Some(policy.to_owned());
-                ui.selectable_value(&mut state.policy, value, short(policy, 40));
+                ui.selectable_value(&mut state.policy, value, short(policy_word(policy), 40));
             }
         });
     });
@@ -100,11 +100,11 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     let mut figure = Figure::default();
     let text = format!(
         "Policy {}: {} runs of {} prompts; bars and distances are of the last run of each prompt",
-        short(policy, 60),
+        short(policy_word(policy), 60),
         rows.len(),
         counted.len()
     );
-    figure.text(pos2(8.0, 8.0), view.palette.text, text);
+    figure.summary(pos2(8.0, 8.0), view.palette.text, text);
     let left = NAMES + 10.0;
     numbers(&mut figure, &view.palette, layers, left, step, HEAD + 8.0);
     frequencies(&mut figure, view, &grid, &counted);
@@ -245,15 +245,12 @@ fn draw_row(figure: &mut Figure, view: &View<'_>, grid: &Grid, row: &Row<'_>, y:
     };
     let name = format!("{}  {}", index + 1, short(&run.prompt, 30));
     figure.text_right(pos2(NAMES, y + 8.0), color, name);
+    let of = format!("run {}: {}", index + 1, short(&run.prompt, 80));
     for (layer, sublayer) in sublayers(&run.mask) {
         let runs = run.mask.runs(layer, sublayer);
         let state = if runs { "runs" } else { "skipped" };
         let name = sublayer.name();
-        let tip = format!(
-            "L{layer:02} {name}: {state}\nrun {}: {}",
-            index + 1,
-            short(&run.prompt, 80)
-        );
+        let tip = format!("L{layer:02} {name}: {state}\n{of}");
         let rect = area(grid.left(layer, sublayer), y, grid.width(), ROW - 2.0);
         figure.cell(rect, shade(palette, sublayer, runs), tip, Some(index));
     }

@@ -8,6 +8,8 @@ mod list;
 mod masks;
 mod runs;
 mod strip;
+#[cfg(test)]
+mod testing;
 mod threshold;
 mod timings;
 mod tokens;
@@ -21,13 +23,15 @@ use crate::session::Session;
 use crate::width::short;
 use eframe::egui::{Rect, pos2};
 use first_wgpu::mask::{LayerMask, Sublayer};
-use first_wgpu::trace::{Run, Score};
+use first_wgpu::trace::{Dispatch, Run, Score};
 use std::path::PathBuf;
-use widgets::{choice, engine_button, other_run, path_field};
+use widgets::{choice, engine_button, key_button, other_run, path_field};
 
 pub use list::{PANELS, Panel};
 pub(crate) use runs::{ended, prefill_rate, traced};
 pub use strip::forced;
+pub use timings::Memory;
+pub(crate) use widgets::{file_field, shortcut};
 
 /// What the panels remember between frames.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -77,9 +81,28 @@ pub struct View<'a> {
     pub visible: Rect,
     /// The colours.
     pub palette: Palette,
+    /// What was found before, where that is remembered.
+    pub memory: Option<&'a Memory>,
 }
 
 impl<'a> View<'a> {
+    /// All of a figure, found anew.
+    pub fn whole(session: &'a Session, state: &'a State, width: f32, palette: Palette) -> Self {
+        Self {
+            session,
+            state,
+            width,
+            visible: Rect::EVERYTHING,
+            palette,
+            memory: None,
+        }
+    }
+
+    /// All of it as wide as files have it.
+    pub fn exported(session: &'a Session, state: &'a State, palette: Palette) -> Self {
+        Self::whole(session, state, 1000.0, palette)
+    }
+
     pub(crate) fn run(&self) -> Option<&'a Run> {
         self.session.runs.get(self.state.selected)
     }
@@ -142,12 +165,28 @@ fn score(run: &Run, layer: usize, sublayer: Sublayer) -> Option<&Score> {
     })
 }
 
-/// What people call the policy of a run: `none` would read as if there were no run.
-pub(crate) fn policy_name(run: &Run) -> &str {
-    match run.policy.as_str() {
+/// What people call a policy: `none` would read as if there were no run.
+fn policy_word(policy: &str) -> &str {
+    match policy {
         "none" => "full model",
         policy => policy,
     }
+}
+
+/// The same of the policy of a run.
+pub(crate) fn policy_name(run: &Run) -> &str {
+    policy_word(&run.policy)
+}
+
+/// Whether a dispatch has a time: in a run that lost some timestamps, one without has a duration of 0.
+fn has_time(run: &Run, dispatch: &Dispatch) -> bool {
+    run.dropped_timestamps == 0 || dispatch.duration_nanos > 0
+}
+
+/// The mean time per output token of a run.
+fn tpot_text(run: &Run) -> String {
+    let tpot = run.tpot_nanos();
+    tpot.map_or("-".to_owned(), |nanos| format!("{:.2} ms", millis(nanos)))
 }
 
 /// The threshold of a run's routers, if all have the same.

@@ -1,6 +1,6 @@
 //! All runs, a row each: what ran, what it answered, what it cost.
 
-use super::{Action, State, View, millis, short};
+use super::{Action, State, View, millis, policy_name, short};
 use crate::figure::{Anchor, Figure, Heard, Table, area};
 use crate::session::Session;
 use eframe::egui::{Color32, Rangef, pos2};
@@ -61,7 +61,7 @@ fn cells(index: usize, run: &Run, width: f32) -> [String; 13] {
     [
         (index + 1).to_string(),
         short(run.tag.as_deref().unwrap_or("-"), 10),
-        short(&run.policy, 15),
+        short(policy_name(run), 15),
         format!("{:.1}", 100.0 * run.model.skip_rate(&run.mask)),
         run.prompt_ids.len().to_string(),
         or_dash(rate),
@@ -81,7 +81,10 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     if runs.is_empty() {
         return Figure::note(palette, super::NO_RUN);
     }
-    let mut figure = Figure::default();
+    let mut figure = Figure {
+        about: format!("{} runs, one a row", runs.len()),
+        ..Figure::default()
+    };
     for (head, anchor, x) in COLUMNS {
         for (line, text) in head.into_iter().enumerate() {
             let color = if line == 0 {
@@ -131,6 +134,8 @@ pub(super) fn table(view: &View<'_>) -> Table {
         "finish_reason",
         "timed",
         "kv_bytes",
+        "model",
+        "gpu",
         "prompt",
         "answer",
     ]);
@@ -150,6 +155,8 @@ pub(super) fn table(view: &View<'_>) -> Table {
             ended(run).into(),
             traced(run).to_string().into(),
             run.kv_bytes.into(),
+            run.model.name.as_str().into(),
+            run.gpu.name.as_str().into(),
             run.prompt.as_str().into(),
             run.answer.as_str().into(),
         ]);
@@ -174,6 +181,8 @@ mod tests {
         for text in known {
             assert!(cells.iter().any(|cell| cell == text), "{text}: {cells:?}");
         }
+        run.policy = "none".to_owned();
+        assert_eq!(super::cells(0, &run, 880.0)[2], "full model");
         run.detail = Detail::Layer;
         assert!(traced(&run));
         (run.ttft_nanos, run.finish_reason) = (0, None);

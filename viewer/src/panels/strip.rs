@@ -1,8 +1,8 @@
 //! The layers of one run as cells of two halves.
 
 use super::{
-    Action, LEFT, NO_RUN, Toolbar, View, engine_button, index, legend, millis, numbers,
-    one_threshold, score, shade, sublayers,
+    Action, LEFT, NO_RUN, Toolbar, View, engine_button, has_time, index, legend, millis, numbers,
+    one_threshold, policy_name, score, shade, short, sublayers,
 };
 use crate::figure::{Figure, Heard, Table, Value, area};
 use crate::job::Choice;
@@ -10,8 +10,8 @@ use crate::palette::{heat, ink_on};
 use crate::session::Session;
 use eframe::egui::{self, Ui, pos2};
 use first_wgpu::mask::{LayerMask, Masking, Sublayer};
-use first_wgpu::trace::Run;
-use std::collections::BTreeSet;
+use first_wgpu::trace::{Dispatch, Run};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The sublayers that the user has switched, two a layer.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -81,27 +81,69 @@ fn force(view: &View<'_>, run: &Run, layer: usize, sublayer: Sublayer) -> Option
     switched.then_some(force)
 }
 
-/// Bytes of weights, GPU milliseconds a token, and dispatches a token of a sublayer.
-fn cost(run: &Run, layer: usize, sublayer: Sublayer) -> (u64, Option<f64>, usize) {
-    let bytes = match sublayer {
+/// What a sublayer cost over the decoded tokens in which it ran.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    dispatches: usize,
+    tokens: usize,
+    nanos: u64,
+    /// Those of the tokens of which each dispatch has a time.
+    timed: usize,
+}
+
+/// What each sublayer cost, in the order of their indices.
+fn costs(run: &Run) -> Vec<Cost> {
+    let mut costs = vec![Cost::default(); 2 * run.mask.layers()];
+    let tokens = run.dispatches.chunk_by(|a, b| a.token == b.token);
+    for token in tokens.filter(|token| token[0].token > 0) {
+        let mut sums: BTreeMap<usize, (Cost, bool)> = BTreeMap::new();
+        for dispatch in token {
+            let Some(sublayer) = sublayer(dispatch) else {
+                continue;
+            };
+            let (cost, known) = sums.entry(sublayer).or_insert((Cost::default(), true));
+            cost.dispatches += 1;
+            cost.nanos += dispatch.duration_nanos;
+            *known &= has_time(run, dispatch);
+        }
+        for (sublayer, (own, known)) in sums {
+            let cost = &mut costs[sublayer];
+            cost.tokens += 1;
+            cost.dispatches += own.dispatches;
+            if known {
+                cost.nanos += own.nanos;
+                cost.timed += 1;
+            }
+        }
+    }
+    costs
+}
+
+/// The index of the sublayer that a dispatch is of.
+fn sublayer(dispatch: &Dispatch) -> Option<usize> {
+    let (_, inside) = dispatch.label.split_once('.')?;
+    let (name, _) = inside.split_once('.')?;
+    let part = Sublayer::BOTH
+        .into_iter()
+        .find(|part| part.name() == name)?;
+    Some(index(dispatch.layer?, part))
+}
+
+impl Cost {
+    /// Milliseconds a token; none where nothing was timed.
+    fn millis(&self) -> Option<f64> {
+        (self.timed > 0).then(|| millis(self.nanos) / self.timed as f64)
+    }
+
+    fn dispatches_per_token(&self) -> usize {
+        self.dispatches.checked_div(self.tokens).unwrap_or(0)
+    }
+}
+
+fn weight_bytes(run: &Run, layer: usize, sublayer: Sublayer) -> u64 {
+    match sublayer {
         Sublayer::Attn => run.model.attn_bytes[layer],
         Sublayer::Mlp => run.model.mlp_bytes[layer],
-    };
-    let prefix = format!("L{layer:02}.{}.", sublayer.name());
-    let own = run
-        .dispatches
-        .iter()
-        .filter(|dispatch| dispatch.token > 0 && dispatch.label.starts_with(&prefix));
-    let (mut nanos, mut count) = (0, 0);
-    for dispatch in own {
-        nanos += dispatch.duration_nanos;
-        count += 1;
-    }
-    let tokens = run.answer_ids.len().saturating_sub(1);
-    match tokens {
-        0 => (bytes, None, 0),
-        _ if count == 0 => (bytes, None, 0),
-        _ => (bytes, Some(millis(nanos) / tokens as f64), count / tokens),
     }
 }
 
@@ -116,7 +158,7 @@ fn hundredths(score: f32) -> String {
     }
 }
 
-fn tip(run: &Run, force: Option<&str>, layer: usize, sublayer: Sublayer) -> String {
+fn tip(run: &Run, cost: &Cost, force: Option<&str>, layer: usize, sublayer: Sublayer) -> String {
     let runs = run.mask.runs(layer, sublayer);
     let mut lines = vec![format!(
         "L{layer:02} {}: {}",
@@ -131,9 +173,10 @@ fn tip(run: &Run, force: Option<&str>, layer: usize, sublayer: Sublayer) -> Stri
             score.score - score.threshold
         ));
     }
-    let (bytes, millis, dispatches) = cost(run, layer, sublayer);
-    lines.push(format!("{:.2} MB of weights", bytes as f64 / 1e6));
-    if let Some(millis) = millis {
+    let bytes = weight_bytes(run, layer, sublayer) as f64;
+    lines.push(format!("{:.2} MB of weights", bytes / 1e6));
+    if let Some(millis) = cost.millis() {
+        let dispatches = cost.dispatches_per_token();
         lines.push(format!(
             "{millis:.3} ms and {dispatches} dispatches a token, measured"
         ));
@@ -155,12 +198,13 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     for (name, y) in [("attention", 38.0), ("MLP", 70.0)] {
         figure.text_right(pos2(LEFT - 10.0, y), palette.muted, name);
     }
+    let costs = costs(run);
     for (layer, sublayer) in sublayers(&run.mask) {
         let half = usize::from(sublayer == Sublayer::Mlp);
         let x = LEFT + layer as f32 * step;
         let id = index(layer, sublayer);
         let force = force(view, run, layer, sublayer);
-        let tip = tip(run, force, layer, sublayer);
+        let tip = tip(run, &costs[id], force, layer, sublayer);
         let rect = area(x, 24.0 + 32.0 * half as f32, step - 2.0, 28.0);
         let fill = shade(palette, sublayer, mask.runs(layer, sublayer));
         figure.cell(rect, fill, tip.clone(), Some(id));
@@ -193,7 +237,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     legend::named(&mut figure, palette, pos2(left, 158.0), names);
     let skipped = 100.0 * run.model.skip_rate(&mask);
     let policy = if mask == run.mask {
-        run.policy.clone()
+        short(policy_name(run), 60)
     } else {
         "As it is forced, not run yet".to_owned()
     };
@@ -202,7 +246,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         mask.skipped(Sublayer::Attn),
         mask.skipped(Sublayer::Mlp)
     );
-    figure.text(pos2(LEFT, 188.0), palette.text, text);
+    figure.summary(pos2(LEFT, 188.0), palette.text, text);
     figure
 }
 
@@ -219,9 +263,10 @@ pub(super) fn table(view: &View<'_>) -> Table {
         "dispatches",
     ]);
     let Some(run) = view.run() else { return table };
+    let costs = costs(run);
     for (layer, sublayer) in sublayers(&run.mask) {
         let score = score(run, layer, sublayer);
-        let (bytes, millis, dispatches) = cost(run, layer, sublayer);
+        let cost = costs[index(layer, sublayer)];
         table.rows.push(vec![
             layer.into(),
             sublayer.name().into(),
@@ -229,43 +274,13 @@ pub(super) fn table(view: &View<'_>) -> Table {
             force(view, run, layer, sublayer).unwrap_or_default().into(),
             score.map(|score| score.score).into(),
             score.map(|score| score.threshold).into(),
-            bytes.into(),
-            millis.map(|millis| Value::rounded(millis, 4)).into(),
-            dispatches.into(),
+            weight_bytes(run, layer, sublayer).into(),
+            cost.millis().map(|millis| Value::rounded(millis, 4)).into(),
+            cost.dispatches_per_token().into(),
         ]);
     }
     table
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::State as Panels;
-    use super::*;
-
-    #[test]
-    fn the_first_click_switches_what_the_policy_did_and_the_second_switches_back() {
-        let session = Session::demo();
-        let mut state = Panels::default();
-        let policy = &session.runs[0].mask;
-        for ran in [false, true] {
-            let mut all = sublayers(policy);
-            let found = all.find(|(layer, sublayer)| policy.runs(*layer, *sublayer) == ran);
-            let (layer, sublayer) = found.expect("the router skips some");
-            let clicked = Heard {
-                clicked: Some(index(layer, sublayer)),
-                ..Heard::default()
-            };
-            heard(&session, &mut state, clicked);
-            let mask = forced(policy, &state.strip.switched);
-            assert_eq!(mask.runs(layer, sublayer), !ran);
-            heard(&session, &mut state, clicked);
-            assert_eq!(forced(policy, &state.strip.switched), *policy);
-        }
-    }
-
-    #[test]
-    fn a_score_below_the_threshold_looks_so() {
-        let said = [0.0, 0.0831, 0.4999, 0.5, 0.9999, 1.0, f32::NAN].map(hundredths);
-        assert_eq!(said, [".00", ".08", ".49", ".50", ".99", "1", "NaN"]);
-    }
-}
+mod tests;

@@ -2,11 +2,10 @@
 
 mod speeds;
 
-use super::{Action, Toolbar, View, engine_button, millis, one_threshold};
+use super::{Action, Toolbar, View, engine_button, millis, one_threshold, tpot_text};
 use crate::figure::{Figure, Table, Value, area};
-use crate::job::Choice;
+use crate::job::{Choice, threshold_text};
 use crate::plot::Plot;
-use crate::session::Session;
 use eframe::egui::{Slider, SliderClamping, Ui, pos2};
 use first_wgpu::mask::LayerMask;
 use first_wgpu::router::{CalibrationPoint, threshold_for};
@@ -28,20 +27,24 @@ impl Default for State {
 /// A slider that nobody moves leaves its value alone; by default it rounds it to the digits that it shows.
 const AS_IT_IS: SliderClamping = SliderClamping::Edits;
 
+/// The digits of a threshold that anybody sets.
+const DECIMALS: usize = 4;
+
 pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
     let table = &to.session.calibration;
     let state = &mut to.state.threshold;
     let mut action = None;
     ui.horizontal_wrapped(|ui| {
         let threshold = Slider::new(&mut state.threshold, 0.0..=1.0).text("threshold");
-        ui.add(threshold.fixed_decimals(2).clamping(AS_IT_IS));
+        let threshold = threshold.min_decimals(2).max_decimals(DECIMALS);
+        ui.add(threshold.clamping(AS_IT_IS));
         if let Some((least, most)) = rates(table) {
             let mut percent = 100.0 * predicted(table, state.threshold).unwrap_or(least);
             let slider = Slider::new(&mut percent, 100.0 * least..=100.0 * most);
             let slider = slider.text("% of weights to skip").fixed_decimals(1);
             let changed = ui.add(slider.clamping(AS_IT_IS)).changed();
             if changed && let Ok(threshold) = threshold_for(table, percent / 100.0) {
-                state.threshold = threshold;
+                state.threshold = rounded(threshold);
             }
         }
         let again = engine_button(ui, to.ready && to.has_router, "Run at this threshold");
@@ -52,6 +55,12 @@ pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
         }
     });
     action
+}
+
+/// To the digits that its slider shows: its run is named after it.
+fn rounded(threshold: f32) -> f32 {
+    let scale = 10f32.powi(DECIMALS as i32);
+    (scale * threshold).round() / scale
 }
 
 /// The smallest and the largest rate of a calibration.
@@ -88,9 +97,12 @@ struct Routed<'a> {
     skipped: f64,
 }
 
-fn routed(session: &Session) -> Vec<Routed<'_>> {
-    let runs = session.runs.iter().enumerate();
-    runs.filter_map(|(index, run)| {
+/// Those of the model that the calibration is of.
+fn routed<'a>(view: &View<'a>) -> Vec<Routed<'a>> {
+    let model = scored(view).map(|run| &run.model);
+    let runs = view.session.runs.iter().enumerate();
+    let own = runs.filter(|(_, run)| Some(&run.model) == model);
+    own.filter_map(|(index, run)| {
         Some(Routed {
             index,
             run,
@@ -123,7 +135,8 @@ fn summary(view: &View<'_>) -> String {
         return "No calibration of these routers is known, so nothing is predicted.".to_owned();
     };
     let mut text = format!(
-        "At {threshold:.2} the calibration predicts {:.1} % of the layers' weights skipped",
+        "At {} the calibration predicts {:.1} % of the layers' weights skipped",
+        threshold_text(threshold),
         100.0 * skipped
     );
     let Some(run) = scored(view) else {
@@ -131,10 +144,8 @@ fn summary(view: &View<'_>) -> String {
     };
     let percent = 100.0 * saved(run, f64::from(skipped));
     text += &format!("; {percent:.1} % less time per token, estimated from the bytes");
-    let near = |routed: &&Routed<'_>| {
-        routed.run.model == run.model && (routed.threshold - threshold).abs() < 0.005
-    };
-    let runs = routed(view.session);
+    let near = |routed: &&Routed<'_>| (routed.threshold - threshold).abs() < 0.005;
+    let runs = routed(view);
     // A prompt that was run again says nothing new.
     let last = runs.iter().filter(near);
     let last: BTreeMap<_, _> = last
@@ -149,19 +160,26 @@ fn summary(view: &View<'_>) -> String {
         };
         text += &format!(". Counted at it: {percent:.1} % {prompts}");
     }
+    let others = view.session.runs.iter();
+    let others = others.filter(|other| other.model != run.model && one_threshold(other).is_some());
+    match others.count() {
+        0 => {}
+        1 => text += ". 1 run of another model is left out",
+        count => text += &format!(". {count} runs of other models are left out"),
+    }
     text
 }
 
 pub(super) fn figure(view: &View<'_>) -> Figure {
     let palette = &view.palette;
-    let runs = routed(view.session);
+    let runs = routed(view);
     let table = &view.session.calibration;
     if table.is_empty() && runs.is_empty() {
         let text = "No router yet. Give one (`--router DIR`), or open a session with routed runs.";
         return Figure::note(palette, text);
     }
     let mut figure = Figure::default();
-    figure.text(pos2(8.0, 10.0), palette.text, summary(view));
+    figure.summary(pos2(8.0, 10.0), palette.text, summary(view));
     let mut line: Vec<(f64, f64)> = table
         .iter()
         .map(|point| {
@@ -194,21 +212,17 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
             palette.accent
         };
         let tip = format!(
-            "run {}, threshold {:.2}: {:.1} % skipped, counted; TPOT {}, measured",
+            "run {}, threshold {}: {:.1} % skipped, counted; TPOT {}, measured",
             routed.index + 1,
-            routed.threshold,
+            threshold_text(routed.threshold),
             100.0 * routed.skipped,
-            time(routed.run.tpot_nanos())
+            tpot_text(routed.run)
         );
         let at = (f64::from(routed.threshold), 100.0 * routed.skipped);
         plot.dot(&mut figure, color, at, tip);
     }
     speeds::draw(&mut figure, view, &runs, 380.0);
     figure
-}
-
-fn time(tpot: Option<u64>) -> String {
-    tpot.map_or("-".to_owned(), |nanos| format!("{:.2} ms", millis(nanos)))
 }
 
 pub(super) fn table(view: &View<'_>) -> Table {
@@ -233,7 +247,7 @@ pub(super) fn table(view: &View<'_>) -> Table {
         ]);
     }
     let full = speeds::FullRuns::of(view.session);
-    for routed in routed(view.session) {
+    for routed in routed(view) {
         let tpot = routed.run.tpot_nanos();
         let change = full.change(routed.run);
         table.rows.push(vec![

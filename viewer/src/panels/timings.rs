@@ -1,17 +1,18 @@
 //! When each dispatch ran, from the answer's tokens down to single dispatches, and what each kernel cost.
 
+mod found;
 mod kernels;
 mod spans;
 mod table;
 mod timeline;
 
-use super::widgets::key_button;
-use super::{Action, LEFT, NO_RUN, Toolbar, View, other_run};
+use super::{Action, LEFT, NO_RUN, Toolbar, View, key_button, other_run};
 use crate::figure::{Figure, Heard, Table};
 use crate::session::Session;
 use eframe::egui::{self, Key, Ui, pos2};
 use first_wgpu::trace::{Detail, Run};
-use kernels::{by_cost, kernels};
+pub use found::Memory;
+use found::found;
 use spans::{end, spans};
 
 /// The part on the time axis, in nanoseconds; all of it without one.
@@ -144,9 +145,8 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     };
     let mut figure = Figure::default();
     let prefill = view.state.timings.prefill;
-    let kernels = kernels(run, prefill);
-    let names = by_cost(run);
-    let top = timeline::draw(&mut figure, view, run, &names);
+    let found = found(view, run);
+    let top = timeline::draw(&mut figure, view, run, &found.by_cost);
     let part = PARTS[usize::from(prefill)].1;
     let missing = match (run.dispatches.is_empty(), run.detail) {
         (true, Detail::None) => {
@@ -155,18 +155,18 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         (true, _) => "No dispatch times are here: they were forgotten, or this GPU has no timestamps. What there is to \
                       see is by the host's clock."
             .to_owned(),
-        (false, _) if kernels.is_empty() => format!("No dispatch of the {part} was timed."),
+        (false, _) if found.kernels.is_empty() => format!("No dispatch of the {part} was timed."),
         (false, _) => {
-            table::draw(&mut figure, view, run, &kernels, &names, top);
+            table::draw(&mut figure, view, run, &found, top);
             return figure;
         }
     };
-    figure.text(pos2(8.0, top), palette.muted, missing);
+    figure.summary(pos2(8.0, top), palette.muted, missing);
     figure
 }
 
 pub(super) fn table(view: &View<'_>) -> Table {
-    view.run().map_or_else(Table::default, table::table)
+    table::table(view)
 }
 
 #[cfg(test)]

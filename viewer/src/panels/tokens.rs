@@ -5,7 +5,7 @@ use crate::figure::{Figure, Table, area};
 use crate::palette::heat;
 use eframe::egui::{Rangef, pos2};
 use first_wgpu::mask::Sublayer;
-use first_wgpu::trace::Score;
+use first_wgpu::trace::{Run, Score};
 
 /// The height of a router's row.
 const ROW: f32 = 15.0;
@@ -17,6 +17,12 @@ const NUMBERED: usize = 10;
 fn name(score: &Score) -> String {
     let part = score.sublayer.map(Sublayer::name);
     format!("L{:02} {}", score.layer, part.unwrap_or("layer"))
+}
+
+/// Whether what a router decides on ran. Of a whole layer both sublayers are alike; what is protected runs whatever its score.
+fn runs(run: &Run, score: &Score) -> bool {
+    let part = score.sublayer.unwrap_or(Sublayer::Attn);
+    run.mask.runs(score.layer, part)
 }
 
 /// A token with its blanks: spaces as dots, others as code writes them.
@@ -43,7 +49,14 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         let text = "This run had no router. Give one (`--router DIR`) and let it decide.";
         return Figure::note(palette, text);
     }
-    let mut figure = Figure::default();
+    let mut figure = Figure {
+        about: format!(
+            "What {} routers say of {} tokens",
+            run.scores.len(),
+            run.prompt_pieces.len()
+        ),
+        ..Figure::default()
+    };
     // The mean first: with a long prompt the tokens go on to the right.
     let left = LEFT + 90.0;
     let tokens = run.prompt_pieces.len().max(1);
@@ -61,9 +74,7 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
     }
     for (row, score) in run.scores.iter().enumerate() {
         let y = TOP + ROW * row as f32;
-        // Of a whole layer both are alike; what is protected runs whatever its score.
-        let part = score.sublayer.unwrap_or(Sublayer::Attn);
-        let runs = run.mask.runs(score.layer, part);
+        let runs = runs(run, score);
         let color = if runs { palette.text } else { palette.muted };
         // The last row and column are always placed: they make the figure its size.
         if row + 1 < run.scores.len() && !seen.y_range().intersects(Rangef::new(y, y + ROW)) {
@@ -86,9 +97,18 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
 }
 
 pub(super) fn table(view: &View<'_>) -> Table {
-    let mut table = Table::new(&["layer", "sublayer", "token", "piece", "score"]);
+    let mut table = Table::new(&[
+        "layer",
+        "sublayer",
+        "token",
+        "piece",
+        "score",
+        "threshold",
+        "runs",
+    ]);
     let Some(run) = view.run() else { return table };
     for score in &run.scores {
+        let runs = runs(run, score).to_string();
         for (token, (value, piece)) in score.tokens.iter().zip(&run.prompt_pieces).enumerate() {
             let part = score.sublayer.map(Sublayer::name);
             table.rows.push(vec![
@@ -97,6 +117,8 @@ pub(super) fn table(view: &View<'_>) -> Table {
                 token.into(),
                 piece.as_str().into(),
                 (*value).into(),
+                score.threshold.into(),
+                runs.as_str().into(),
             ]);
         }
     }
@@ -106,10 +128,9 @@ pub(super) fn table(view: &View<'_>) -> Table {
 #[cfg(test)]
 mod tests {
     use super::super::State;
+    use super::super::testing::view;
     use super::*;
-    use crate::palette::Palette;
     use crate::session::Session;
-    use eframe::egui::Rect;
     use first_wgpu::mask::LayerMask;
 
     #[test]
@@ -123,13 +144,7 @@ mod tests {
         session.runs[selected].mask.set(3, Sublayer::Mlp, false);
         let mut state = State::default();
         state.look_at(selected, 0);
-        let figure = figure(&View {
-            session: &session,
-            state: &state,
-            width: 880.0,
-            visible: Rect::EVERYTHING,
-            palette: Palette::LIGHT,
-        });
+        let figure = figure(&view(&session, &state));
         for token in ["0", "10", "20"] {
             let numbers = figure.labels.iter().filter(|label| label.text == token);
             let [number] = numbers.collect::<Vec<_>>()[..] else {
@@ -148,6 +163,9 @@ mod tests {
         let run = &session.runs[selected];
         let skipped = Sublayer::BOTH.map(|part| run.mask.skipped(part));
         assert_eq!(texts(" skipped"), skipped[0] + skipped[1]);
+        let csv = table(&view(&session, &state)).csv();
+        let row = csv.lines().find(|row| row.starts_with("3,mlp,5,"));
+        assert!(row.expect("a token").ends_with(",false"), "{row:?}");
         for needle in ["“·a\\n”", "“é\\t·”"] {
             let said = figure.cells.iter().any(|cell| cell.tip.contains(needle));
             assert!(said, "{needle}");

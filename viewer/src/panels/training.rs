@@ -6,7 +6,7 @@ use super::{Action, LEFT, Toolbar, View, legend, path_field, short};
 use crate::figure::{Figure, Table, area};
 use crate::plot::{self, Plot};
 use crate::training::{Log, Step};
-use eframe::egui::{Rect, Ui, pos2};
+use eframe::egui::{Button, Rect, Ui, pos2};
 use std::path::PathBuf;
 
 /// The file of the log.
@@ -20,7 +20,9 @@ pub(super) fn toolbar(ui: &mut Ui, to: &mut Toolbar<'_>) -> Option<Action> {
     let mut action = None;
     ui.horizontal_wrapped(|ui| {
         path_field(ui, "Training log", path);
-        if ui.button("Follow").clicked() {
+        let named = !path.trim().is_empty();
+        let follow = ui.add_enabled(named, Button::new("Follow"));
+        if follow.on_disabled_hover_text("name a file first").clicked() {
             action = Some(Action::Follow(PathBuf::from(&*path)));
         }
     });
@@ -94,7 +96,9 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         return Figure::note(palette, text);
     };
     let mut figure = Figure::default();
-    figure.text(pos2(8.0, 10.0), palette.text, summary(log));
+    let said = summary(log);
+    figure.row(area(8.0, 0.0, view.width - 24.0, 22.0), said.clone());
+    figure.summary(pos2(8.0, 10.0), palette.text, said);
     let losses = curve(log, |step| step.loss);
     let heldout = curve(log, |step| step.heldout_loss);
     let width = (view.width - 16.0 - LEFT).max(300.0);
@@ -176,6 +180,12 @@ fn summary(log: &Log) -> String {
     parts.join(" · ")
 }
 
+/// Each router's mean score, attention and MLP of each layer in turn, in one cell; nothing of a step without.
+fn scores(step: &Step) -> Option<String> {
+    let scores: Vec<String> = step.scores.iter().map(f32::to_string).collect();
+    (!scores.is_empty()).then(|| scores.join(" "))
+}
+
 pub(super) fn table(view: &View<'_>) -> Table {
     let mut table = Table::new(&[
         "step",
@@ -189,6 +199,7 @@ pub(super) fn table(view: &View<'_>) -> Table {
         "heldout_loss",
         "heldout_skip",
         "heldout_masks",
+        "scores",
     ]);
     let Some(log) = &view.session.training else {
         return table;
@@ -206,6 +217,7 @@ pub(super) fn table(view: &View<'_>) -> Table {
             step.heldout_loss.into(),
             step.heldout_skip.into(),
             step.heldout_masks.into(),
+            scores(step).into(),
         ]);
     }
     table

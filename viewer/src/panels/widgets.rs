@@ -1,7 +1,7 @@
 //! What panels' toolbars are made of.
 
 use super::{policy_name, short};
-use eframe::egui::{Button, ComboBox, Key, Response, TextEdit, Ui};
+use eframe::egui::{Button, ComboBox, Key, Modifiers, Response, TextEdit, Ui};
 use first_wgpu::trace::Run;
 
 /// A button that is enabled while the engine takes jobs.
@@ -10,19 +10,37 @@ pub(super) fn engine_button(ui: &mut Ui, ready: bool, text: &str) -> Response {
     button.on_disabled_hover_text("no model is ready")
 }
 
-/// A button that a key presses too, while nobody writes text and no question stands in front.
+/// Whether keys are heard: no question stands in front.
+fn hears_keys(ui: &Ui) -> bool {
+    ui.memory(|memory| memory.allows_interaction(ui.layer_id()))
+}
+
+/// Whether Ctrl and a key were pressed.
+pub(crate) fn shortcut(ui: &Ui, key: Key) -> bool {
+    hears_keys(ui) && ui.input_mut(|input| input.consume_key(Modifiers::COMMAND, key))
+}
+
+/// A button that a key presses too, while nobody writes text.
 pub(super) fn key_button(ui: &mut Ui, name: &str, key: Key) -> bool {
     let button = ui.button(name).on_hover_text(key.name());
-    let heard = ui.memory(|memory| memory.allows_interaction(ui.layer_id()))
-        && !ui.ctx().text_edit_focused();
+    let heard = hears_keys(ui) && !ui.ctx().text_edit_focused();
     let pressed = ui.input(|input| input.modifiers.is_none() && input.key_pressed(key));
     button.clicked() || (heard && pressed)
 }
 
-/// A field for a file's path, named.
+/// A field for a file's path, named, as wide as there is room for.
+pub(crate) fn file_field(ui: &mut Ui, name: &str, path: &mut String) {
+    field(ui, name, path, f32::INFINITY);
+}
+
+/// The same among buttons.
 pub(super) fn path_field(ui: &mut Ui, name: &str, path: &mut String) {
+    field(ui, name, path, 220.0);
+}
+
+fn field(ui: &mut Ui, name: &str, path: &mut String, width: f32) {
     let label = ui.label(name);
-    let field = TextEdit::singleline(path).desired_width(220.0);
+    let field = TextEdit::singleline(path).desired_width(width);
     ui.add(field).labelled_by(label.id);
 }
 

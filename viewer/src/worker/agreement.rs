@@ -51,7 +51,23 @@ impl Thread {
             done += 1;
             self.report("comparing with the full model", done, total)
         })?;
+        finite(&agreement)?;
         Ok(agreement)
+    }
+}
+
+/// Refuses what is no number: no session could hold it.
+fn finite(agreement: &Agreement) -> Result<()> {
+    let wrong = agreement.kl.iter().position(|kl| !kl.is_finite());
+    match wrong {
+        Some(index) => Err(Error::mismatch(
+            format!(
+                "at token {} of the answer the model's probabilities are no numbers, so nothing can be compared",
+                index + 1
+            ),
+            "look for weights that are too large in the model or its LoRA, or compare another run",
+        )),
+        None => Ok(()),
     }
 }
 
@@ -66,7 +82,9 @@ fn log_softmax(logits: &[f32]) -> impl Iterator<Item = f64> {
 /// Kullback-Leibler divergence of `q` from `p`, in nats.
 fn divergence(p: &[f32], q: &[f32]) -> f32 {
     let terms = log_softmax(p).zip(log_softmax(q));
-    terms.map(|(p, q)| p.exp() * (p - q)).sum::<f64>() as f32
+    // What is impossible adds nothing, however impossible `q` finds it.
+    let possible = terms.filter(|(p, _)| p.exp() != 0.0);
+    possible.map(|(p, q)| p.exp() * (p - q)).sum::<f64>() as f32
 }
 
 fn likeliest(logits: &[f32]) -> Option<usize> {
@@ -88,5 +106,23 @@ mod tests {
         // Only differences of logits count, and large ones do not overflow.
         assert!(divergence(&[1000.0, 0.0], &[2000.0, 1000.0]).abs() < 1e-7);
         assert_eq!(likeliest(&[0.0, 3.0, 1.0]), Some(1));
+    }
+
+    #[test]
+    fn what_is_impossible_adds_nothing_and_what_is_no_number_is_refused() {
+        let never = f32::NEG_INFINITY;
+        assert_eq!(divergence(&[0.0, never], &[0.0, never]), 0.0);
+        let measured = |kl| Agreement {
+            kl: vec![0.5, kl],
+            ..Agreement::default()
+        };
+        assert!(finite(&measured(0.1)).is_ok());
+        for kl in [
+            divergence(&[0.0, f32::NAN], &[0.0, 1.0]),
+            divergence(&[0.0, 0.0], &[0.0, never]),
+        ] {
+            let error = finite(&measured(kl)).expect_err("refused").to_string();
+            assert!(error.contains("token 2 of the answer"), "{error}");
+        }
     }
 }

@@ -5,15 +5,14 @@ use super::Outcome;
 use super::thread::{Loaded, Thread, numbered};
 use crate::job::{Choice, Options};
 use crate::prompts::Prompt;
-use crate::session::Control;
+use crate::session::{Control, Measured};
 use crate::stats;
-use first_wgpu::engine::Event;
+use first_wgpu::engine::Request;
 use first_wgpu::eval::controls::Quota;
 use first_wgpu::mask::{LayerMask, Masking, Sublayer};
 use first_wgpu::router::Granularity;
-use first_wgpu::trace::{Detail, Sampling};
+use first_wgpu::trace::{Detail, FinishReason, Run, Sampling};
 use first_wgpu::{Error, Result};
-use std::ops::ControlFlow;
 
 /// How often each policy is timed, in turns.
 const REPETITIONS: usize = 5;
@@ -52,17 +51,26 @@ impl Thread {
         let mut examples = Vec::new();
         for (index, prompt) in prompts.iter().enumerate() {
             self.report("asking the router", index, prompts.len())?;
-            let example = example(loaded, prompt, &options);
+            let example = self.example(loaded, prompt, &options);
             examples.push(example.map_err(|error| numbered(error, index, prompts.len()))?);
         }
         let policies = policies(loaded, &examples)?;
         let mut controls = self.losses(loaded, &examples, &policies)?;
+        let of = Measured {
+            model: loaded.engine.summary.name.clone(),
+            gpu: loaded.engine.gpu.summary.name.clone(),
+        };
         self.finish(Outcome::Controls {
             session,
             controls: controls.clone(),
+            of: of.clone(),
         });
         let timed = self.times(loaded, prompts, &policies, &options, &mut controls);
-        self.finish(Outcome::Controls { session, controls });
+        self.finish(Outcome::Controls {
+            session,
+            controls,
+            of,
+        });
         timed
     }
 
@@ -88,7 +96,9 @@ impl Thread {
                 let engine = &loaded.engine;
                 let losses = engine.losses(&example.ids, example.answer, &masking)?;
                 let losses: Vec<f64> = losses.into_iter().map(f64::from).collect();
-                control.losses.push(stats::mean(&losses));
+                let loss = known(stats::mean(&losses), name);
+                let loss = loss.map_err(|error| numbered(error, index, examples.len()))?;
+                control.losses.push(loss);
                 control.tokens.push(losses.len());
                 control.masks.push(mask.to_string());
                 control.skipped.push(loaded.engine.summary.skip_rate(mask));
@@ -115,7 +125,7 @@ impl Thread {
                 self.report("timing", done, (REPETITIONS + 1) * policies.len())?;
                 let fixed = |mask| Choice::Mask(Masking::new(mask, prefill));
                 let choice = mask.clone().map_or(Choice::Routed, fixed);
-                let tpot = time(
+                let tpot = self.time(
                     loaded,
                     &prompt.text,
                     &Options {
@@ -129,6 +139,53 @@ impl Thread {
             }
         }
         Ok(())
+    }
+
+    /// A set's own answer, or where there is none the full model's, which the other policies should give too.
+    fn example(&self, loaded: &mut Loaded, prompt: &Prompt, options: &Options) -> Result<Example> {
+        let ask = |choice, max_tokens| Options {
+            choice,
+            max_tokens,
+            ..options.clone()
+        };
+        let routed = loaded.request(&prompt.text, &ask(Choice::Routed, 1))?;
+        let routed = self.generate(loaded, &routed)?;
+        let mut ids = routed.prompt_ids;
+        let answer = ids.len();
+        match &prompt.completion {
+            Some(completion) => {
+                ids.extend(loaded.engine.tokenizer.encode_continuation(completion)?);
+            }
+            None => {
+                let full = loaded.request(&prompt.text, &ask(Choice::Full, options.max_tokens))?;
+                ids.extend(self.generate(loaded, &full)?.answer_ids);
+            }
+        }
+        ids.truncate(loaded.engine.model.config.context);
+        if ids.len() <= answer {
+            return Err(Error::input(
+                format!("no answer to measure for `{}`", prompt.text),
+                "give the prompt a `completion`, or take it out",
+            ));
+        }
+        Ok(Example {
+            ids,
+            answer,
+            routed: routed.mask,
+        })
+    }
+
+    /// Mean time per output token of an answer of full length.
+    fn time(&self, loaded: &mut Loaded, prompt: &str, options: &Options) -> Result<Option<f64>> {
+        let mut request = loaded.request(prompt, options)?;
+        request.stop_at_end = false;
+        let run = self.generate(loaded, &request)?;
+        Ok(run.tpot_nanos().map(|nanos| nanos as f64))
+    }
+
+    /// Answers; *Stop* is heard at each layer of the prompt and each token.
+    fn generate(&self, loaded: &mut Loaded, request: &Request) -> Result<Run> {
+        whole(loaded.engine.generate(request, &mut |_| self.flow())?)
     }
 }
 
@@ -156,50 +213,23 @@ fn policies(loaded: &Loaded, examples: &[Example]) -> Result<[Named; 5]> {
     ])
 }
 
-/// A set's own answer, or where there is none the full model's, which the other policies should give too.
-fn example(loaded: &mut Loaded, prompt: &Prompt, options: &Options) -> Result<Example> {
-    let ask = |choice, max_tokens| Options {
-        choice,
-        max_tokens,
-        ..options.clone()
-    };
-    let routed = loaded.request(&prompt.text, &ask(Choice::Routed, 1))?;
-    let routed = loaded.engine.generate(&routed, &mut go_on)?;
-    let mut ids = routed.prompt_ids;
-    let answer = ids.len();
-    match &prompt.completion {
-        Some(completion) => {
-            ids.extend(loaded.engine.tokenizer.encode_continuation(completion)?);
-        }
-        None => {
-            let full = loaded.request(&prompt.text, &ask(Choice::Full, options.max_tokens))?;
-            ids.extend(loaded.engine.generate(&full, &mut go_on)?.answer_ids);
-        }
+/// Refuses what is no number: no session could hold it.
+fn known(loss: f64, policy: &str) -> Result<f64> {
+    if loss.is_finite() {
+        return Ok(loss);
     }
-    ids.truncate(loaded.engine.model.config.context);
-    if ids.len() <= answer {
-        return Err(Error::input(
-            format!("no answer to measure for `{}`", prompt.text),
-            "give the prompt a `completion`, or take it out",
-        ));
-    }
-    Ok(Example {
-        ids,
-        answer,
-        routed: routed.mask,
-    })
+    Err(Error::input(
+        format!("the loss of its answer under `{policy}` is no number"),
+        "take it out of the set, or look for weights that are too large in the model or its LoRA",
+    ))
 }
 
-fn go_on(_: Event<'_>) -> ControlFlow<()> {
-    ControlFlow::Continue(())
-}
-
-/// Mean time per output token of an answer of full length.
-fn time(loaded: &mut Loaded, prompt: &str, options: &Options) -> Result<Option<f64>> {
-    let mut request = loaded.request(prompt, options)?;
-    request.stop_at_end = false;
-    let run = loaded.engine.generate(&request, &mut go_on)?;
-    Ok(run.tpot_nanos().map(|nanos| nanos as f64))
+/// An answer that the user has not cut short: what is cut says nothing of a policy.
+fn whole(run: Run) -> Result<Run> {
+    match run.finish_reason {
+        Some(FinishReason::Cancelled) => Err(Error::Cancelled),
+        _ => Ok(run),
+    }
 }
 
 /// Skips these many attentions and MLPs, those that the masks skip most often; the earlier of equals.
@@ -220,6 +250,28 @@ fn most_skipped(masks: &[LayerMask], counts: [usize; 2]) -> LayerMask {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::Session;
+
+    #[test]
+    fn what_is_cut_short_says_nothing() {
+        let mut run = Session::demo().runs[0].clone();
+        assert!(whole(run.clone()).is_ok());
+        run.finish_reason = Some(FinishReason::Cancelled);
+        assert!(matches!(whole(run), Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_is_refused() {
+        assert_eq!(known(2.5, "even").ok(), Some(2.5));
+        for loss in [f64::NAN, f64::INFINITY] {
+            let error = known(loss, "even").expect_err("refused");
+            let error = numbered(error, 1, 3).to_string();
+            assert!(
+                error.contains("prompt 2 of 3: the loss of its answer under `even`"),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn what_is_timed_is_spread_over_the_set() {

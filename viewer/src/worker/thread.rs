@@ -1,7 +1,7 @@
 //! What runs on the worker's thread.
 
 use super::{Outcome, Progress, Setup, lock};
-use crate::job::{Choice, Job, Options};
+use crate::job::{Choice, Job, Options, threshold_text};
 use crate::prompts::Prompt;
 use eframe::egui::Context;
 use first_wgpu::engine::{Engine, Event, LoadOptions, Policy, Request};
@@ -70,10 +70,8 @@ impl Loaded {
             Choice::RoutedAt(threshold) => match routed()? {
                 Policy::Routed(decision) => {
                     let decision: Decision = decision.with_threshold(*threshold);
-                    (
-                        Policy::Routed(decision),
-                        format!("routed at {threshold:.2}"),
-                    )
+                    let name = format!("routed at {}", threshold_text(*threshold));
+                    (Policy::Routed(decision), name)
                 }
                 _ => {
                     return Err(Error::input(
@@ -159,6 +157,15 @@ impl Thread {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Whether an answer goes on.
+    pub(super) fn flow(&self) -> ControlFlow<()> {
+        if self.stopped() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
     /// Takes jobs until the window is closed. A GPU that was lost takes the engine with it; the next job
     /// loads the model anew.
     pub(super) fn run(&self, jobs: &Receiver<(u64, Job)>) {
@@ -177,8 +184,12 @@ impl Thread {
     /// Loads the model unless it is loaded. Once that has worked it may be tried again, whatever happens.
     fn ensure<'a>(&self, loaded: &'a mut Option<Loaded>) -> Result<&'a mut Loaded> {
         if loaded.is_none() {
+            self.tell(|progress| progress.loading = true);
             *loaded = Some(self.load()?);
-            self.tell(|progress| progress.ready = true);
+            self.tell(|progress| {
+                progress.loading = false;
+                progress.ready = true;
+            });
         }
         Ok(loaded.as_mut().expect("it was just loaded"))
     }
@@ -188,6 +199,8 @@ impl Thread {
             progress.doing.clear();
             progress.share = (0, 0);
             progress.busy = false;
+            // It may have failed.
+            progress.loading = false;
             if let Some(error) = error.filter(|error| !matches!(error, Error::Cancelled)) {
                 progress.error = Some(error.to_string());
             }
@@ -324,11 +337,7 @@ impl Thread {
                     progress.seconds = now - progress.ttft;
                 }
             });
-            if self.stopped() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            self.flow()
         })?;
         run.tag = tag;
         Ok(run)
@@ -391,5 +400,19 @@ mod tests {
         assert!(text.contains("layer 3 is on fire") && text.contains("try again"));
         assert!(matches!(error, Error::Gpu { .. }), "the engine is dropped");
         assert!(guarded(|| Ok(())).is_ok());
+    }
+
+    #[test]
+    fn a_stopped_answer_goes_on_no_further() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let progress = Arc::default();
+        let thread = Thread::new(Setup::default(), Context::default(), stop.clone(), progress);
+        assert!(thread.flow().is_continue());
+        stop.store(true, Ordering::Relaxed);
+        assert!(thread.flow().is_break());
+        assert!(matches!(
+            thread.report("timing", 0, 1),
+            Err(Error::Cancelled)
+        ));
     }
 }

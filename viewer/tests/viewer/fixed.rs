@@ -1,6 +1,6 @@
 //! Data that does not change, for panels to show.
 
-use first_viewer::session::{Agreement, Control, Session};
+use first_viewer::session::{Agreement, Control, Measured, Session};
 use first_viewer::training::{Header, Log, Step};
 use first_wgpu::mask::{LayerMask, Sublayer};
 use first_wgpu::router::CalibrationPoint;
@@ -178,6 +178,10 @@ pub(crate) fn fixed() -> Session {
             control("random", "3,9.attn", 3.1, 27.1e6),
             control("even", "4,8.attn", 3.0, 26.9e6),
         ],
+        controls_of: Some(Measured {
+            model: "Fixed".to_owned(),
+            gpu: "a GPU".to_owned(),
+        }),
         training: Some(training()),
     }
 }

@@ -1,7 +1,7 @@
 //! The window without a model.
 
 use crate::fixed::{fixed, run};
-use crate::window::{Window, click, fill, until, window};
+use crate::window::{Window, click, enabled, fill, until, window};
 use eframe::egui::{self, Key, Modifiers, accesskit::Role};
 use egui_kittest::kittest::{NodeT, Queryable};
 use first_viewer::panels::PANELS;
@@ -9,7 +9,7 @@ use first_viewer::session::Session;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A log that is opened is followed, and what is none leaves nothing behind.
+/// A log that is opened is followed, and what is none leaves nothing behind and takes nothing away.
 pub(crate) fn an_opened_log_is_live() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("training.jsonl");
@@ -17,6 +17,7 @@ pub(crate) fn an_opened_log_is_live() {
     std::fs::write(&path, &log).expect("written");
     let mut window = window(Session::default(), None);
     click(&mut window, "Training");
+    assert!(!enabled(&window, "Follow"), "there is no name");
     fill(&mut window, "Training log", "nowhere.jsonl");
     click(&mut window, "Follow");
     window.get_by_label_contains("nowhere.jsonl");
@@ -24,16 +25,34 @@ pub(crate) fn an_opened_log_is_live() {
     assert_eq!(window.state().session().training, None);
     fill(&mut window, "Session file", &path.display().to_string());
     click(&mut window, "Open");
-    log += "{\"step\": 2}\n";
-    std::fs::write(&path, &log).expect("written");
-    until(&mut window, "the second step", |window| {
-        let training = window.state().session().training.as_ref();
-        training.is_some_and(|log| log.steps.len() == 2)
-    });
-    // Its curves are not those of a log that is not there.
+    let mut goes_on = |window: &mut Window<'_>, count: usize| {
+        log += &format!("{{\"step\": {count}}}\n");
+        std::fs::write(&path, &log).expect("written");
+        until(window, "another step", |window| {
+            let training = window.state().session().training.as_ref();
+            training.is_some_and(|log| log.steps.len() == count)
+        });
+    };
+    goes_on(&mut window, 2);
     fill(&mut window, "Training log", "nowhere.jsonl");
     click(&mut window, "Follow");
-    assert_eq!(window.state().session().training, None);
+    window.get_by_label_contains("nowhere.jsonl");
+    goes_on(&mut window, 3);
+    // To follow it again loses nothing; to follow another may lose what only the session has.
+    for (name, asks) in [("training.jsonl", false), ("other.jsonl", true)] {
+        let path = folder.path().join(name);
+        if asks {
+            let other = "{\"first_wgpu_training\": 1, \"layers\": 3}\n";
+            std::fs::write(&path, other).expect("written");
+        }
+        fill(&mut window, "Training log", &path.display().to_string());
+        click(&mut window, "Follow");
+        let training = window.state().session().training.as_ref();
+        assert_eq!(training.expect("read").header.layers, 2 + usize::from(asks));
+        click(&mut window, "Open");
+        let question = window.query_by_label("What was measured is not saved.");
+        assert_eq!(question.is_some(), asks, "{name}");
+    }
 }
 
 /// What each dispatch took can be dropped; the runs stay.
@@ -178,12 +197,16 @@ pub(crate) fn a_run_is_compared_with_another_or_with_none() {
     assert_eq!(chosen.value().as_deref(), Some("no run"));
 }
 
-/// Every panel opens by its tab, and every field, button and figure has a name that is read out.
+/// Every panel opens by its tab; every field, button and figure has a name that is read out, each figure what it shows, and
+/// each row of a table what it says.
 pub(crate) fn everything_has_a_name() {
     let mut window = window(fixed(), None);
     for panel in &PANELS {
         click(&mut window, panel.title);
-        window.get_by_role_and_label(Role::Image, panel.title);
+        let figure = window.get_by_role_and_label(Role::Image, panel.title);
+        let about = figure.accesskit_node().description().unwrap_or_default();
+        assert!(!about.is_empty(), "{} shows nothing", panel.name);
+        hears_rows(&mut window, panel.title);
         let nodes = window.get_all_by(|node| {
             use Role::{
                 Button, CheckBox, ComboBox, MultilineTextInput, Slider, SpinButton, TextInput,
@@ -205,5 +228,30 @@ pub(crate) fn everything_has_a_name() {
             let role = node.role();
             assert!(!name.is_empty(), "{}: {role:?} has no name", panel.name);
         }
+    }
+}
+
+/// Steps down through a figure, and hears what its rows say.
+fn hears_rows(window: &mut Window<'_>, title: &str) {
+    let rows: &[&str] = match title {
+        "Compare" => &["TTFT: other run 180 ms, this run 180 ms", "this answer: An"],
+        "Timings" => &["matvec qkv: count 36, sum ms"],
+        "Threshold" => &["run 3; threshold 0.50; skipped, counted 10.4 %"],
+        "Training" => &["first train joint · Fixed"],
+        "Controls" => &["routed: weights skipped 10.0 %; masks 1;"],
+        _ => return,
+    };
+    window.get_by_role_and_label(Role::Image, title).focus();
+    let mut heard = Vec::new();
+    for _ in 0..40 {
+        window.step();
+        window.step();
+        let figure = window.get_by_role_and_label(Role::Image, title);
+        heard.extend(figure.value());
+        window.key_press(Key::ArrowDown);
+    }
+    for row in rows {
+        let said = heard.iter().any(|said| said.starts_with(row));
+        assert!(said, "{title}: {row} of {heard:#?}");
     }
 }

@@ -52,6 +52,7 @@ fn main() {
         window::another_session_has_no_error,
         window::another_session_hears_nothing_of_what_runs,
         window::what_is_not_saved_is_asked_about,
+        window::a_window_that_is_at_work_asks_before_it_closes,
         window::a_run_is_compared_with_the_full_model,
         window::the_router_is_compared_with_controls_and_its_threshold_moved,
         window::a_lost_gpu_is_a_message_and_the_next_run_works,

@@ -22,13 +22,7 @@ fn state(session: &Session) -> State {
 }
 
 fn view<'a>(session: &'a Session, state: &'a State) -> View<'a> {
-    View {
-        session,
-        state,
-        width: 880.0,
-        visible: Rect::EVERYTHING,
-        palette: Palette::LIGHT,
-    }
+    View::whole(session, state, 880.0, Palette::LIGHT)
 }
 
 fn panel(name: &str) -> &'static Panel {
@@ -101,7 +95,12 @@ pub(crate) fn every_panel_exports() {
             let captioned = ending == "svg" && panel.of_a_run;
             assert_eq!(text.contains(caption), captioned, "{}", path.display());
         }
-        let path = folder.path().join(format!("{}.png", panel.name));
+        if panel.name == "runs" {
+            for name in ["model", "gpu"] {
+                assert!(table.columns.contains(&name), "{name}");
+            }
+        }
+        let path = folder.path().join(format!("{}.PNG", panel.name));
         export(panel, &view, &path).expect("written");
         let bytes = std::fs::read(&path).expect("readable");
         assert!(

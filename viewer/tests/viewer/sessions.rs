@@ -1,7 +1,6 @@
 //! Files that are not what they should be.
 
 use crate::fixed::fixed;
-use eframe::egui::Rect;
 use first_viewer::export::export;
 use first_viewer::palette::Palette;
 use first_viewer::panels::{PANELS, State, View};
@@ -14,6 +13,17 @@ pub(crate) fn sessions_come_back_as_they_were() {
     session.save(&path).expect("saved");
     assert!(Session::load(&path).expect("loads") == session);
     session.save(&path).expect("saved over a session");
+    // Older sessions do not say of what the controls are.
+    let mut older = session.clone();
+    older.controls_of = None;
+    older.save(&path).expect("saved");
+    let text = std::fs::read_to_string(&path).expect("readable");
+    assert!(!text.contains("controls_of"));
+    assert!(Session::load(&path).expect("loads") == older);
+    // Whoever writes it in several lines.
+    let text = text.replacen("{\"format\"", "{\n\"format\"", 1);
+    std::fs::write(&path, text).expect("written");
+    assert!(Session::load(&path).expect("loads") == older);
     first_wgpu::trace::write(&path, &session.runs).expect("written");
     assert!(Session::load(&path).expect("a trace loads").runs == session.runs);
     let log = "{\"first_wgpu_training\": 1, \"layers\": 2}\n{\"step\": 1, \"loss\": 2.0}\n";
@@ -97,17 +107,12 @@ pub(crate) fn a_panel_replaces_no_session() {
     let path = folder.path().join("session.json");
     let session = fixed();
     session.save(&path).expect("saved");
-    let view = View {
-        session: &session,
-        state: &State::default(),
-        width: 880.0,
-        visible: Rect::EVERYTHING,
-        palette: Palette::LIGHT,
-    };
+    let state = State::default();
+    let view = View::whole(&session, &state, 880.0, Palette::LIGHT);
     let error = export(&PANELS[0], &view, &path).expect_err("refused");
     assert!(error.to_string().contains("another name"), "{error}");
     assert!(Session::load(&path).expect("loads") == session);
-    let other = folder.path().join("panel.json");
+    let other = folder.path().join("panel.JSON");
     for _ in 0..2 {
         export(&PANELS[0], &view, &other).expect("written, and over a panel too");
     }

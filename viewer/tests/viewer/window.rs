@@ -213,12 +213,39 @@ pub(crate) fn another_session_hears_nothing_of_what_runs() {
         window.state().session().runs.len() > 5
     });
     click(&mut window, "Demo");
+    window.get_by_label_contains("What runs now is not finished.");
     click(&mut window, "Discard");
+    // What was given up is not asked about again.
+    click(&mut window, "Demo");
+    let question = window.query_by_label_contains("is not finished");
+    assert!(question.is_none(), "it is of another session");
     until(&mut window, "stopping", |window| enabled(window, "Run"));
     assert!(window.state().session() == &Session::demo());
     let count = window.state().session().runs.len();
     click(&mut window, "Run");
     runs(&mut window, count + 1);
+}
+
+/// What runs is lost by no closed window, unless the user says so.
+pub(crate) fn a_window_that_is_at_work_asks_before_it_closes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let set = folder.path().join("set.txt");
+    std::fs::write(&set, "hello\n".repeat(5000)).expect("written");
+    let mut window = window(Session::default(), Some(tiny(folder.path(), &options())));
+    ready(&mut window);
+    click(&mut window, "Prompts × layers");
+    fill(&mut window, "Prompt set", &set.display().to_string());
+    click(&mut window, "Load");
+    click(&mut window, "Run all 5000");
+    close(&mut window);
+    assert!(commands(&window).contains(&ViewportCommand::CancelClose));
+    window.step();
+    window.get_by_label_contains("What runs now is not finished.");
+    let discard = window.get_by_role_and_label(Role::Button, "Discard");
+    discard.click();
+    window.step();
+    close(&mut window);
+    assert!(!commands(&window).contains(&ViewportCommand::CancelClose));
 }
 
 pub(crate) fn a_run_is_compared_with_the_full_model() {

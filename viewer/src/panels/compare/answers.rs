@@ -1,6 +1,6 @@
 //! Two answers word by word: what only one of them says stands out.
 
-use super::super::{LEFT, View};
+use super::super::{LEFT, View, short};
 use crate::figure::{Figure, MONO_ADVANCE, area};
 use crate::palette::ink_on;
 use crate::stats::common_prefix;
@@ -9,6 +9,9 @@ use eframe::egui::pos2;
 
 /// The most words of an answer that are compared; what follows counts as different.
 const MOST: usize = 1000;
+
+/// Columns of an answer that are said at once.
+const MOST_SAID: usize = 400;
 
 /// A word of a text; of scripts that put no spaces between words, a character.
 struct Word<'a> {
@@ -182,13 +185,14 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, [a, b]: [&str; 2], top:
     let palette = &view.palette;
     let room = ((view.width - 8.0 - LEFT) / MONO_ADVANCE).max(8.0) as usize;
     let mut y = top + 6.0;
-    for (name, words) in ["other answer", "this answer"]
-        .into_iter()
-        .zip(compared(a, b))
-    {
+    let answers = [("other answer", a), ("this answer", b)];
+    for ((name, text), words) in answers.into_iter().zip(compared(a, b)) {
         figure.text_right(pos2(LEFT - 10.0, y), palette.muted, name);
         let placed = placed(&words, room);
         let lines = placed.last().map_or(0, |word| word.line);
+        let height = 18.0 * (lines + 1) as f32;
+        let tip = format!("{name}: {}", short(text, MOST_SAID));
+        figure.row(area(8.0, y - 9.0, view.width - 18.0, height), tip);
         for word in placed {
             let x = LEFT + MONO_ADVANCE * word.column as f32;
             let y = y + 18.0 * word.line as f32;

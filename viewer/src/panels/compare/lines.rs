@@ -1,7 +1,7 @@
 //! Two runs in numbers.
 
 use super::super::runs::traced;
-use super::super::{View, known, millis, policy_name, short, sublayers};
+use super::super::{View, known, millis, policy_name, short, sublayers, tpot_text};
 use crate::session::Agreement;
 use crate::stats::{common_prefix, difference, mean};
 use first_wgpu::mask::LayerMask;
@@ -16,10 +16,6 @@ pub(super) fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
     let row = |name: &str, of: &dyn Fn(usize, &Run) -> String, about: String| {
         let (this, other) = (view.state.selected, view.state.other);
         [name.to_owned(), of(other, a), of(this, b), about]
-    };
-    let tpot = |_, run: &Run| {
-        let nanos = run.tpot_nanos();
-        nanos.map_or("-".to_owned(), |nanos| format!("{:.2} ms", millis(nanos)))
     };
     let change = difference(&token_millis(a), &token_millis(b));
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
@@ -39,10 +35,10 @@ pub(super) fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
             known(kl, format!("{kl:.4} nats{}", part(found, run)))
         })
     };
-    let agreement = |index, _: &Run| {
+    let agreement = |index, run: &Run| {
         measured(index, &|found| {
-            let percent = 100.0 * agreed(found);
-            known(percent, format!("{percent:.0} % of tokens"))
+            let (percent, part) = (100.0 * agreed(found), part(found, run));
+            known(percent, format!("{percent:.0} % of tokens{part}"))
         })
     };
     let level = if change.half.is_finite() {
@@ -54,7 +50,7 @@ pub(super) fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
     let tpot_change = known(change.mean, tpot_change);
     let ttft = (b.ttft_nanos as f64 - a.ttft_nanos as f64) / 1e6;
     let more = mib(b.kv_bytes) - mib(a.kv_bytes);
-    vec![
+    let mut lines = vec![
         row("run", &|index, _| (index + 1).to_string(), String::new()),
         row("prompt", &|_, run| short(&run.prompt, 32), String::new()),
         row(
@@ -86,7 +82,7 @@ pub(super) fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
             &|_, run| format!("{:.0} ms", millis(run.ttft_nanos)),
             format!("{ttft:+.0} ms, one measurement each"),
         ),
-        row("TPOT, mean", &tpot, tpot_change),
+        row("TPOT, mean", &|_, run| tpot_text(run), tpot_change),
         row(
             "KV cache",
             &|_, run| format!("{:.2} MiB", mib(run.kv_bytes)),
@@ -107,7 +103,40 @@ pub(super) fn lines(view: &View<'_>, a: &Run, b: &Run) -> Vec<[String; 4]> {
             &agreement,
             "as the full model; neither says whether an answer is good".to_owned(),
         ),
-    ]
+    ];
+    if a.gpu != b.gpu {
+        let about = "times are of different GPUs".to_owned();
+        lines.insert(
+            3,
+            row("GPU", &|_, run| short(&gpu_name(run, [a, b]), 34), about),
+        );
+    }
+    if a.model != b.model {
+        let about = "all numbers are of different models".to_owned();
+        let name = |_, run: &Run| short(&model_name(run, [a, b]), 34);
+        lines.insert(3, row("model", &name, about));
+    }
+    lines
+}
+
+/// What tells the models of two runs apart.
+fn model_name(run: &Run, [a, b]: [&Run; 2]) -> String {
+    let model = &run.model;
+    if a.model.name == b.model.name {
+        format!("{} {}", model.file, model.name)
+    } else {
+        model.name.clone()
+    }
+}
+
+/// What tells their GPUs apart.
+fn gpu_name(run: &Run, [a, b]: [&Run; 2]) -> String {
+    let gpu = &run.gpu;
+    if a.gpu.name == b.gpu.name {
+        format!("{} {} {}", gpu.backend, gpu.driver, gpu.name)
+    } else {
+        gpu.name.clone()
+    }
 }
 
 /// How far two masks are apart. Of a mask that skips nothing, the distance from any other is 1.
@@ -149,6 +178,8 @@ fn agreed(agreement: &Agreement) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::State;
+    use super::super::super::testing::view;
     use super::*;
     use crate::session::Session;
 
@@ -165,6 +196,47 @@ mod tests {
         };
         assert_eq!(said(128), " (first 128 of 300)");
         assert_eq!(said(300), "");
+    }
+
+    #[test]
+    fn what_makes_two_runs_incomparable_is_said() {
+        let mut session = Session::demo();
+        session.runs.truncate(2);
+        let named = |session: &Session| -> Vec<[String; 4]> {
+            let state = State {
+                selected: 1,
+                ..State::default()
+            };
+            let lines = lines(&view(session, &state), &session.runs[0], &session.runs[1]);
+            let own = lines.into_iter();
+            own.filter(|line| ["model", "GPU"].contains(&line[0].as_str()))
+                .collect()
+        };
+        assert!(named(&session).is_empty(), "they are alike");
+        session.runs[1].model.name = "another".to_owned();
+        session.runs[1].gpu.driver = "newer".to_owned();
+        let said = named(&session);
+        assert_eq!(said[0][0], "model");
+        assert_eq!(said[0][2], "another");
+        assert!(said[1][2].contains("newer"), "{said:?}");
+    }
+
+    #[test]
+    fn both_measures_of_a_part_say_so() {
+        let mut session = Session::demo();
+        session.runs.truncate(1);
+        session.runs[0].answer_ids = vec![1; 300];
+        session.agreements = vec![Agreement {
+            run: 0,
+            kl: vec![0.5; 128],
+            agrees: vec![true; 128],
+        }];
+        let state = State::default();
+        let lines = lines(&view(&session, &state), &session.runs[0], &session.runs[0]);
+        for name in ["KL from full model", "same likeliest token"] {
+            let line = lines.iter().find(|line| line[0] == name).expect(name);
+            assert!(line[2].ends_with("(first 128 of 300)"), "{line:?}");
+        }
     }
 
     #[test]

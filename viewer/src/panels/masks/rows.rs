@@ -104,9 +104,8 @@ pub(super) fn grouped<'a>(view: &View<'_>, rows: &[(usize, &'a Run)]) -> Vec<Row
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::testing::view;
     use super::*;
-    use crate::palette::Palette;
-    use eframe::egui::Rect;
 
     /// Runs of two policies; the first two are of one prompt, the last is of another model.
     fn session() -> Session {
@@ -135,13 +134,7 @@ mod tests {
             state.masks.policy = chosen.map(str::to_owned);
             let found = policy(&state, &session).expect("there are runs");
             assert_eq!(found, policy_shown);
-            let view = View {
-                session: &session,
-                state: &state,
-                width: 880.0,
-                visible: Rect::EVERYTHING,
-                palette: Palette::LIGHT,
-            };
+            let view = view(&session, &state);
             let rows = rows(&view, found, &session.runs[0].model);
             let places: Vec<usize> = rows.iter().map(|(index, _)| *index).collect();
             assert_eq!(places, shown);

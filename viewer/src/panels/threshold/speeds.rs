@@ -1,9 +1,10 @@
 //! What skipping saves: the time per token of routed runs beside that of the full model.
 
 use super::super::runs::traced;
-use super::super::{View, millis};
-use super::{Routed, saved, time};
-use crate::figure::Figure;
+use super::super::{View, millis, tpot_text};
+use super::{Routed, saved};
+use crate::figure::{Figure, area};
+use crate::job::threshold_text;
 use crate::session::Session;
 use crate::stats::{Difference, difference, mean};
 use eframe::egui::pos2;
@@ -12,6 +13,16 @@ use std::collections::HashMap;
 
 /// Rows of the table of times, the latest; the exported table has all.
 const MOST_ROWS: usize = 30;
+
+/// A column: its name, its right edge.
+const COLUMNS: [(&str, f32); 6] = [
+    ("run", 40.0),
+    ("threshold", 120.0),
+    ("skipped, counted", 250.0),
+    ("TPOT, measured", 380.0),
+    ("against full, ± 95 % of these runs", 600.0),
+    ("against full, by bytes", 750.0),
+];
 
 /// Untraced runs of the full model, by their prompts: there may be thousands.
 pub(super) struct FullRuns<'a>(HashMap<&'a [u32], Vec<&'a Run>>);
@@ -60,14 +71,7 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], to
     }
     let more = runs.len().saturating_sub(MOST_ROWS);
     runs.drain(..more);
-    for (name, x) in [
-        ("run", 40.0),
-        ("threshold", 120.0),
-        ("skipped, counted", 250.0),
-        ("TPOT, measured", 380.0),
-        ("against full, ± 95 % of these runs", 600.0),
-        ("against full, by bytes", 750.0),
-    ] {
+    for (name, x) in COLUMNS {
         figure.text_right(pos2(x, top), palette.muted, name);
     }
     if more > 0 {
@@ -77,17 +81,19 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, runs: &[Routed<'_>], to
     for (row, (routed, change)) in runs.into_iter().enumerate() {
         let y = top + 22.0 + 18.0 * row as f32;
         let cells = [
-            (40.0, (routed.index + 1).to_string()),
-            (120.0, format!("{:.2}", routed.threshold)),
-            (250.0, format!("{:.1} %", 100.0 * routed.skipped)),
-            (380.0, time(routed.run.tpot_nanos())),
-            (600.0, change.scaled(100.0).text(1, " %")),
-            (
-                750.0,
-                format!("{:+.1} %", 0.0 - 100.0 * saved(routed.run, routed.skipped)),
-            ),
+            (routed.index + 1).to_string(),
+            threshold_text(routed.threshold),
+            format!("{:.1} %", 100.0 * routed.skipped),
+            tpot_text(routed.run),
+            change.scaled(100.0).text(1, " %"),
+            format!("{:+.1} %", 0.0 - 100.0 * saved(routed.run, routed.skipped)),
         ];
-        for (x, cell) in cells {
+        let named = COLUMNS.iter().zip(&cells);
+        let said: Vec<String> = named
+            .map(|((name, _), cell)| format!("{name} {cell}"))
+            .collect();
+        figure.row(area(8.0, y - 9.0, 742.0, 18.0), said.join("; "));
+        for ((_, x), cell) in COLUMNS.into_iter().zip(cells) {
             figure.text_right(pos2(x, y), palette.text, cell);
         }
     }

@@ -1,7 +1,7 @@
 use super::super::State as Panels;
+use super::super::testing::{ready, view};
 use super::*;
-use crate::palette::Palette;
-use eframe::egui::Rect;
+use crate::session::Session;
 use egui_kittest::Harness;
 
 /// What neither slider shows in full: at 0.5, 42.03 %; and a threshold of four decimals.
@@ -21,14 +21,7 @@ fn sliders_that_nobody_moves_change_nothing() {
             ..Panels::default()
         };
         let show = |ui: &mut Ui, state: &mut Panels| {
-            let mut to = Toolbar {
-                session: &session,
-                state,
-                ready: true,
-                has_router: true,
-                prompts: 0,
-            };
-            toolbar(ui, &mut to);
+            toolbar(ui, &mut ready(&session, state));
         };
         let mut harness = Harness::builder().build_ui_state(show, state);
         harness.run_steps(3);
@@ -42,13 +35,7 @@ fn what_is_estimated_is_of_a_model_that_routers_scored() {
     let said = |session: &Session, selected| {
         let mut state = Panels::default();
         state.look_at(selected, 0);
-        summary(&View {
-            session,
-            state: &state,
-            width: 900.0,
-            visible: Rect::EVERYTHING,
-            palette: Palette::LIGHT,
-        })
+        summary(&view(session, &state))
     };
     let before = said(&session, 0);
     assert!(before.contains("estimated") && before.contains("Counted at it"));
@@ -79,4 +66,35 @@ fn predictions_lie_between_the_points_and_stop_at_the_ends() {
     }
     assert_eq!(predicted(&[], 0.5), None);
     assert_eq!(rates(&table), Some((0.2, 0.4)));
+}
+
+#[test]
+fn what_the_slider_of_rates_sets_has_a_name_of_its_own() {
+    for (exact, set) in [(0.43210987, "0.4321"), (0.5, "0.50"), (0.99999, "1.00")] {
+        assert_eq!(threshold_text(rounded(exact)), set);
+    }
+}
+
+#[test]
+fn runs_of_another_model_are_left_out() {
+    let mut session = Session::demo();
+    let scored = |run: &Run| one_threshold(run).is_some();
+    let all = session.runs.iter().filter(|run| scored(run)).count();
+    let other = session.runs.iter().rposition(scored).expect("there are");
+    session.runs[other].model.name = "another".to_owned();
+    let shown = |selected: usize| {
+        let mut state = Panels::default();
+        state.look_at(selected, 0);
+        let view = view(&session, &state);
+        (routed(&view).len(), summary(&view))
+    };
+    let (count, said) = shown(0);
+    assert_eq!(count, all - 1);
+    assert!(
+        said.ends_with("1 run of another model is left out"),
+        "{said}"
+    );
+    let (count, said) = shown(other);
+    assert_eq!(count, 1);
+    assert!(said.contains("runs of other models are left out"), "{said}");
 }

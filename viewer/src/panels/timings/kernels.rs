@@ -1,6 +1,6 @@
 //! What each kernel cost over the decoded tokens of a run, or over its prefill.
 
-use super::super::millis;
+use super::super::{has_time, millis};
 use super::spans;
 use crate::stats::{Difference, difference};
 use first_wgpu::bench::statistics::quantile;
@@ -9,8 +9,8 @@ use first_wgpu::trace::{Dispatch, Run};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The dispatches of a kernel that are alike: of one matrix in each layer, not of all that the kernel multiplies by.
-pub(super) struct Kernel<'a> {
-    pub(super) key: [&'a str; 2],
+pub(super) struct Kernel {
+    pub(super) key: [String; 2],
     /// Durations in nanoseconds, sorted.
     pub(super) times: Vec<u64>,
     /// Of the time of all dispatches of the part.
@@ -36,11 +36,13 @@ fn key(dispatch: &Dispatch) -> [&str; 2] {
     [&dispatch.kernel, part.unwrap_or(inside)]
 }
 
-impl Kernel<'_> {
+impl Kernel {
     pub(super) fn title(&self) -> String {
-        match self.key {
-            [kernel, part] if part.is_empty() || part == kernel => kernel.to_owned(),
-            [kernel, part] => format!("{kernel} {part}"),
+        let [kernel, part] = &self.key;
+        if part.is_empty() || part == kernel {
+            kernel.clone()
+        } else {
+            format!("{kernel} {part}")
         }
     }
 
@@ -73,32 +75,39 @@ pub(super) fn micros(nanos: u64) -> f64 {
     nanos as f64 / 1e3
 }
 
-/// The kernels of the prefill or of the decoded tokens; the one with the largest sum first.
-pub(super) fn kernels(run: &Run, prefill: bool) -> Vec<Kernel<'_>> {
-    let mut kernels: BTreeMap<[&str; 2], (Vec<u64>, u64)> = BTreeMap::new();
+/// The dispatches of a part of a run, by what they run and what for.
+pub(super) type Buckets<'a> = BTreeMap<[&'a str; 2], Vec<&'a Dispatch>>;
+
+pub(super) fn buckets(run: &Run, prefill: bool) -> Buckets<'_> {
+    let mut buckets = Buckets::new();
     for dispatch in part(run, prefill) {
-        let kernel = kernels.entry(key(dispatch)).or_default();
-        kernel.0.push(dispatch.duration_nanos);
-        kernel.1 += dispatch.weight_bytes;
+        buckets.entry(key(dispatch)).or_default().push(dispatch);
     }
-    let all: u64 = part(run, prefill).map(|at| at.duration_nanos).sum();
-    let kernel = |(key, (mut times, weight_bytes)): (_, (Vec<u64>, u64))| {
+    buckets
+}
+
+/// The kernels of a part of a run; the one with the largest sum first.
+pub(super) fn kernels(buckets: &Buckets<'_>) -> Vec<Kernel> {
+    let nanos = |own: &[&Dispatch]| own.iter().map(|at| at.duration_nanos).sum::<u64>();
+    let all: u64 = buckets.values().map(|own| nanos(own)).sum();
+    let kernel = |(key, own): (&[&str; 2], &Vec<&Dispatch>)| {
+        let mut times: Vec<u64> = own.iter().map(|at| at.duration_nanos).collect();
         times.sort_unstable();
         Kernel {
-            key,
-            share: times.iter().sum::<u64>() as f64 / all.max(1) as f64,
+            key: key.map(str::to_owned),
+            share: nanos(own) as f64 / all.max(1) as f64,
             times,
-            weight_bytes,
+            weight_bytes: own.iter().map(|at| at.weight_bytes).sum(),
         }
     };
-    let mut kernels: Vec<Kernel<'_>> = kernels.into_iter().map(kernel).collect();
+    let mut kernels: Vec<Kernel> = buckets.iter().map(kernel).collect();
     kernels.sort_by_key(|kernel| std::cmp::Reverse(kernel.nanos()));
     kernels
 }
 
 /// The kernels of a whole run, first the one that takes most of the prefill or of the decoded tokens: each has one colour in
 /// both.
-pub(super) fn by_cost(run: &Run) -> Vec<&str> {
+pub(super) fn by_cost(run: &Run) -> Vec<String> {
     let mut most: BTreeMap<&str, f64> = BTreeMap::new();
     for prefill in [false, true] {
         let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
@@ -113,33 +122,45 @@ pub(super) fn by_cost(run: &Run) -> Vec<&str> {
     }
     let mut names: Vec<&str> = most.keys().copied().collect();
     names.sort_by(|a, b| most[b].total_cmp(&most[a]));
-    names
+    names.into_iter().map(str::to_owned).collect()
 }
 
-/// The dispatches of a part of a run.
-pub(super) fn part(run: &Run, prefill: bool) -> impl Iterator<Item = &Dispatch> {
-    let dispatches = run.dispatches.iter();
-    dispatches.filter(move |dispatch| (dispatch.token == 0) == prefill)
+/// The dispatches of a part of a run that have a time.
+fn part(run: &Run, prefill: bool) -> impl Iterator<Item = &Dispatch> {
+    let own = run.dispatches.iter().filter(move |at| is_of(at, prefill));
+    own.filter(|dispatch| has_time(run, dispatch))
 }
 
-/// How much longer a dispatch of a kernel takes in `run` than in `other`, in microseconds: of what both have, since a mask leaves
+fn is_of(dispatch: &Dispatch, prefill: bool) -> bool {
+    (dispatch.token == 0) == prefill
+}
+
+/// How many have none.
+pub(super) fn untimed(run: &Run, prefill: bool) -> usize {
+    let own = run.dispatches.iter().filter(|at| is_of(at, prefill));
+    own.filter(|dispatch| !has_time(run, dispatch)).count()
+}
+
+fn labels<'a>(dispatches: &[&'a Dispatch]) -> BTreeSet<&'a str> {
+    dispatches.iter().map(|at| at.label.as_str()).collect()
+}
+
+/// How much longer a dispatch of a kernel takes than in the other run, in microseconds: of what both have, since a mask leaves
 /// out some. The interval is over tokens; of a prefill, which has none, over its dispatches, in pairs.
 pub(super) fn change(
-    run: &Run,
-    other: &Run,
+    own: &Buckets<'_>,
+    others: &Buckets<'_>,
     prefill: bool,
     kernel: [&str; 2],
 ) -> Option<Difference> {
-    let own = |dispatch: &&Dispatch| key(dispatch) == kernel;
-    let labels = |run| -> BTreeSet<&str> {
-        let own = part(run, prefill).filter(own);
-        own.map(|dispatch| dispatch.label.as_str()).collect()
-    };
-    let shared: BTreeSet<&str> = &labels(run) & &labels(other);
-    let means = |run| -> Vec<f64> {
+    let (own, others) = (own.get(&kernel)?, others.get(&kernel)?);
+    let shared = &labels(own) & &labels(others);
+    let means = |dispatches: &[&Dispatch]| -> Vec<f64> {
         let mut sums: BTreeMap<(u32, &str), (f64, f64)> = BTreeMap::new();
-        let shared = |dispatch: &&Dispatch| shared.contains(dispatch.label.as_str());
-        for dispatch in part(run, prefill).filter(own).filter(shared) {
+        for dispatch in dispatches {
+            if !shared.contains(dispatch.label.as_str()) {
+                continue;
+            }
             let label = if prefill { &*dispatch.label } else { "" };
             let (sum, count) = sums.entry((dispatch.token, label)).or_default();
             *sum += micros(dispatch.duration_nanos);
@@ -147,7 +168,7 @@ pub(super) fn change(
         }
         sums.values().map(|(sum, count)| sum / count).collect()
     };
-    let (others, own) = (means(other), means(run));
+    let (others, own) = (means(others), means(own));
     let change = if prefill {
         let pairs = others.iter().zip(&own);
         let longer: Vec<f64> = pairs.map(|(other, own)| own - other).collect();

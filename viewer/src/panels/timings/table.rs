@@ -2,7 +2,8 @@
 
 use super::super::{LEFT, View, millis};
 use super::PARTS;
-use super::kernels::{HUNDRED, Kernel, TWENTY, between, change, kernels, micros, part};
+use super::found::{Found, other};
+use super::kernels::{HUNDRED, Kernel, TWENTY, between, micros};
 use super::timeline::kernel_color;
 use crate::figure::{Figure, Table, Value, area};
 use crate::stats::histogram;
@@ -32,9 +33,9 @@ const COLUMNS: [(&str, &str, f32, usize); 8] = [
 const RATE: &str = "weights GB/s";
 
 /// What is said above the table.
-fn summary(run: &Run, kernels: &[Kernel<'_>], prefill: bool) -> String {
+fn summary(run: &Run, found: &Found, prefill: bool) -> String {
     let part = PARTS[usize::from(prefill)].1;
-    let nanos = kernels.iter().map(Kernel::nanos).sum();
+    let nanos = found.kernels.iter().map(Kernel::nanos).sum();
     let mut text = format!("Kernels of the {part}: {:.1} ms in kernels", millis(nanos));
     if let Some((whole, between)) = between(run).filter(|_| !prefill) {
         let percent = 100.0 * between as f64 / whole as f64;
@@ -43,25 +44,19 @@ fn summary(run: &Run, kernels: &[Kernel<'_>], prefill: bool) -> String {
             millis(whole)
         );
     }
+    match found.untimed {
+        0 => {}
+        1 => text += "; 1 dispatch has no time",
+        count => text += &format!("; {count} dispatches have no time"),
+    }
     text
 }
 
 /// The table of kernels from `top` on: numbers, histogram, and the difference from the other run.
-pub(super) fn draw(
-    figure: &mut Figure,
-    view: &View<'_>,
-    run: &Run,
-    kernels: &[Kernel<'_>],
-    by_cost: &[&str],
-    top: f32,
-) {
+pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, found: &Found, top: f32) {
     let palette = &view.palette;
-    let (prefill, alone) = (view.state.timings.prefill, view.state.timings.alone);
-    let other = view
-        .other()
-        .filter(|other| !alone && !std::ptr::eq(*other, run));
-    let other = other.filter(|other| part(other, prefill).next().is_some());
-    figure.text(pos2(8.0, top), palette.text, summary(run, kernels, prefill));
+    let said = summary(run, found, view.state.timings.prefill);
+    figure.summary(pos2(8.0, top), palette.text, said);
     let top = top + 24.0;
     let mut head = |x: f32, name: &str, how: &str| {
         figure.text_right(pos2(x, top), palette.text, name);
@@ -73,25 +68,30 @@ pub(super) fn draw(
     let bins = NAMES + COLUMNS[7].2 + 16.0;
     let against = bins + BAR * BINS as f32 + 108.0;
     head(bins + BAR * BINS as f32, "histogram", "all, or to p99");
-    if other.is_some() {
-        let name = format!("against run {}", view.state.other + 1);
+    let name = format!("against run {}", view.state.other + 1);
+    let mut right = bins + BAR * BINS as f32;
+    if found.compared {
         head(against, &name, "µs of both ± 95 %");
+        right = against;
     }
-    for (row, kernel) in kernels.iter().enumerate() {
+    let rows = found.kernels.iter().zip(&found.changes).enumerate();
+    for (row, (kernel, change)) in rows {
         let y = top + 38.0 + 26.0 * row as f32;
-        let color = kernel_color(palette, kernel.key[0], by_cost);
+        let cells = cells(kernel);
+        let named = COLUMNS.iter().zip(&cells);
+        let named = named.map(|((name, ..), cell)| format!("{name} {cell}"));
+        let last = change.map(|change| format!("{name} {} µs", change.text(1, "")));
+        let said: Vec<String> = named.chain(last).collect();
+        let tip = format!("{}: {}", kernel.title(), said.join(", "));
+        figure.row(area(8.0, y - 12.0, right - 8.0, 24.0), tip);
+        let color = kernel_color(palette, &kernel.key[0], &found.by_cost);
         let square = area(8.0, y - 6.0, 12.0, 12.0);
-        figure.cell(square, color, kernel.title(), None);
+        figure.cell(square, color, String::new(), None);
         figure.text_right(pos2(NAMES - 2.0, y), palette.text, kernel.title());
-        for ((name, _, x, digits), number) in COLUMNS.into_iter().zip(kernel.numbers()) {
-            let text = format!("{number:.digits$}");
-            // Kernels that read hardly any weights have no rate, and a few dispatches no quantiles.
-            let none = !number.is_finite() || (name == RATE && text == "0.0");
-            let text = if none { "-".to_owned() } else { text };
-            figure.text_right(pos2(NAMES + x, y), palette.text, text);
+        for ((_, _, x, _), cell) in COLUMNS.into_iter().zip(cells) {
+            figure.text_right(pos2(NAMES + x, y), palette.text, cell);
         }
         bars(figure, kernel, color, bins, y);
-        let change = other.and_then(|other| change(run, other, prefill, kernel.key));
         let Some(change) = change else { continue };
         // Where the interval leaves out zero, there is a difference to tell.
         let clear = change.mean.abs() > change.half;
@@ -100,8 +100,20 @@ pub(super) fn draw(
     }
 }
 
+/// What is said of a kernel, column by column.
+fn cells(kernel: &Kernel) -> Vec<String> {
+    let numbers = COLUMNS.into_iter().zip(kernel.numbers());
+    let cell = |((name, _, _, digits), number): ((&str, &str, f32, usize), f64)| {
+        let text = format!("{number:.digits$}");
+        // Kernels that read hardly any weights have no rate, and a few dispatches no quantiles.
+        let none = !number.is_finite() || (name == RATE && text == "0.0");
+        if none { "-".to_owned() } else { text }
+    };
+    numbers.map(cell).collect()
+}
+
 /// A histogram without the longest hundredth, which would leave one bar for all others; of few dispatches none.
-fn bars(figure: &mut Figure, kernel: &Kernel<'_>, color: Color32, x: f32, y: f32) {
+fn bars(figure: &mut Figure, kernel: &Kernel, color: Color32, x: f32, y: f32) {
     let count = kernel.times.len();
     if count < TWENTY {
         return;
@@ -127,7 +139,7 @@ fn bars(figure: &mut Figure, kernel: &Kernel<'_>, color: Color32, x: f32, y: f32
     }
 }
 
-pub(super) fn table(run: &Run) -> Table {
+pub(super) fn table(view: &View<'_>) -> Table {
     let mut table = Table::new(&[
         "part",
         "kernel",
@@ -140,14 +152,24 @@ pub(super) fn table(run: &Run) -> Table {
         "p95_us",
         "p99_us",
         "weights_gb_per_s",
+        "against_run",
+        "change_us",
+        "change_half_interval_us",
     ]);
+    let Some(run) = view.run() else { return table };
+    let other = other(view, run);
     for (prefill, part) in PARTS {
-        for kernel in kernels(run, prefill) {
+        let found = Found::of(run, other, prefill);
+        for (kernel, change) in found.kernels.into_iter().zip(found.changes) {
             let [_, numbers @ ..] = kernel.numbers();
             let mut row = vec![part.into()];
             row.extend(kernel.key.map(Value::from));
             row.push(kernel.times.len().into());
             row.extend(numbers.map(|number| Value::rounded(number, 6)));
+            row.push(change.map(|_| view.state.other + 1).into());
+            let change = change.map(|change| [change.mean, change.half]);
+            let change = change.unwrap_or([f64::NAN; 2]);
+            row.extend(change.map(|number| Value::rounded(number, 6)));
             table.rows.push(row);
         }
     }

@@ -1,11 +1,13 @@
 mod kernels;
 
 use super::super::State as Panels;
+use super::super::testing::{ready, view};
+use super::kernels::by_cost;
 use super::spans::{Span, TRACKS};
 use super::*;
 use crate::palette::Palette;
 use eframe::egui::accesskit::Role;
-use eframe::egui::{Color32, Rect, vec2};
+use eframe::egui::{Color32, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use first_wgpu::trace::{Dispatch, Submission};
@@ -46,13 +48,7 @@ fn drawn(run: Run, prefill: bool) -> Figure {
         runs: vec![run],
         ..Session::default()
     };
-    figure(&View {
-        session: &session,
-        state: &state,
-        width: 880.0,
-        visible: Rect::EVERYTHING,
-        palette: Palette::LIGHT,
-    })
+    figure(&view(&session, &state))
 }
 
 fn says(figure: &Figure, text: &str) -> bool {
@@ -195,14 +191,7 @@ fn jumps_are_taken_back_and_keys_zoom_unless_text_is_written() {
     let show = |ui: &mut Ui, (state, text): &mut (Panels, String)| {
         let label = ui.label("text");
         ui.text_edit_singleline(text).labelled_by(label.id);
-        let mut to = Toolbar {
-            session: &session,
-            state,
-            ready: true,
-            has_router: true,
-            prompts: 0,
-        };
-        toolbar(ui, &mut to);
+        toolbar(ui, &mut ready(&session, state));
     };
     let builder = Harness::builder().with_size(vec2(1000.0, 200.0));
     let mut harness = builder.build_ui_state(show, (Panels::default(), String::new()));

@@ -16,17 +16,17 @@ const TRACK: f32 = 26.0;
 const TOP: f32 = 26.0;
 /// The width of a digit of a tick's label, and a little more.
 const DIGIT: f32 = 7.0;
-/// The series of the kernels that cost most. The accent is attention's, and what is the MLPs' comes last.
-const KERNELS: [usize; 4] = [1, 3, 4, 2];
+/// The series of the kernels that cost most. The accent is attention's, and the second series the MLPs'.
+const KERNELS: [usize; 3] = [1, 3, 4];
 
 /// The colour of a kernel: those that cost most have theirs.
-pub(super) fn kernel_color(palette: &Palette, kernel: &str, by_cost: &[&str]) -> Color32 {
+pub(super) fn kernel_color(palette: &Palette, kernel: &str, by_cost: &[String]) -> Color32 {
     let mut costly = by_cost.iter().zip(KERNELS);
-    let own = costly.find(|(name, _)| **name == kernel);
-    own.map_or(palette.line, |(_, series)| palette.series(series))
+    let own = costly.find(|(name, _)| *name == kernel);
+    own.map_or(palette.minor, |(_, series)| palette.series(series))
 }
 
-pub(super) fn color(palette: &Palette, span: &Span<'_>, by_cost: &[&str]) -> Color32 {
+pub(super) fn color(palette: &Palette, span: &Span<'_>, by_cost: &[String]) -> Color32 {
     match (span.kernel(), span.sublayer()) {
         (Some(kernel), _) => kernel_color(palette, kernel, by_cost),
         (None, Some(Sublayer::Attn)) => palette.accent,
@@ -36,7 +36,7 @@ pub(super) fn color(palette: &Palette, span: &Span<'_>, by_cost: &[&str]) -> Col
 }
 
 /// Each track from left to right; what is narrower than a point is drawn together with its neighbours. Returns where it ends.
-pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, by_cost: &[&str]) -> f32 {
+pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, by_cost: &[String]) -> f32 {
     let palette = &view.palette;
     let (start, end) = view.state.timings.range(run);
     let width = view.width - LEFT - RIGHT;
@@ -93,16 +93,16 @@ pub(super) fn draw(figure: &mut Figure, view: &View<'_>, run: &Run, by_cost: &[&
 }
 
 /// What the colours of blocks and of dispatches mean.
-fn keys(figure: &mut Figure, view: &View<'_>, by_cost: &[&str], top: f32) -> f32 {
+fn keys(figure: &mut Figure, view: &View<'_>, by_cost: &[String], top: f32) -> f32 {
     let palette = &view.palette;
     let [attention, mlp, _] = legend::sublayers(palette);
     let other = (palette.muted, "other (embedding, routers, head)");
     let blocks = vec![attention, mlp, other];
     let named = by_cost.iter().take(KERNELS.len());
-    let named = named.map(|name| (kernel_color(palette, name, by_cost), *name));
+    let named = named.map(|name| (kernel_color(palette, name, by_cost), &**name));
     let mut kernels: Vec<(Color32, &str)> = named.collect();
     if by_cost.len() > KERNELS.len() {
-        kernels.push((palette.line, "other kernels"));
+        kernels.push((palette.minor, "other kernels"));
     }
     let mut y = top + 12.0;
     for (name, colors) in [("of blocks", blocks), ("of dispatches", kernels)] {

@@ -1,6 +1,6 @@
 use super::super::State as Panels;
+use super::super::testing::view;
 use super::*;
-use crate::palette::Palette;
 use crate::session::Session;
 
 fn step(tau: Option<f64>) -> Step {
@@ -56,13 +56,7 @@ fn drawn(log: Log) -> Figure {
         training: Some(log),
         ..Session::default()
     };
-    figure(&View {
-        session: &session,
-        state: &Panels::default(),
-        width: 880.0,
-        visible: Rect::EVERYTHING,
-        palette: Palette::LIGHT,
-    })
+    figure(&view(&session, &Panels::default()))
 }
 
 #[test]
@@ -105,4 +99,22 @@ fn steps_are_below_one_another() {
         .iter()
         .find(|cell| cell.tip.contains("step 150:"));
     assert!((cell.expect("drawn").rect.max.x - places[0]).abs() < 0.01);
+}
+
+#[test]
+fn scores_are_in_the_table() {
+    let log = Log {
+        steps: vec![step(None), Step::default()],
+        ..Log::default()
+    };
+    let session = Session {
+        training: Some(log),
+        ..Session::default()
+    };
+    let csv = table(&view(&session, &Panels::default())).csv();
+    let rows: Vec<&str> = csv.lines().skip(1).collect();
+    assert!(
+        rows[0].ends_with(",0.5 0.5") && rows[1].ends_with(','),
+        "{csv}"
+    );
 }

@@ -1,7 +1,22 @@
-use super::super::kernels::{between, by_cost, change, kernels};
+use super::super::super::State as Panels;
+use super::super::super::testing::view;
+use super::super::found::Found;
+use super::super::kernels::{between, buckets, by_cost, change, kernels};
 use super::super::table;
 use super::{drawn, labelled, run, says};
-use first_wgpu::trace::Detail;
+use crate::session::Session;
+use first_wgpu::trace::{Detail, Run};
+
+/// The table of the first run beside the last.
+fn csv(runs: Vec<Run>) -> String {
+    let mut state = Panels::default();
+    state.other = runs.len() - 1;
+    let session = Session {
+        runs,
+        ..Session::default()
+    };
+    table(&view(&session, &state)).csv()
+}
 
 #[test]
 fn kernels_are_of_the_prefill_or_of_the_decoded_tokens() {
@@ -32,7 +47,8 @@ fn kernels_are_compared_by_what_both_ran() {
     }
     let fewer = run(Detail::Dispatch, [2, 2]);
     for (prefill, kernel) in [(false, "of one"), (true, "of many")] {
-        let change_of = |kernel| change(&more, &fewer, prefill, [kernel, "down"]);
+        let [own, other] = [&more, &fewer].map(|run| buckets(run, prefill));
+        let change_of = |kernel| change(&own, &other, prefill, [kernel, "down"]);
         let shared = change_of(kernel).expect("both ran it");
         assert_eq!(shared.mean, 0.0, "{kernel}");
         // Of one token there is no interval; of the prefill there is one over its dispatches.
@@ -51,7 +67,7 @@ fn kernels_are_told_apart_by_what_they_are_for() {
         ("embed", "embed", 1),
     ]);
     run.dispatches[3].weight_bytes = 400_000_000;
-    let rows: Vec<(String, [f64; 8])> = kernels(&run, false)
+    let rows: Vec<(String, [f64; 8])> = kernels(&buckets(&run, false))
         .iter()
         .map(|kernel| (kernel.title(), kernel.numbers()))
         .collect();
@@ -69,7 +85,7 @@ fn kernels_are_told_apart_by_what_they_are_for() {
     let drawn = |text: &str| figure.labels.iter().any(|label| label.text == text);
     assert!(drawn("100.0") && !drawn("0.0"));
     assert!(says(&figure, "20.0 ms in kernels"));
-    let csv = table::table(&run).csv();
+    let csv = csv(vec![run]);
     let head = csv.lines().nth(1).expect("rows");
     assert!(
         head.starts_with("decoded tokens,matvec,gate_up,2,13.000000,65.000000,6500.000000,5000."),
@@ -122,6 +138,69 @@ fn colours_of_kernels_are_as_many_as_there_are() {
     let labels: Vec<(&str, &str, u64)> = names.iter().map(|name| ("head", *name, 1)).collect();
     let figure = drawn(labelled(&labels), false);
     assert!(says(&figure, "other kernels"));
-    let labels = &labels[..4];
+    let labels = &labels[..3];
     assert!(!says(&drawn(labelled(labels), false), "other kernels"));
+}
+
+#[test]
+fn what_has_no_time_counts_for_nothing_and_is_counted() {
+    let mut lossy = run(Detail::Dispatch, [3, 4]);
+    for lost in [0, 3, 4] {
+        lossy.dispatches[lost].duration_nanos = 0;
+    }
+    lossy.dropped_timestamps = 3;
+    let found = Found::of(&lossy, Some(&run(Detail::Dispatch, [3, 4])), false);
+    let [kernel] = &found.kernels[..] else {
+        panic!("there is one kernel")
+    };
+    assert_eq!(kernel.times, [900_000; 2]);
+    let change = found.changes[0].expect("both ran it");
+    assert_eq!(change.mean, 0.0, "what was lost was no faster");
+    assert!(says(
+        &drawn(lossy.clone(), false),
+        "; 2 dispatches have no time"
+    ));
+    assert!(says(
+        &drawn(lossy.clone(), true),
+        "; 1 dispatch has no time"
+    ));
+    // Where none were lost, what took no time took none.
+    lossy.dropped_timestamps = 0;
+    assert_eq!(Found::of(&lossy, None, false).kernels[0].times.len(), 4);
+    assert!(!says(&drawn(lossy, false), "no time"));
+}
+
+#[test]
+fn kernels_that_lost_times_are_not_those_that_cost_least() {
+    let mut run = labelled(&[("head", "a", 3), ("head", "b", 2), ("embed", "a", 3)]);
+    run.dispatches[0].duration_nanos = 0;
+    run.dropped_timestamps = 1;
+    let found = Found::of(&run, None, false);
+    let shares: Vec<f64> = found
+        .kernels
+        .iter()
+        .map(|kernel| kernel.numbers()[2])
+        .collect();
+    assert_eq!(shares, [60.0, 40.0]);
+}
+
+#[test]
+fn differences_from_the_other_run_are_in_the_table() {
+    let mut slower = run(Detail::Dispatch, [0, 3]);
+    for dispatch in &mut slower.dispatches {
+        dispatch.duration_nanos += 100_000;
+    }
+    let csv = csv(vec![slower.clone(), run(Detail::Dispatch, [0, 3])]);
+    assert!(
+        csv.lines()
+            .nth(1)
+            .expect("a row")
+            .ends_with(",2,100.000000,"),
+        "{csv}"
+    );
+    let alone = self::csv(vec![slower]);
+    assert!(
+        alone.lines().nth(1).expect("a row").ends_with(",,,"),
+        "{alone}"
+    );
 }
