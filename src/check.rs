@@ -103,7 +103,10 @@ pub fn check(engine: &Engine, folder: &Path, index: usize, entry: &Entry) -> Res
             config.context, config.vocab
         ));
     }
-    let mask = LayerMask::parse(&entry.mask, config.layers)?;
+    let mask = match LayerMask::parse(&entry.mask, config.layers) {
+        Ok(mask) => mask,
+        Err(error) => return bad(format!("the mask of entry {index}: {}", error.message())),
+    };
     let mut outcome = Outcome {
         index,
         mask: entry.mask.clone(),

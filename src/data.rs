@@ -222,9 +222,7 @@ impl Example {
         ids.truncate(most.min(engine.model.config.context));
         if ids.len() <= answer {
             return Err(Error::input(
-                format!(
-                    "a prompt of {answer} tokens leaves no room for its answer within {most}: {start:?}"
-                ),
+                format!("a prompt of {answer} tokens leaves no room for its answer: {start:?}"),
                 "allow longer examples with `--tokens N`, or take it out",
             ));
         }

@@ -17,7 +17,7 @@ use crate::adapter::merged::Merged;
 use crate::error::{Error, Result};
 use crate::gpu::plan::Timestamps;
 use crate::gpu::{Gpu, GpuTime, Plan};
-use crate::kernels::{KvFormat, attention, attention_decode};
+use crate::kernels::{self, KvFormat, attention, attention_decode};
 use crate::mask::{LayerMask, PrefillReading, Sublayer};
 use crate::model::buffers::Decode;
 use crate::model::chat_template::{ChatTemplate, Message};
@@ -190,6 +190,16 @@ impl Engine {
                     "software Vulkan reads at most {most} tokens, `--context` asks for {context}"
                 ),
                 format!("give `--context {most}` or less, or another GPU with `--device`"),
+            ));
+        }
+        let most = kernels::most_vocab(&gpu.class);
+        if config.vocab > most {
+            return Err(Error::input(
+                format!(
+                    "software Vulkan chooses among at most {most} tokens, this model's vocabulary has {}",
+                    config.vocab
+                ),
+                "choose a GPU with `--device`, or give another model",
             ));
         }
         let mut model = Llama::load(&gpu, source, config, progress)?;

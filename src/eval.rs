@@ -26,7 +26,7 @@ mod tables;
 use crate::calibrate::block_influence;
 use crate::calibrate::meter::{Counter, Progress};
 use crate::data::Tokens;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::mask::{LayerMask, Masking, PrefillReading};
 use crate::router::{Decision, Granularity, Router};
 use controls::{CANDIDATES, Control, Quota};
@@ -285,12 +285,7 @@ fn control_masks(
                         .copied()
                         .filter(|other| other.task == item.task)
                         .collect();
-                    if own.is_empty() {
-                        return Err(Error::input(
-                            format!("nothing to search a mask for task `{}` on", item.task),
-                            "give calibration data of every task, or leave out `per-task`",
-                        ));
-                    }
+                    assert!(!own.is_empty(), "no calibration data of `{}`", item.task);
                     let mask = greedy(meter, &own, (quota, prefill), progress)?;
                     masks.insert(item.task.clone(), mask);
                 }

@@ -8,7 +8,7 @@ use super::options::{
 };
 use super::progress::{count_bar, follow, interrupt};
 use crate::adapter::LoraAdapter;
-use crate::data;
+use crate::data::{self, task_name};
 use crate::engine::{AdapterMode, Engine};
 use crate::error::{Error, Result};
 use crate::eval::controls::Control;
@@ -60,7 +60,8 @@ pub(super) struct Eval {
     /// may be given several times.
     #[arg(long, value_name = "RATE", requires = "routers", value_parser = rate)]
     skip: Vec<f32>,
-    /// A further mask, and what tables call it: `fixed:7-9,21.attn`, `even:5`, `random:25%`; may be given several times.
+    /// A further mask, and what tables call it: `fixed:7-9,21.attn`, `even:5`, `random:25%`; may be given several times. It
+    /// concerns what the first router's masks do, prompt and answer or the answer alone; without routers, both.
     #[arg(long = "mask", value_name = "[NAME=]MASK")]
     masks: Vec<String>,
     /// What to compare the first router with; by default all that the data allows.
@@ -155,6 +156,9 @@ impl Eval {
             );
         }
         let controls = self.controls()?;
+        if controls.contains(&Control::PerTask) {
+            searchable(&examples, &calibration)?;
+        }
         let engine = load(&self.model)?;
         let items = |examples: &[data::Example]| {
             let item = |example: &data::Example| {
@@ -238,6 +242,20 @@ fn publish(report: &Report, folder: Option<&Path>) -> anyhow::Result<()> {
         write_whole(&folder.join(name), |file| file.write_all(text.as_bytes()))?;
     }
     Ok(())
+}
+
+/// Refuses tasks that a mask of their own cannot be searched for.
+fn searchable(examples: &[data::Example], calibration: &[data::Example]) -> Result<()> {
+    let [examples, calibration] = [examples, calibration].map(data::by_task);
+    let missing = examples
+        .keys()
+        .find(|task| !calibration.contains_key(*task));
+    missing.map_or(Ok(()), |task| {
+        Err(Error::input(
+            format!("nothing to search a mask for task `{}` on", task_name(task)),
+            "give calibration data of every task, or name `--controls` other than `per-task`",
+        ))
+    })
 }
 
 fn read(files: &[PathBuf], count: usize) -> Result<Vec<data::Example>> {

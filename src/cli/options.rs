@@ -246,10 +246,10 @@ pub(super) struct PolicyOptions {
     #[command(flatten)]
     routers: RouterOptions,
     /// Skip exactly these layers, attentions and MLPs, for prompt and answer: `7-9,21,12.attn,5.mlp`; `none` for nothing.
-    #[arg(long, value_name = "LAYERS", conflicts_with_all = ["router", "no_skip"])]
+    #[arg(long, value_name = "LAYERS", conflicts_with_all = ["router", "threshold", "skip", "no_skip"])]
     skip_layers: Option<String>,
-    /// Run every layer, whatever routers say; without `--adapter`, the model as it came.
-    #[arg(long)]
+    /// Run every layer, without routers; without `--adapter`, the model as it came.
+    #[arg(long, conflicts_with_all = ["router", "threshold", "skip"])]
     no_skip: bool,
 }
 
@@ -419,6 +419,19 @@ mod tests {
             let words = std::iter::once("first").chain(line.split_whitespace());
             let Line { policy, adapter } = Line::parse_from(words);
             assert_eq!(policy.asks_for_nothing(&adapter), shipped, "{line}");
+        }
+        // What would do nothing is refused.
+        for line in [
+            "--no-skip --router dir",
+            "--no-skip --threshold 0.3",
+            "--no-skip --skip 6%",
+            "--no-skip --skip-layers 3",
+            "--skip-layers 3 --skip 6%",
+            "--skip-layers 3 --threshold 0.3",
+            "--skip-layers 3 --router dir",
+        ] {
+            let words = std::iter::once("first").chain(line.split_whitespace());
+            assert!(Line::try_parse_from(words).is_err(), "{line}");
         }
     }
 }

@@ -100,7 +100,7 @@ impl Run {
     }
 }
 
-/// The most bytes of what is typed in a chat: more than any context holds.
+/// The most bytes of a prompt or of what is typed in a chat: more than any context holds.
 const LONGEST_TURN: u64 = 1 << 24;
 
 /// The prompt from standard input, without the end of line that `echo` and editors put behind it.
@@ -110,8 +110,13 @@ fn read_prompt() -> anyhow::Result<String> {
     }
     let mut bytes = Vec::new();
     std::io::stdin()
+        .take(LONGEST_TURN + 1)
         .read_to_end(&mut bytes)
         .context("standard input could not be read")?;
+    anyhow::ensure!(
+        bytes.len() as u64 <= LONGEST_TURN,
+        "standard input has more than {LONGEST_TURN} bytes, and no context holds that; give a shorter prompt"
+    );
     let text = String::from_utf8(bytes).map_err(|error| {
         anyhow::anyhow!(
             "standard input is not UTF-8 ({}); convert it first",
@@ -217,8 +222,13 @@ impl Chat {
     pub(super) fn run(mut self) -> anyhow::Result<ExitCode> {
         self.policy.or_shipped(&self.model, &mut self.adapter)?;
         let mut engine = load_with(&self.model, &self.adapter)?;
+        let mut messages: Vec<Message> = self
+            .system
+            .iter()
+            .map(|text| Message::new("system", text))
+            .collect();
         // What no turn could be said with is told before the first.
-        engine.chat_ids(&[Message::new("user", "hello")])?;
+        engine.chat_ids(&[&messages[..], &[Message::new("user", "hello")]].concat())?;
         let (policy, policy_name) = self.policy.policy(&mut engine)?;
         let turns = match (engine.reading(&policy), self.turns) {
             (PrefillReading::Full, Some(TurnPolicy::Sticky)) => anyhow::bail!(
@@ -229,11 +239,6 @@ impl Chat {
         };
         warm_up(&mut engine, &policy, &self.sampling.sampling())?;
         let interrupted = interrupt()?;
-        let mut messages: Vec<Message> = self
-            .system
-            .iter()
-            .map(|text| Message::new("system", text))
-            .collect();
         tell!(
             "{} on {}. An empty line or Ctrl-D ends.",
             engine.summary.name,

@@ -87,21 +87,32 @@ fn read(paths: &[PathBuf], skip_bad: bool) -> anyhow::Result<Vec<Example>> {
     Ok(examples)
 }
 
-/// Up to `most` examples of each task as at most `longest` token ids, spread evenly.
+/// Up to `most` examples of each task as at most `longest` token ids, spread evenly. Those that have no room for an answer
+/// are left out by `skip_bad`, saying which.
 fn tasks(
     engine: &Engine,
     examples: &[Example],
-    longest: usize,
-    most: usize,
+    [longest, most]: [usize; 2],
+    skip_bad: bool,
 ) -> anyhow::Result<Tasks> {
     let bar = count_bar("reading examples");
     let mut tasks = Tasks::new();
     for (task, examples) in data::by_task(examples) {
-        let texts = data::spread(&examples, most).map(|example| {
+        let mut texts = Vec::new();
+        for example in data::spread(&examples, most) {
             bar.inc(1);
-            example.tokens(engine, longest)
-        });
-        tasks.insert(task, texts.collect::<Result<Vec<_>, _>>()?);
+            match example.tokens(engine, longest) {
+                Ok(text) => texts.push(text),
+                Err(error) if skip_bad => tell!("left out: {error}"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        anyhow::ensure!(
+            !texts.is_empty(),
+            "no example of task `{}` is left; allow longer ones with `--tokens N`",
+            data::task_name(&task)
+        );
+        tasks.insert(task, texts);
     }
     bar.finish_and_clear();
     tell_of_cuts(engine, tasks.values().flatten());

@@ -53,7 +53,7 @@ impl Report {
             out.push('\n');
         };
         let of_tasks = self.summaries.first().map_or(&[][..], |first| &first.tasks);
-        let tasks: Vec<&str> = of_tasks.iter().map(|task| task.task.as_str()).collect();
+        let tasks: Vec<&str> = of_tasks.iter().map(|task| task_name(&task.task)).collect();
         line(format!(
             "{} on {} ({}): {} answers of {} tasks. Loss in nats a token, macro mean over the tasks; intervals hold 95 %, by bootstrap over the answers of each task.",
             self.model.name,
@@ -142,7 +142,7 @@ impl Report {
             .iter()
             .filter(|row| !row.distances.is_empty())
         {
-            line(masks(row, &tasks));
+            line(masks(row));
         }
         out
     }
@@ -157,7 +157,7 @@ impl Report {
                 .map(move |row| &row.tasks[index].scores);
             let scores = of_rows.max_by_key(|scores| scores.len());
             let metrics = scores.into_iter().flatten().map(|(metric, _)| *metric);
-            metrics.map(move |metric| (index, task.task.as_str(), metric))
+            metrics.map(move |metric| (index, task_name(&task.task), metric))
         });
         let heads: Vec<_> = heads.collect();
         if heads.is_empty() {
@@ -222,7 +222,7 @@ impl Report {
                 let scores: Vec<String> = task.scores.iter().map(score).collect();
                 line(
                     row,
-                    &task.task,
+                    task_name(&task.task),
                     task.answers,
                     task.skipped,
                     task.masks,
@@ -287,19 +287,20 @@ fn coloured(mut names: BTreeSet<&str>) -> Vec<&str> {
 }
 
 /// The masks of a routed policy by task, and the distances between them.
-fn masks(row: &Summary, tasks: &[&str]) -> String {
+fn masks(row: &Summary) -> String {
+    let names: Vec<&str> = row.tasks.iter().map(|task| task_name(&task.task)).collect();
     let mut out = format!("\nMasks of {}", row.policy);
     if let Some(adapter) = &row.adapter {
         write!(out, " with {adapter}").expect("a string takes everything");
     }
     out += &format!(
         "; mean Jaccard distance of two answers' masks, 0 where they skip the same:\n\n| task | weights skipped | masks | {} |\n|---|---|---|{}\n",
-        tasks.join(" | "),
-        "---|".repeat(tasks.len())
+        names.join(" | "),
+        "---|".repeat(names.len())
     );
     for task in &row.tasks {
-        let cells = tasks.iter().map(|other| {
-            let pair = [task.task.as_str(), other];
+        let cells = row.tasks.iter().map(|other| {
+            let pair = [&task.task, &other.task].map(String::as_str);
             let found = row.distances.iter().find(|(a, b, _)| {
                 [a.as_str(), b.as_str()] == pair || [b.as_str(), a.as_str()] == pair
             });
@@ -309,7 +310,7 @@ fn masks(row: &Summary, tasks: &[&str]) -> String {
         let cells: String = cells.collect();
         out += &format!(
             "| {} | {} | {} |{cells}\n",
-            task.task,
+            task_name(&task.task),
             percent(task.skipped),
             task.masks
         );

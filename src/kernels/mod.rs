@@ -98,6 +98,16 @@ fn reduce(class: &Class) -> &'static str {
     by_class(class, "lib/reduce_subgroup", "lib/reduce_workgroup")
 }
 
+/// The largest vocabulary whose logits are seen whole: a subgroup of eight goes over them up to three times, and software
+/// Vulkan ends loops early (see [`attention::most_positions`]).
+pub fn most_vocab(class: &Class) -> usize {
+    if class.software {
+        8 * 65_535 / 3
+    } else {
+        usize::MAX
+    }
+}
+
 /// Composes a kernel with the module of a weight format, and those that read its words.
 fn with_weights(variant: Variant, class: &Class, format: Format) -> Variant {
     let [quants, scales] = if class.tuning.textures {

@@ -20,9 +20,7 @@ const MAX_LENGTH: usize = 1 << 24;
 /// Beyond these a dispatch would take more than the 65535 workgroups that WebGPU allows in a dimension.
 const MAX_HEADS: usize = 2048;
 const MAX_WIDTH: usize = 1 << 18;
-/// Mesa ends all of a shader's loops together after 65,535 turns, and a subgroup of eight goes over the logits up to
-/// three times, eight at a time.
-const MAX_VOCAB: usize = 8 * 65_535 / 3;
+const MAX_VOCAB: usize = 1 << 20;
 const MAX_NAME: usize = 120;
 
 /// What a model's file says about its shape.

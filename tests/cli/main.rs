@@ -150,6 +150,8 @@ fn bad_prompts_are_refused() {
     fails_with("empty", &first(&["run", "  "], b""));
     fails_with("empty", &first(&["run"], b""));
     fails_with("UTF-8", &first(&["run", "-"], b"caf\xe9"));
+    let endless = vec![b'y'; (1 << 24) + 1];
+    fails_with("no context holds", &first(&["run"], &endless));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use first_wgpu::model::tiny::TinyOptions;
 use first_wgpu::router::file::{BaseModel, Decides, RouterFile};
 use first_wgpu::router::{CalibrationPoint, Granularity, Router, threshold_for};
 use first_wgpu::trace::{ModelSummary, Run};
+use first_wgpu::weights::Format;
 
 /// Writes routers of the shell's model to its folder `routers`.
 fn save_router(shell: &Shell, router: Router, calibration: &[CalibrationPoint]) {
@@ -142,6 +143,17 @@ pub(super) fn software_reads_so_far() {
         shell.first(far);
     }
     shell.first("run -m tiny.gguf -n 1 --context 12000 the");
+    let large = Shell::new(&TinyOptions {
+        vocab: 8 * 65_535 / 3 + 1,
+        format: Format::Q8_0,
+        ..TinyOptions::default()
+    });
+    let run = "run -m tiny.gguf -n 1 --raw the";
+    if gpu.class.software {
+        large.refused(run, "software Vulkan chooses among at most 174760 tokens");
+    } else {
+        large.first(run);
+    }
 }
 
 /// Tokens that a model cannot have read are refused, not clamped.

@@ -34,6 +34,25 @@ pub(super) fn training() {
         ..TinyOptions::default()
     };
     write_tiny(shell.path("other.gguf"), &other).expect("written");
+    for (name, line) in [
+        (
+            "of-one-task.jsonl",
+            r#"{"prompt": "an ant", "completion": "on", "task": "0"}"#.to_owned(),
+        ),
+        (
+            "of-no-task.jsonl",
+            r#"{"prompt": "the sun", "completion": "on"}"#.to_owned(),
+        ),
+        (
+            "long.jsonl",
+            format!(
+                r#"{{"prompt": "{}", "completion": "on", "task": "0"}}"#,
+                "ant ".repeat(60)
+            ),
+        ),
+    ] {
+        std::fs::write(shell.path(name), line).expect("written");
+    }
     for (command, needle) in REFUSED {
         shell.refused(&spelt_out(command), needle);
     }
@@ -64,6 +83,7 @@ const TRAINED: &[&str] = &[
     // Low-rank updates without routers: these begin anew.
     "train joint DATA RUN --begin alone --out after",
     "train lora DATA RUN --begin searched/0.1 --distil 0.5 --teacher alone --out taught",
+    "train labels DATA --settle taught --out kept",
     "calibrate -m tiny.gguf --data train.jsonl --skip 1 --examples 2 --out calibrated",
 ];
 
@@ -170,6 +190,18 @@ const REFUSED: &[(&str, &str)] = &[
         "bench -m tiny.gguf --router labels",
         "`--mask none --mask routed`",
     ),
+    (
+        "eval -m tiny.gguf --data train.jsonl --calibration of-one-task.jsonl --router labels --out idle",
+        "nothing to search a mask for task `1` on",
+    ),
+    (
+        "train lora DATA --data long.jsonl RUN --skip-layers none --out idle",
+        "leaves no room for its answer",
+    ),
+    (
+        "train lora -m tiny.gguf --data long.jsonl --calibration others.jsonl RUN --skip-layers none --skip-bad --out idle",
+        "no example of task `0` is left",
+    ),
     // Of another model of the same shape.
     (
         "run -m other.gguf --router labels -n 1 --raw the",
@@ -222,6 +254,10 @@ fn references_are_checked(shell: &Shell) {
             r#"[{"text": "a", "ids": [5]}]"#,
             "neither `greedy` tokens nor",
         ),
+        (
+            r#"[{"text": "a", "ids": [5], "mask": "31"}]"#,
+            "the mask of entry 0: layer 31",
+        ),
         ("[]", "found none"),
     ] {
         std::fs::write(shell.path("reference.json"), entries).expect("written");
@@ -239,8 +275,17 @@ fn runs_keep_to_their_beginning(shell: &Shell) {
     assert_eq!(header["target"], 0.0, "no routers learn");
     let long =
         "train lora -m tiny.gguf --data train.jsonl --skip-layers none --tokens 65536 --out idle";
-    let (output, said) = shell.output(long);
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let never =
+        "train lora -m tiny.gguf --data train.jsonl --skip-layers none --checkpoint 0 --out idle";
+    for wrong in [long, never] {
+        let (output, said) = shell.output(wrong);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+    }
+    let (output, said) = shell.output(&spelt_out(
+        "train lora DATA --data long.jsonl RUN --skip-layers none --skip-bad --out short",
+    ));
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("left out: a prompt of"), "{said}");
     assert_ne!(shell.adapter("after"), shell.adapter("alone"));
     assert_ne!(shell.adapter("taught"), shell.adapter("lora"));
 }
@@ -256,6 +301,16 @@ fn evaluations_go_on(shell: &Shell) {
             && !table.contains("`none` 0.0 %"),
         "{table}"
     );
+    // A mask concerns what the routers' do, and examples without a task have a name.
+    shell.first(
+        "eval -m tiny.gguf --data of-no-task.jsonl --router answers --mask own=fixed:1.attn --controls even --out read-by-all",
+    );
+    let table = String::from_utf8(shell.read("read-by-all/eval.md")).expect("UTF-8");
+    assert!(table.contains("| loss | adapter | all |"), "{table}");
+    let rows = &shell.json("read-by-all/eval.json")["rows"];
+    let own = rows.as_array().expect("rows").iter();
+    let own: Vec<_> = own.filter(|row| row["policy"] == "own").collect();
+    assert_eq!(own[0]["prefill"], "full");
     // A folder that is not called by its name has one.
     std::fs::create_dir(shell.path("alone/inner")).expect("made");
     shell.first(
@@ -327,7 +382,9 @@ fn searches_are_kept(shell: &Shell) {
     };
     assert!(skipped("searched/0.3") > skipped("searched/0.1"));
     // What is protected stays so in what is trained from it.
-    assert_eq!(protected("taught"), "0");
+    for trained in ["taught", "kept"] {
+        assert_eq!(protected(trained), "0", "{trained}");
+    }
 }
 
 fn runs_are_settled_on(shell: &Shell) {

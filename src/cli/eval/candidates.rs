@@ -105,12 +105,14 @@ impl Eval {
                 leads.extend(before..policies.len());
             }
         }
+        // What masks are held against, as controls are.
+        let prefill = leads.first().map(|lead: &usize| policies[*lead].prefill);
         for text in &self.masks {
             let (name, mask) = text.split_once('=').unwrap_or((text, text));
             policies.push(Policy {
                 name: name.to_owned(),
                 masks: Masks::Fixed(mask_named(mask, layers)?),
-                prefill: PrefillReading::Masked,
+                prefill: prefill.unwrap_or_default(),
             });
         }
         anyhow::ensure!(

@@ -161,7 +161,10 @@ impl Labels {
         let prefill = settle::reading(self.prefill, &trained)?;
         let interrupted = interrupt()?;
         let layers = engine.model.config.layers;
-        let protected = LayerMask::parse(&self.protect, layers)?;
+        let protected = match trained.as_slice() {
+            [] => LayerMask::parse(&self.protect, layers)?,
+            runs => settle::protected(runs, layers),
+        };
         let units = self.searched(layers, &protected);
         let search = Search {
             units: &units,
@@ -175,7 +178,7 @@ impl Labels {
             may_write(out, adapter.as_ref(), &engine)?;
         }
         // All that is needed, before anything long begins.
-        let of = |examples, count| tasks(&engine, examples, self.tokens, count);
+        let of = |examples, count| tasks(&engine, examples, [self.tokens, count], self.skip_bad);
         let fit = of(&examples, self.fit)?;
         let held_out = of(&held_out, self.fit)?;
         let mut journal = if self.is_short() {

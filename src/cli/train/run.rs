@@ -56,7 +56,7 @@ struct RunArguments {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Steps between checkpoints.
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     checkpoint: u32,
     /// Steps between looks at the calibration examples, 50 if nothing else is said; 0 for none.
     #[arg(long, value_name = "N")]
@@ -241,8 +241,11 @@ impl RunArguments {
         let teacher = teacher.map(|folder| LoraAdapter::load(folder, config));
         let teacher = teacher.transpose()?;
         // The last token of a text is only predicted.
-        let train = tasks(&engine, &train, self.tokens + 1, usize::MAX)?;
-        let held_out = tasks(&engine, &held_out, self.tokens + 1, self.look_at)?;
+        let of = |examples, most| {
+            let sizes = [self.tokens + 1, most];
+            tasks(&engine, examples, sizes, self.skip_bad)
+        };
+        let [train, held_out] = [of(&train, usize::MAX)?, of(&held_out, self.look_at)?];
         let command = command_line(std::env::args_os().skip(1));
         let base_model = base_model(&engine)?;
         let keeping = Keeping {

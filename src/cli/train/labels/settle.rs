@@ -10,13 +10,20 @@ use crate::data::{Example, Tokens, task_name};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::journal::Journal;
-use crate::mask::{LayerMask, Masking, PrefillReading};
+use crate::mask::{LayerMask, Masking, PrefillReading, Sublayer};
 use crate::router::Granularity;
 use crate::router::file::{Decides, RouterFile};
 use crate::train::majority;
 use crate::train::run::Tasks;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+
+/// What every one of these runs protects, as a mask that skips it.
+pub(super) fn protected(runs: &[Trained], layers: usize) -> LayerMask {
+    let by_all =
+        |layer| Sublayer::BOTH.map(|sublayer| runs.iter().all(|run| run.protects(layer, sublayer)));
+    LayerMask::skipping(&(0..layers).map(by_all).collect::<Vec<_>>())
+}
 
 /// A trained run: what decides, and the adapter that was trained with it.
 #[derive(Debug)]
@@ -57,6 +64,15 @@ impl Trained {
     /// Whether its masks know no sublayers.
     pub(super) fn skips_layers_whole(&self) -> bool {
         matches!(&self.decides, Decides::Routers(router) if router.granularity == Granularity::Layer)
+    }
+
+    /// Whether a sublayer runs whatever it says.
+    fn protects(&self, layer: usize, sublayer: Sublayer) -> bool {
+        let router = match &self.decides {
+            Decides::Routers(router) => Some(router),
+            Decides::Mask(..) => None,
+        };
+        router.is_some_and(|router| router.protected[layer][sublayer as usize])
     }
 
     /// Makes the engine serve as it was trained.
