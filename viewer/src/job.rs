@@ -65,8 +65,8 @@ mod tests {
 
     #[test]
     fn other_thresholds_have_other_names() {
-        let named = [0.5, 0.9, 1.0, 0.43, 0.4321, 0.4322, 0.43000001].map(threshold_text);
-        let expected = ["0.50", "0.90", "1.00", "0.43", "0.4321", "0.4322", "0.43"];
+        let named = [0.5, 0.9, 1.0, 0.43, 0.4321, 0.4322, 0.125].map(threshold_text);
+        let expected = ["0.50", "0.90", "1.00", "0.43", "0.4321", "0.4322", "0.125"];
         assert_eq!(named, expected);
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn short(text: &str, most: usize) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        let begun = start(word, most + 1);
+        let begun = start(word, most);
         line.push_str(begun);
         cut = begun.len() < word.len() || columns(&line) > most;
         if cut {

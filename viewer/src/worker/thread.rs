@@ -402,6 +402,27 @@ mod tests {
         assert!(guarded(|| Ok(())).is_ok());
     }
 
+    /// Closing waits for no model that loads, but for all else.
+    #[test]
+    fn a_model_that_cannot_be_loaded_is_loading_no_more() {
+        let progress = Arc::default();
+        let setup = Setup {
+            model: Some("nowhere.gguf".into()),
+            ..Setup::default()
+        };
+        let thread = Thread::new(
+            setup,
+            Context::default(),
+            Arc::default(),
+            Arc::clone(&progress),
+        );
+        let error = guarded(|| thread.ensure(&mut None).map(|_| ())).err();
+        assert!(error.is_some() && lock(&progress).loading);
+        thread.rest(error);
+        let progress = lock(&progress);
+        assert!(!progress.loading && !progress.ready);
+    }
+
     #[test]
     fn a_stopped_answer_goes_on_no_further() {
         let stop = Arc::new(AtomicBool::new(false));

@@ -149,7 +149,9 @@ fn accents_are_of_sublayers_alone() {
     for track in ["host: encode", "GPU: token", "layer"] {
         assert!(colors(track).iter().all(|color| *color == other), "{track}");
     }
-    assert!(!colors("dispatch").contains(&attention));
+    let kernels = colors("dispatch");
+    assert!(!kernels.contains(&attention) && !kernels.contains(&mlp));
+    assert!(kernels.contains(&palette.minor), "there are many");
 }
 
 #[test]
