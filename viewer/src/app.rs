@@ -13,7 +13,7 @@ use crate::job::Job;
 use crate::palette::{self, Palette};
 use crate::panels::{Action, Memory, PANELS, State, Toolbar, View};
 use crate::prompts::{self, Prompt};
-use crate::session::{Session, is_session};
+use crate::session::{Kind, Session};
 use crate::training::{Follower, Log};
 use crate::worker::{Progress, Setup, Worker};
 use eframe::egui::{self, Rect, RichText, ScrollArea, Ui};
@@ -162,12 +162,14 @@ impl App {
     }
 
     /// Tells what file the session was read from, which *Save* may replace; a training log is followed while it grows.
-    pub fn came_from(&mut self, path: &Path) {
-        if is_session(path) {
-            self.files.is_of(path);
-        } else if self.session.training.is_some() {
-            self.state.training.path = path.display().to_string();
-            self.follower = Some(Follower::new(path));
+    pub fn came_from(&mut self, path: &Path, kind: Kind) {
+        match kind {
+            Kind::Session => self.files.is_of(path),
+            Kind::Trace => {}
+            Kind::Log => {
+                self.state.training.path = path.display().to_string();
+                self.follower = Some(Follower::new(path));
+            }
         }
     }
 

@@ -72,9 +72,12 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let session = match &arguments.session {
-        Some(path) => Session::load(path)?,
-        None => Session::default(),
+    let (session, kind) = match &arguments.session {
+        Some(path) => {
+            let (session, kind) = Session::load_as(path)?;
+            (session, Some(kind))
+        }
+        None => (Session::default(), None),
     };
     if let Some(path) = &arguments.export {
         return write(&session, &arguments, path);
@@ -93,8 +96,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let create: eframe::AppCreator<'_> = Box::new(|context| {
         let mut app = App::new(&context.egui_ctx, session, setup);
-        if let Some(path) = &arguments.session {
-            app.came_from(path);
+        if let (Some(path), Some(kind)) = (&arguments.session, kind) {
+            app.came_from(path, kind);
         }
         if let Some(panel) = &arguments.panel {
             app.open_panel(panel);

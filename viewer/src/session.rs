@@ -100,6 +100,17 @@ struct Header {
     version: u32,
 }
 
+/// What a file is that opens as a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A session, which *Save* may replace.
+    Session,
+    /// A trace of `first run --trace`.
+    Trace,
+    /// A training log, which may grow.
+    Log,
+}
+
 impl Session {
     /// The recorded session that comes with the viewer.
     pub fn demo() -> Self {
@@ -108,6 +119,11 @@ impl Session {
 
     /// Reads a session, a trace of `first run --trace`, or a training log.
     pub fn load(path: &Path) -> Result<Self> {
+        Ok(Self::load_as(path)?.0)
+    }
+
+    /// The same, and says which it was: to find that out again would take as long.
+    pub fn load_as(path: &Path) -> Result<(Self, Kind)> {
         let text = read_text(path, MOST_BYTES, REMEDY)?;
         // Traces and logs are lines of JSON, the first of them a header.
         let first = text.lines().next().unwrap_or_default();
@@ -119,13 +135,14 @@ impl Session {
                 runs,
                 ..Self::default()
             };
-            return session.checked(path);
+            return Ok((session.checked(path)?, Kind::Trace));
         }
         if header.is_err() && serde_json::from_str::<crate::training::Header>(first).is_ok() {
-            return Ok(Self {
+            let session = Self {
                 training: Some(crate::training::load(path)?),
                 ..Self::default()
-            });
+            };
+            return Ok((session, Kind::Log));
         }
         let bad = |message: String| Error::file(path, message, REMEDY);
         let header = header.or_else(|_| serde_json::from_str(&text));
@@ -137,7 +154,7 @@ impl Session {
             )));
         }
         let session: Self = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
-        session.checked(path)
+        Ok((session.checked(path)?, Kind::Session))
     }
 
     /// Panels index by layer and by token: a file that contradicts itself is refused here.

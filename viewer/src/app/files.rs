@@ -131,10 +131,10 @@ impl App {
 
     /// What is on screen stays if the file is bad.
     fn open(&mut self, context: &Context, path: &Path) {
-        match Session::load(path) {
-            Ok(session) => {
+        match Session::load_as(path) {
+            Ok((session, kind)) => {
                 self.message = None;
-                let from = Some(path.to_owned());
+                let from = Some((path.to_owned(), kind));
                 self.leave(context, Leave::Look(Box::new(session), from));
             }
             Err(error) => self.message = Some(Message::bad(&error)),

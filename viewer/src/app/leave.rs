@@ -1,14 +1,14 @@
 //! What was run and is not saved is not lost in one click.
 
 use super::App;
-use crate::session::Session;
+use crate::session::{Kind, Session};
 use eframe::egui::{Context, Id, Modal, RichText, Ui, ViewportCommand};
 use std::path::{Path, PathBuf};
 
 /// What would lose it.
 pub(super) enum Leave {
     /// To look at another session, and the file that it is from.
-    Look(Box<Session>, Option<PathBuf>),
+    Look(Box<Session>, Option<(PathBuf, Kind)>),
     /// To close the window.
     Close,
 }
@@ -65,8 +65,8 @@ impl App {
             Leave::Look(session, from) => {
                 self.look_at(*session);
                 self.files.is_new();
-                if let Some(path) = from {
-                    self.came_from(&path);
+                if let Some((path, kind)) = from {
+                    self.came_from(&path, kind);
                 }
             }
             Leave::Close => self.close(context),

@@ -22,8 +22,14 @@ impl Figure {
             let (x, y, width, height) = (rect.min.x, rect.min.y, rect.width(), rect.height());
             let _ = writeln!(
                 out,
-                "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{}\"><title>{}</title></rect>",
+                "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{}\"{}><title>{}</title></rect>",
                 hex(*fill),
+                // Rows have no colour, but say something to a pointer.
+                if *fill == Color32::TRANSPARENT {
+                    " pointer-events=\"all\""
+                } else {
+                    ""
+                },
                 escape(tip)
             );
         }
@@ -83,6 +89,15 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::super::area;
     use super::*;
+
+    #[test]
+    fn rows_are_heard_though_nothing_is_seen() {
+        let mut figure = Figure::default();
+        figure.row(area(0.0, 0.0, 4.0, 4.0), "a row".to_owned());
+        let svg = figure.svg(&Palette::LIGHT);
+        let row = "fill=\"none\" pointer-events=\"all\"><title>a row</title>";
+        assert!(svg.contains(row), "{svg}");
+    }
 
     #[test]
     fn hostile_text_stays_text() {

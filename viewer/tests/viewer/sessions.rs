@@ -4,7 +4,7 @@ use crate::fixed::fixed;
 use first_viewer::export::export;
 use first_viewer::palette::Palette;
 use first_viewer::panels::{PANELS, State, View};
-use first_viewer::session::Session;
+use first_viewer::session::{Kind, Session};
 
 pub(crate) fn sessions_come_back_as_they_were() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -25,11 +25,13 @@ pub(crate) fn sessions_come_back_as_they_were() {
     std::fs::write(&path, text).expect("written");
     assert!(Session::load(&path).expect("loads") == older);
     first_wgpu::trace::write(&path, &session.runs).expect("written");
-    assert!(Session::load(&path).expect("a trace loads").runs == session.runs);
+    let (trace, kind) = Session::load_as(&path).expect("a trace loads");
+    assert!(trace.runs == session.runs && kind == Kind::Trace);
     let log = "{\"first_wgpu_training\": 1, \"layers\": 2}\n{\"step\": 1, \"loss\": 2.0}\n";
     std::fs::write(&path, log).expect("written");
-    let training = Session::load(&path).expect("a log loads").training;
-    assert_eq!(training.expect("there").steps.len(), 1);
+    let (log, kind) = Session::load_as(&path).expect("a log loads");
+    assert_eq!(kind, Kind::Log);
+    assert_eq!(log.training.expect("there").steps.len(), 1);
 }
 
 pub(crate) fn bad_sessions_are_refused() {
