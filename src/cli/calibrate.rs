@@ -27,7 +27,7 @@ pub(super) struct Calibrate {
     out: PathBuf,
     /// How many layers (or sublayers) to skip: the cheapest per byte, so that among sublayers MLPs are often first.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = units)]
-    skip: usize,
+    budget: usize,
     /// Search over attentions and MLPs separately rather than whole layers.
     #[arg(long)]
     sublayers: bool,
@@ -55,9 +55,9 @@ impl Calibrate {
         let layers = engine.model.config.layers;
         let units = Unit::all(layers, self.sublayers);
         anyhow::ensure!(
-            self.skip < units.len(),
+            self.budget < units.len(),
             "{} of {} cannot be skipped; ask for fewer",
-            self.skip,
+            self.budget,
             units.len()
         );
         let examples = files
@@ -77,7 +77,7 @@ impl Calibrate {
             Granularity::Layer
         };
         let block = block_influence(&engine, texts, granularity, &mut turning)?;
-        let total = 1 + units.len() + self.skip * self.candidates;
+        let total = 1 + units.len() + self.budget * self.candidates;
         let mut progress = |done, total| follow(&bar, &interrupted, done, total);
         let measured = (Against::Answers, PrefillReading::Masked);
         let meter = LossMeter::new(&engine, &examples, measured, total, &mut progress)?;
@@ -92,7 +92,7 @@ impl Calibrate {
             list(&influences, &block, layers);
         });
         let budget = Budget {
-            units: self.skip,
+            units: self.budget,
             rate: 1.0,
             loss: f64::INFINITY,
             candidates: self.candidates,

@@ -151,7 +151,9 @@ impl Engine {
         // A token submitted ahead of an end is still running; its read-back must not outlive this call.
         gpu.wait()?;
         // The last token's keys and values were never computed.
-        conversation.ids.pop();
+        if !run.answer_ids.is_empty() {
+            conversation.ids.pop();
+        }
         Ok(())
     }
 }

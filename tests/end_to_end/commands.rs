@@ -113,7 +113,7 @@ pub(super) fn measuring() {
     assert_eq!(halves.answer_ids, plain.answer_ids);
     assert_eq!(2 * halves.kv_bytes, plain.kv_bytes);
 
-    shell.first("calibrate -m tiny.gguf --data train.jsonl --out mask --skip 1 --examples 2");
+    shell.first("calibrate -m tiny.gguf --data train.jsonl --out mask --budget 1 --examples 2");
     let masked = run("--router mask --trace trace.jsonl");
     assert_eq!(
         Sublayer::BOTH.map(|sublayer| masked.mask.skipped(sublayer)),
@@ -158,7 +158,7 @@ pub(super) fn measuring() {
     let table = String::from_utf8(shell.read("cut/eval.csv")).expect("UTF-8");
     assert!(table.contains("\nnone,,mean over tasks,2,"), "{table}");
     let printed = shell.first(
-        "calibrate -m tiny.gguf --data train.jsonl --out parts --skip 1 --examples 2 --sublayers",
+        "calibrate -m tiny.gguf --data train.jsonl --out parts --budget 1 --examples 2 --sublayers",
     );
     let printed = String::from_utf8(printed).expect("UTF-8");
     let influence = |name: &str| {

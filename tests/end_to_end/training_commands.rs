@@ -84,7 +84,7 @@ const TRAINED: &[&str] = &[
     "train joint DATA RUN --begin alone --out after",
     "train lora DATA RUN --begin searched/0.1 --distil 0.5 --teacher alone --out taught",
     "train labels DATA --settle taught --out kept",
-    "calibrate -m tiny.gguf --data train.jsonl --skip 1 --examples 2 --out calibrated",
+    "calibrate -m tiny.gguf --data train.jsonl --budget 1 --examples 2 --out calibrated",
 ];
 
 /// What cannot work, and what is said of it.
@@ -394,9 +394,11 @@ fn runs_are_settled_on(shell: &Shell) {
     let of_runs = |mask: &String| mask == "1" || mask.is_empty();
     assert!(chosen.iter().any(of_runs), "{chosen:?}");
     // What is compared are the runs with their adapters, as they are measured.
-    shell.first("eval -m tiny.gguf --data others.jsonl --adapter none=alone --tuned --out beside");
+    shell.first(
+        "eval -m tiny.gguf --data others.jsonl --adapter none=alone --mask one=fixed:1 --adapter one=fixed --tuned --out beside",
+    );
     let [settled, measured] = ["menu", "beside"].map(|folder| shell.noted(folder));
-    assert_eq!(measured.len(), 2);
+    assert_eq!(measured.len(), 4);
     for (of, loss) in measured {
         assert_eq!(settled.get(&of), Some(&loss), "{of:?}");
     }

@@ -63,7 +63,7 @@ pub(crate) struct Labels {
     /// Search none: each task gets what a trained run, with the adapter of its folder if it has one, skips for most of
     /// its prompts. Of several runs each task gets the mask of one, so that all tasks skip `--rates` at the least loss of
     /// the calibration examples, each with the adapter of its run.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["units", "protect", "skip", "tolerate", "against", "search", "candidates"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["units", "protect", "budget", "tolerate", "against", "search", "candidates"])]
     settle: Vec<PathBuf>,
     /// The low-rank updates that the routers will serve with; they go into the folder too. By default those of the one
     /// run to settle on.
@@ -82,15 +82,15 @@ pub(crate) struct Labels {
     /// How many of the `--units` each task skips, at most; the cheapest per byte, so that among sublayers MLPs are often
     /// first.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = units)]
-    skip: usize,
-    /// In place of `--skip`: shares of the layers' weights, `4%,8%`, on the mean over the tasks. A task that loses less
+    budget: usize,
+    /// In place of `--budget`: shares of the layers' weights, `4%,8%`, on the mean over the tasks. A task that loses less
     /// by it skips more, up to half as much again. For each share a folder of its own in DIR.
     #[arg(
         long,
         value_name = "RATE",
         value_delimiter = ',',
         value_parser = rate,
-        conflicts_with = "skip"
+        conflicts_with = "budget"
     )]
     rates: Vec<f32>,
     /// The most that skipping may raise a task's loss, in nats a token.

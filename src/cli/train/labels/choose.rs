@@ -17,7 +17,7 @@ impl Labels {
     /// How far to search.
     pub(super) fn budget(&self, engine: &Engine, units: &[Unit]) -> anyhow::Result<Budget> {
         let mut budget = Budget {
-            units: self.skip,
+            units: self.budget,
             rate: 1.0,
             loss: self.tolerate.into(),
             candidates: self.candidates,
@@ -27,9 +27,9 @@ impl Labels {
         }
         if self.rates.is_empty() {
             anyhow::ensure!(
-                self.skip < units.len(),
-                "{} of {} cannot be skipped; lower `--skip`, or protect less",
-                self.skip,
+                self.budget < units.len(),
+                "{} of {} cannot be skipped; lower `--budget`, or protect less",
+                self.budget,
                 units.len()
             );
             return Ok(budget);
@@ -92,7 +92,7 @@ impl Labels {
             masks.insert(task, mask.clone());
         }
         let remedy = match self.settle.as_slice() {
-            [] => "raise `--skip`, `--rates` or `--tolerate`",
+            [] => "raise `--budget`, `--rates` or `--tolerate`",
             [_] => "settle on a run that skips something for most prompts of a task",
             _ => "raise `--rates`",
         };
