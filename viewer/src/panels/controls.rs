@@ -97,8 +97,8 @@ impl Row<'_> {
     }
 }
 
-/// Of how much the numbers are, and of what model on what GPU.
-fn extent(rows: &[Row<'_>], of: Option<&Measured>) -> String {
+/// Of how much the numbers are.
+fn extent(rows: &[Row<'_>]) -> String {
     let prompts = rows.iter().map(|row| row.control.losses.len()).max();
     let times = rows.iter().map(|row| row.control.tpot_nanos.len()).min();
     let prompts = prompts.unwrap_or(0);
@@ -118,10 +118,16 @@ fn extent(rows: &[Row<'_>], of: Option<&Measured>) -> String {
         0 => String::new(),
         count => format!(", {count} tokens of their answers"),
     };
-    let of = of.map_or(String::new(), |of| {
-        format!("; {} on {}", short(&of.model, 40), short(&of.gpu, 40))
-    });
-    format!("Losses of {prompts} prompts{tokens}; {times}{of}")
+    format!("Losses of {prompts} prompts{tokens}; {times}")
+}
+
+/// Of what model on what GPU they are.
+fn measured_of(of: &Measured) -> String {
+    format!(
+        "Measured with {} on {}",
+        short(&of.model, 60),
+        short(&of.gpu, 50)
+    )
 }
 
 pub(super) fn figure(view: &View<'_>) -> Figure {
@@ -149,9 +155,13 @@ pub(super) fn figure(view: &View<'_>) -> Figure {
         }
     }
     let below = 48.0 + 22.0 * rows.len() as f32;
-    let extent = extent(&rows, view.session.controls_of.as_ref());
-    figure.summary(pos2(LEFT, below), palette.muted, extent);
-    let top = below + 36.0;
+    figure.summary(pos2(LEFT, below), palette.muted, extent(&rows));
+    if let Some(of) = &view.session.controls_of {
+        let of = measured_of(of);
+        figure.about += &format!("; {of}");
+        figure.text(pos2(LEFT, below + 18.0), palette.muted, of);
+    }
+    let top = below + 44.0;
     let titles = [
         "Loss against time per output token (TPOT): to the lower left is better; lines are 95 % intervals of the change",
         "TPOT, ms",
@@ -232,7 +242,10 @@ pub(super) fn table(view: &View<'_>) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use super::super::State;
+    use super::super::testing::view;
     use super::*;
+    use crate::session::Session;
 
     #[test]
     fn how_much_was_measured_is_said() {
@@ -241,7 +254,7 @@ mod tests {
             tpot_nanos: vec![1e6; times],
             ..Control::default()
         };
-        let said = |times: [usize; 2]| extent(&rows(&times.map(control)), None);
+        let said = |times: [usize; 2]| extent(&rows(&times.map(control)));
         assert_eq!(
             said([5, 5]),
             "Losses of 3 prompts; 5 repetitions were timed, of 3 of the prompts"
@@ -256,8 +269,17 @@ mod tests {
             model: "a model".to_owned(),
             gpu: "a GPU".to_owned(),
         };
-        let said_of = extent(&rows(&[with_tokens]), Some(&of));
-        assert!(said_of.ends_with("; a model on a GPU"), "{said_of}");
+        let session = Session {
+            controls: vec![with_tokens.clone()],
+            controls_of: Some(of),
+            ..Session::default()
+        };
+        let about = figure(&view(&session, &State::default())).about;
+        assert!(
+            about.ends_with("; Measured with a model on a GPU"),
+            "{about}"
+        );
+        let said_of = extent(&rows(&[with_tokens]));
         assert!(said_of.starts_with("Losses of 3 prompts, 15 tokens of their answers;"));
         assert!(said([0, 0]).ends_with("no time is known"));
     }
