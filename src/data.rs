@@ -205,8 +205,19 @@ impl Example {
 
     /// The example through the model's chat template, cut to `most` tokens.
     pub fn tokens(&self, engine: &Engine, most: usize) -> Result<Tokens> {
+        let most = most.min(engine.model.config.context);
+        self.cut(self.whole(engine)?, most)
+    }
+
+    /// The start of the prompt's last turn, by which to find the example.
+    fn start(&self) -> String {
         let last = self.messages.last().map_or("", |message| &message.content);
-        let start: String = last.chars().take(60).collect();
+        last.chars().take(60).collect()
+    }
+
+    /// The example through the model's chat template, however long.
+    pub(crate) fn whole(&self, engine: &Engine) -> Result<Tokens> {
+        let start = self.start();
         // Which of thousands it is, and what can be done about an example.
         let named = |error| match error {
             Error::Input { message, .. } => Error::input(
@@ -219,14 +230,23 @@ impl Example {
         let answer = ids.len();
         ids.extend(engine.tokenizer.encode_continuation(&self.completion)?);
         ids.extend(engine.answer_end());
-        ids.truncate(most.min(engine.model.config.context));
-        if ids.len() <= answer {
+        Ok(Tokens { ids, answer })
+    }
+
+    /// Its tokens, cut to `most`.
+    pub(crate) fn cut(&self, mut text: Tokens, most: usize) -> Result<Tokens> {
+        text.ids.truncate(most);
+        if text.ids.len() <= text.answer {
             return Err(Error::input(
-                format!("a prompt of {answer} tokens leaves no room for its answer: {start:?}"),
+                format!(
+                    "a prompt of {} tokens leaves no room for its answer: {:?}",
+                    text.answer,
+                    self.start()
+                ),
                 "allow longer examples with `--tokens N`, or take it out",
             ));
         }
-        Ok(Tokens { ids, answer })
+        Ok(text)
     }
 }
 

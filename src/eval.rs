@@ -25,8 +25,8 @@ mod tables;
 
 use crate::calibrate::block_influence;
 use crate::calibrate::meter::{Counter, Progress};
-use crate::data::Tokens;
-use crate::error::Result;
+use crate::data::{Tokens, task_name};
+use crate::error::{Error, Result};
 use crate::mask::{LayerMask, Masking, PrefillReading};
 use crate::router::{Decision, Granularity, Router};
 use controls::{CANDIDATES, Control, Quota};
@@ -285,7 +285,9 @@ fn control_masks(
                         .copied()
                         .filter(|other| other.task == item.task)
                         .collect();
-                    assert!(!own.is_empty(), "no calibration data of `{}`", item.task);
+                    if own.is_empty() {
+                        return Err(nothing_to_search(&item.task));
+                    }
                     let mask = greedy(meter, &own, (quota, prefill), progress)?;
                     masks.insert(item.task.clone(), mask);
                 }
@@ -293,6 +295,14 @@ fn control_masks(
             Masks::PerTask(masks)
         }
     })
+}
+
+/// That a task has no calibration data.
+pub(crate) fn nothing_to_search(task: &str) -> Error {
+    Error::input(
+        format!("nothing to search a mask for task `{}` on", task_name(task)),
+        "give calibration data of every task, or name `--controls` other than `per-task`",
+    )
 }
 
 fn greedy(

@@ -8,14 +8,14 @@ use super::options::{
 };
 use super::progress::{count_bar, follow, interrupt};
 use crate::adapter::LoraAdapter;
-use crate::data::{self, task_name};
+use crate::data;
 use crate::engine::{AdapterMode, Engine};
 use crate::error::{Error, Result};
 use crate::eval::controls::Control;
 use crate::eval::meter::Meter;
 use crate::eval::metrics::Metric;
 use crate::eval::report::Report;
-use crate::eval::{EvalPlan, Item, run, saved};
+use crate::eval::{EvalPlan, Item, nothing_to_search, run, saved};
 use crate::file::write_whole;
 use crate::journal::Journal;
 use candidates::{adapter, router, tell_apart};
@@ -155,9 +155,15 @@ impl Eval {
                 "{repeated} examples are there more than once, and count as often: intervals are too narrow"
             );
         }
-        let controls = self.controls()?;
-        if controls.contains(&Control::PerTask) {
-            searchable(&examples, &calibration)?;
+        let mut controls = self.controls()?;
+        if controls.contains(&Control::PerTask)
+            && let Some(error) = unsearchable(&examples, &calibration)
+        {
+            if self.controls.is_some() {
+                return Err(error.into());
+            }
+            tell!("the control `per-task` is left out: {error}");
+            controls.retain(|control| *control != Control::PerTask);
         }
         let engine = load(&self.model)?;
         let items = |examples: &[data::Example]| {
@@ -244,18 +250,12 @@ fn publish(report: &Report, folder: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses tasks that a mask of their own cannot be searched for.
-fn searchable(examples: &[data::Example], calibration: &[data::Example]) -> Result<()> {
+/// Why some task's own mask cannot be searched, if so.
+fn unsearchable(examples: &[data::Example], calibration: &[data::Example]) -> Option<Error> {
     let [examples, calibration] = [examples, calibration].map(data::by_task);
-    let missing = examples
-        .keys()
-        .find(|task| !calibration.contains_key(*task));
-    missing.map_or(Ok(()), |task| {
-        Err(Error::input(
-            format!("nothing to search a mask for task `{}` on", task_name(task)),
-            "give calibration data of every task, or name `--controls` other than `per-task`",
-        ))
-    })
+    let mut tasks = examples.keys();
+    let missing = tasks.find(|task| !calibration.contains_key(*task))?;
+    Some(nothing_to_search(missing))
 }
 
 fn read(files: &[PathBuf], count: usize) -> Result<Vec<data::Example>> {

@@ -87,8 +87,8 @@ fn read(paths: &[PathBuf], skip_bad: bool) -> anyhow::Result<Vec<Example>> {
     Ok(examples)
 }
 
-/// Up to `most` examples of each task as at most `longest` token ids, spread evenly. Those that have no room for an answer
-/// are left out by `skip_bad`, saying which.
+/// Up to `most` examples of each task as at most `longest` token ids, spread evenly: of those that `skip_bad` leaves, which
+/// tells of prompts that leave no room for an answer.
 fn tasks(
     engine: &Engine,
     examples: &[Example],
@@ -98,21 +98,30 @@ fn tasks(
     let bar = count_bar("reading examples");
     let mut tasks = Tasks::new();
     for (task, examples) in data::by_task(examples) {
-        let mut texts = Vec::new();
-        for example in data::spread(&examples, most) {
-            bar.inc(1);
-            match example.tokens(engine, longest) {
-                Ok(text) => texts.push(text),
-                Err(error) if skip_bad => tell!("left out: {error}"),
-                Err(error) => return Err(error.into()),
+        let chosen = if skip_bad {
+            let longest = longest.min(engine.model.config.context);
+            let mut good = Vec::new();
+            for example in examples {
+                bar.inc(1);
+                match example.cut(example.whole(engine)?, longest) {
+                    Ok(text) => good.push(text),
+                    Err(error) => tell!("left out: {error}"),
+                }
             }
-        }
-        anyhow::ensure!(
-            !texts.is_empty(),
-            "no example of task `{}` is left; allow longer ones with `--tokens N`",
-            data::task_name(&task)
-        );
-        tasks.insert(task, texts);
+            anyhow::ensure!(
+                !good.is_empty(),
+                "no example of task `{}` is left; allow longer ones with `--tokens N`",
+                data::task_name(&task)
+            );
+            data::spread(&good, most).cloned().collect()
+        } else {
+            let texts = data::spread(&examples, most).map(|example| {
+                bar.inc(1);
+                example.tokens(engine, longest)
+            });
+            texts.collect::<Result<Vec<_>, _>>()?
+        };
+        tasks.insert(task, chosen);
     }
     bar.finish_and_clear();
     tell_of_cuts(engine, tasks.values().flatten());

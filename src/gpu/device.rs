@@ -24,6 +24,9 @@ pub struct Class {
     pub subgroup: Option<(u32, u32)>,
     /// A driver that runs shaders on the CPU.
     pub software: bool,
+    /// All of a shader's loops end together after 65,535 turns, as in Mesa's software driver: what would come behind is
+    /// missing, and nothing tells of it.
+    pub loops_end: bool,
     /// Memory shared with the CPU.
     pub integrated: bool,
     /// Run-time values pushed with the commands rather than read from a uniform buffer.
@@ -57,6 +60,7 @@ impl Class {
         Self {
             subgroup: Some((8, 8)),
             software: true,
+            loops_end: true,
             tuning: Tuning::of(Some((8, 8)), true),
             ..Self::gpu_example()
         }
@@ -67,6 +71,7 @@ impl Class {
         Self {
             subgroup: None,
             software: false,
+            loops_end: false,
             integrated: true,
             immediates: false,
             timestamps: false,
@@ -214,6 +219,7 @@ impl Gpu {
         let mut class = Class {
             subgroup,
             software,
+            loops_end: info.driver == "llvmpipe",
             integrated: info.device_type == wgpu::DeviceType::IntegratedGpu,
             immediates: has(wgpu::Features::IMMEDIATES)
                 && std::env::var_os("FIRST_NO_IMMEDIATES").is_none(),

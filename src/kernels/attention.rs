@@ -82,10 +82,10 @@ pub(super) fn compose(variant: Variant, kv: KvFormat, sizes: Heads) -> Variant {
         .set("KEY_ROWS", sizes.key_rows() as u32)
 }
 
-/// The longest context that attention sees whole: Mesa's software driver ends all of a shader's loops together after 65,535
-/// turns, and heads of 128 dimensions would miss keys from position 12,188 on.
+/// The longest context that attention sees whole: where loops end early (see [`Class::loops_end`]) heads of 128 dimensions
+/// would miss keys from position 12,188 on.
 pub fn most_positions(class: &Class) -> usize {
-    if class.software { 12_000 } else { usize::MAX }
+    if class.loops_end { 12_000 } else { usize::MAX }
 }
 
 pub(super) fn variant(class: &Class, kv: KvFormat, sizes: Heads) -> Variant {

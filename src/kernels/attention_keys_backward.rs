@@ -27,11 +27,11 @@ pub struct KeysBackward<'a> {
     pub dv: &'a Buffer,
 }
 
-/// The longest text whose gradients software Vulkan computes whole: Mesa ends all of a shader's loops together after 65,535
-/// turns, of which here each token's heads take a few each, ends included; a tenth is kept in hand. In `attention_backward` a
-/// text of 2,048 tokens takes fewer.
+/// The longest text whose gradients are computed whole where loops end early (see [`Class::loops_end`]): each token's heads
+/// take a few turns each here, ends included, and a tenth of all is kept in hand. In `attention_backward` a text of 2,048
+/// tokens takes fewer.
 pub fn most_tokens(class: &Class, sizes: Heads) -> usize {
-    if !class.software {
+    if !class.loops_end {
         return usize::MAX;
     }
     let group = sizes.heads / sizes.kv_heads;

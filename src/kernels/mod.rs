@@ -98,11 +98,11 @@ fn reduce(class: &Class) -> &'static str {
     by_class(class, "lib/reduce_subgroup", "lib/reduce_workgroup")
 }
 
-/// The largest vocabulary whose logits are seen whole: a subgroup of eight goes over them up to three times, and software
-/// Vulkan ends loops early (see [`attention::most_positions`]).
+/// The largest vocabulary whose logits are seen whole where loops end early (see [`Class::loops_end`]): a subgroup of eight
+/// goes over them up to three times, and the end of a loop is a turn too.
 pub fn most_vocab(class: &Class) -> usize {
-    if class.software {
-        8 * 65_535 / 3
+    if class.loops_end {
+        8 * (65_535 / 3 - 1)
     } else {
         usize::MAX
     }

@@ -84,6 +84,7 @@ const TRAINED: &[&str] = &[
     "train joint DATA RUN --begin alone --out after",
     "train lora DATA RUN --begin searched/0.1 --distil 0.5 --teacher alone --out taught",
     "train labels DATA --settle taught --out kept",
+    "train labels DATA --settle alone --settle taught --rates 0.05 --adapter alone --out kept-of-two",
     "calibrate -m tiny.gguf --data train.jsonl --budget 1 --examples 2 --out calibrated",
 ];
 
@@ -191,7 +192,7 @@ const REFUSED: &[(&str, &str)] = &[
         "`--mask none --mask routed`",
     ),
     (
-        "eval -m tiny.gguf --data train.jsonl --calibration of-one-task.jsonl --router labels --out idle",
+        "eval -m tiny.gguf --data train.jsonl --calibration of-one-task.jsonl --router labels --controls per-task --out idle",
         "nothing to search a mask for task `1` on",
     ),
     (
@@ -303,14 +304,18 @@ fn evaluations_go_on(shell: &Shell) {
     );
     // A mask concerns what the routers' do, and examples without a task have a name.
     shell.first(
-        "eval -m tiny.gguf --data of-no-task.jsonl --router answers --mask own=fixed:1.attn --controls even --out read-by-all",
+        "eval -m tiny.gguf --data of-no-task.jsonl --router answers --mask own=fixed:1.attn --mask plain=none --controls even --out read-by-all",
     );
     let table = String::from_utf8(shell.read("read-by-all/eval.md")).expect("UTF-8");
     assert!(table.contains("| loss | adapter | all |"), "{table}");
     let rows = &shell.json("read-by-all/eval.json")["rows"];
-    let own = rows.as_array().expect("rows").iter();
-    let own: Vec<_> = own.filter(|row| row["policy"] == "own").collect();
-    assert_eq!(own[0]["prefill"], "full");
+    let prefill = |policy: &str| {
+        let mut rows = rows.as_array().expect("rows").iter();
+        let row = rows.find(|row| row["policy"] == policy);
+        row.expect("is measured")["prefill"].clone()
+    };
+    assert_eq!(prefill("own"), "full");
+    assert_ne!(prefill("plain"), "full");
     // A folder that is not called by its name has one.
     std::fs::create_dir(shell.path("alone/inner")).expect("made");
     shell.first(
@@ -382,7 +387,7 @@ fn searches_are_kept(shell: &Shell) {
     };
     assert!(skipped("searched/0.3") > skipped("searched/0.1"));
     // What is protected stays so in what is trained from it.
-    for trained in ["taught", "kept"] {
+    for trained in ["taught", "kept", "kept-of-two/0.05"] {
         assert_eq!(protected(trained), "0", "{trained}");
     }
 }

@@ -109,9 +109,12 @@ impl Eval {
         let prefill = leads.first().map(|lead: &usize| policies[*lead].prefill);
         for text in &self.masks {
             let (name, mask) = text.split_once('=').unwrap_or((text, text));
+            let mask = mask_named(mask, layers)?;
+            // Of what skips nothing there is one reading.
+            let prefill = prefill.filter(|_| !mask.is_full());
             policies.push(Policy {
                 name: name.to_owned(),
-                masks: Masks::Fixed(mask_named(mask, layers)?),
+                masks: Masks::Fixed(mask),
                 prefill: prefill.unwrap_or_default(),
             });
         }

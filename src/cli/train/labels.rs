@@ -54,7 +54,8 @@ pub(crate) struct Labels {
     /// Examples to calibrate on, which must be others; without them there is no `--skip RATE`.
     #[arg(long, value_name = "FILE")]
     calibration: Vec<PathBuf>,
-    /// Leave out lines that are no examples, saying which, instead of stopping.
+    /// Leave out lines that are no examples, and prompts that leave no room for an answer, saying which, instead of
+    /// stopping.
     #[arg(long)]
     skip_bad: bool,
     /// The folder to write the routers to, for `--router`.

@@ -97,7 +97,7 @@ struct Routed<'a> {
     skipped: f64,
 }
 
-/// Those of the model that the calibration is of.
+/// Those of the model in question.
 fn routed<'a>(view: &View<'a>) -> Vec<Routed<'a>> {
     let model = scored(view).map(|run| &run.model);
     let runs = view.session.runs.iter().enumerate();
@@ -132,7 +132,8 @@ fn scored<'a>(view: &View<'a>) -> Option<&'a Run> {
 fn summary(view: &View<'_>) -> String {
     let threshold = view.state.threshold.threshold;
     let Some(skipped) = predicted(&view.session.calibration, threshold) else {
-        return "No calibration of these routers is known, so nothing is predicted.".to_owned();
+        let unknown = "No calibration of these routers is known, so nothing is predicted";
+        return unknown.to_owned() + &left_out(view);
     };
     let mut text = format!(
         "At {} the calibration predicts {:.1} % of the layers' weights skipped",
@@ -160,14 +161,20 @@ fn summary(view: &View<'_>) -> String {
         };
         text += &format!(". Counted at it: {percent:.1} % {prompts}");
     }
+    text + &left_out(view)
+}
+
+/// How many runs of other models are left out, if any are.
+fn left_out(view: &View<'_>) -> String {
+    let model = scored(view).map(|run| &run.model);
     let others = view.session.runs.iter();
-    let others = others.filter(|other| other.model != run.model && one_threshold(other).is_some());
+    let others =
+        others.filter(|other| Some(&other.model) != model && one_threshold(other).is_some());
     match others.count() {
-        0 => {}
-        1 => text += ". 1 run of another model is left out",
-        count => text += &format!(". {count} runs of other models are left out"),
+        0 => String::new(),
+        1 => ". 1 run of another model is left out".to_owned(),
+        count => format!(". {count} runs of other models are left out"),
     }
-    text
 }
 
 pub(super) fn figure(view: &View<'_>) -> Figure {

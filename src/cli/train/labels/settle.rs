@@ -18,10 +18,14 @@ use crate::train::run::Tasks;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-/// What every one of these runs protects, as a mask that skips it.
+/// What every one of these runs protects that skips anything, as a mask that skips it.
 pub(super) fn protected(runs: &[Trained], layers: usize) -> LayerMask {
-    let by_all =
-        |layer| Sublayer::BOTH.map(|sublayer| runs.iter().all(|run| run.protects(layer, sublayer)));
+    let skipping: Vec<&Trained> = runs.iter().filter(|run| run.prefill().is_some()).collect();
+    let by_all = |layer| {
+        Sublayer::BOTH.map(|sublayer| {
+            !skipping.is_empty() && skipping.iter().all(|run| run.protects(layer, sublayer))
+        })
+    };
     LayerMask::skipping(&(0..layers).map(by_all).collect::<Vec<_>>())
 }
 
