@@ -1,7 +1,7 @@
 //! What `first eval` compares routers with, and that nothing knows the answers it is measured on.
 
 use super::evaluation::{load, plan, plan_measured, summed_up};
-use super::{LAYERS, PROMPT, generate, mean, random_router, with_engine};
+use super::{LAYERS, PROMPT, generate, mean, random_router, streams, with_engine};
 use first_wgpu::calibrate::block_influence;
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::{Policy, Request};
@@ -155,15 +155,7 @@ pub(super) fn block_influences() {
         };
         engine.sublayer_states(&text.ids, &mut keep).expect("runs");
         // What enters and leaves a layer is what the exact outputs of the goldens are compared with.
-        let mut streams = Vec::new();
-        let mut keep = |_: usize, x: &[f32]| {
-            streams.push(x.to_vec());
-            Ok(())
-        };
-        let full = LayerMask::full(LAYERS);
-        engine
-            .hidden_states(&text.ids, &full, &mut keep)
-            .expect("runs");
+        let streams = streams(engine, &text.ids);
         for layer in 0..LAYERS {
             let [attn, mlp] = [&states[2 * layer], &states[2 * layer + 1]];
             assert_eq!(attn[0], streams[layer], "into layer {layer}");

@@ -313,6 +313,18 @@ fn fixed(mask: &str) -> Policy {
     Policy::Fixed(LayerMask::parse(mask, LAYERS).expect("a valid mask").into())
 }
 
+/// What enters each layer of the full model, what leaves the last one, and that normed.
+fn streams(engine: &Engine, ids: &[u32]) -> Vec<Vec<f32>> {
+    let mut streams = Vec::new();
+    let mut keep = |_: usize, x: &[f32]| {
+        streams.push(x.to_vec());
+        Ok(())
+    };
+    let full = LayerMask::full(LAYERS);
+    engine.hidden_states(ids, &full, &mut keep).expect("runs");
+    streams
+}
+
 /// What a text teaches.
 fn lesson(share: f32, pull: Option<Pull>) -> Option<Lesson> {
     Some(Lesson { share, pull })

@@ -1,7 +1,7 @@
 //! The reading of a prompt by every layer, in training as it is served.
 
 use super::gradients::{TOKENS, adapter, lora_options, router, slope, slopes_of_adapter, text};
-use super::{LAYERS, lesson, load, mean, with_engine};
+use super::{LAYERS, lesson, load, mean, streams, with_engine};
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::Engine;
 use first_wgpu::mask::{LayerMask, Masking, PrefillReading};
@@ -111,15 +111,7 @@ pub(super) fn answers_alone() {
         let outcome = outcome.expect("runs");
         assert_eq!(outcome.mask, mask);
         // Of the stream that the full model has.
-        let mut states = Vec::new();
-        let mut keep = |_: usize, x: &[f32]| {
-            states.push(x.to_vec());
-            Ok(())
-        };
-        let full = LayerMask::full(LAYERS);
-        engine
-            .hidden_states(prompt, &full, &mut keep)
-            .expect("runs");
+        let states = streams(engine, prompt);
         assert_eq!(outcome.scores.len(), 2 * LAYERS);
         for (index, score) in outcome.scores.iter().enumerate() {
             let weights = &router.weights[64 * index..][..64];

@@ -9,6 +9,7 @@ use first_viewer::app::App;
 use first_viewer::session::Session;
 use first_viewer::worker::Setup;
 use first_wgpu::mask::PrefillReading;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub(crate) type Window<'a> = Harness<'a, App>;
@@ -199,16 +200,22 @@ pub(crate) fn another_session_has_no_error() {
     assert!(window.query_by_label_contains("has no prompt").is_none());
 }
 
-pub(crate) fn another_session_hears_nothing_of_what_runs() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let set = folder.path().join("set.txt");
+/// A window that has begun with more prompts than any test waits for.
+fn at_work(folder: &Path) -> Window<'static> {
+    let set = folder.join("set.txt");
     std::fs::write(&set, "hello\n".repeat(5000)).expect("written");
-    let mut window = window(Session::default(), Some(tiny(folder.path(), &options())));
+    let mut window = window(Session::default(), Some(tiny(folder, &options())));
     ready(&mut window);
     click(&mut window, "Prompts × layers");
     fill(&mut window, "Prompt set", &set.display().to_string());
     click(&mut window, "Load");
     click(&mut window, "Run all 5000");
+    window
+}
+
+pub(crate) fn another_session_hears_nothing_of_what_runs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut window = at_work(folder.path());
     until(&mut window, "a few runs", |window| {
         window.state().session().runs.len() > 5
     });
@@ -229,14 +236,7 @@ pub(crate) fn another_session_hears_nothing_of_what_runs() {
 /// What runs is lost by no closed window, unless the user says so.
 pub(crate) fn a_window_that_is_at_work_asks_before_it_closes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let set = folder.path().join("set.txt");
-    std::fs::write(&set, "hello\n".repeat(5000)).expect("written");
-    let mut window = window(Session::default(), Some(tiny(folder.path(), &options())));
-    ready(&mut window);
-    click(&mut window, "Prompts × layers");
-    fill(&mut window, "Prompt set", &set.display().to_string());
-    click(&mut window, "Load");
-    click(&mut window, "Run all 5000");
+    let mut window = at_work(folder.path());
     close(&mut window);
     assert!(commands(&window).contains(&ViewportCommand::CancelClose));
     window.step();
