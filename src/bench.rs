@@ -49,7 +49,6 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The GPU.
-    #[serde(rename = "adapter")]
     pub gpu: GpuSummary,
     /// The model.
     pub model: ModelSummary,

@@ -32,7 +32,7 @@ pub struct Subject {
     /// What its KV caches hold.
     pub kv: KvFormat,
     /// The GPU: no two round alike.
-    pub device: GpuSummary,
+    pub gpu: GpuSummary,
 }
 
 /// What a result is of. Texts are short digests of what they stand for.
@@ -308,7 +308,7 @@ mod tests {
         let changes: [fn(&mut Subject); 3] = [
             |other| other.model_sha256 = "cd".to_owned(),
             |other| other.kv = KvFormat::F16,
-            |other| other.device.driver = "newer".to_owned(),
+            |other| other.gpu.driver = "newer".to_owned(),
         ];
         for change in changes {
             let mut other = subject();

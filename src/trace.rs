@@ -195,7 +195,6 @@ pub struct Run {
     /// The model.
     pub model: ModelSummary,
     /// The GPU.
-    #[serde(rename = "adapter")]
     pub gpu: GpuSummary,
     /// The prompt as the user gave it.
     pub prompt: String,

@@ -41,7 +41,6 @@ pub struct KernelPlan {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KernelReport {
     /// The GPU.
-    #[serde(rename = "adapter")]
     pub gpu: GpuSummary,
     /// Whether the times are the GPU's own; otherwise the host's wall time.
     pub timestamps: bool,

@@ -27,7 +27,6 @@ pub struct ScalingPlan {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Scaling {
     /// The GPU.
-    #[serde(rename = "adapter")]
     pub gpu: GpuSummary,
     /// The model.
     pub model: ModelSummary,

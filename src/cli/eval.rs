@@ -196,7 +196,7 @@ impl Eval {
             }
             None => Journal::default(),
         };
-        let (model, device) = (engine.summary.clone(), engine.gpu.summary.clone());
+        let (model, gpu) = (engine.summary.clone(), engine.gpu.summary.clone());
         let (searching, measuring) = (count_bar("searching controls"), count_bar("measuring"));
         let interrupted = interrupt()?;
         let mut load = |mut engine: Engine, adapter: Option<usize>| {
@@ -226,7 +226,7 @@ impl Eval {
         )?;
         searching.finish_and_clear();
         measuring.finish_and_clear();
-        let report = Report::new(model, device, &plan.items, rows, self.seed)?;
+        let report = Report::new(model, gpu, &plan.items, rows, self.seed)?;
         publish(&report, self.out.as_deref())?;
         Ok(ExitCode::SUCCESS)
     }

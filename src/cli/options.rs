@@ -182,7 +182,7 @@ pub(super) fn subject(engine: &Engine) -> Result<Subject> {
     Ok(Subject {
         model_sha256: pull::sha256(engine.path())?,
         kv: engine.kv(),
-        device: engine.gpu.summary.clone(),
+        gpu: engine.gpu.summary.clone(),
     })
 }
 

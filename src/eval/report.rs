@@ -18,7 +18,7 @@ pub struct Report {
     /// The model.
     pub model: ModelSummary,
     /// What it ran on.
-    pub device: GpuSummary,
+    pub gpu: GpuSummary,
     /// The task of each answer.
     pub tasks: Vec<String>,
     /// How many tokens each has.
@@ -83,14 +83,14 @@ impl Report {
     /// Sums up what was measured of `items`; `seed` is the bootstrap's.
     pub fn new(
         model: ModelSummary,
-        device: GpuSummary,
+        gpu: GpuSummary,
         items: &[Item],
         rows: Vec<Row>,
         seed: u64,
     ) -> Result<Self> {
         let report = Self {
             model,
-            device,
+            gpu,
             tasks: items.iter().map(|item| item.task.clone()).collect(),
             tokens: items.iter().map(Item::answer_tokens).collect(),
             rows,

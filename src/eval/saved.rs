@@ -26,7 +26,7 @@ const REMEDY: &str = "write one with `first eval --out DIR`, which saves DIR/eva
 #[derive(Debug, Deserialize)]
 pub struct Saved {
     model: ModelSummary,
-    device: GpuSummary,
+    gpu: GpuSummary,
     tasks: Vec<String>,
     tokens: Vec<usize>,
     rows: Vec<Row>,
@@ -113,7 +113,7 @@ impl Saved {
             .iter()
             .flat_map(|row| [Some(&row.policy), row.adapter.as_ref()]);
         let names = names.flatten().chain(tasks);
-        let mut names = names.chain([&model.name, &self.device.name, &self.device.driver]);
+        let mut names = names.chain([&model.name, &self.gpu.name, &self.gpu.driver]);
         names
             .any(|name| name.contains(char::is_control))
             .then(|| "a name holds a control character".to_owned())
@@ -124,7 +124,7 @@ impl Saved {
         let other = Self::read(path)?;
         let differ = [
             (self.model != other.model, "another model"),
-            (self.device != other.device, "another device"),
+            (self.gpu != other.gpu, "another GPU"),
             (self.tasks != other.tasks, "other answers"),
             (self.tokens != other.tokens, "other answers"),
         ];
@@ -159,7 +159,7 @@ impl Saved {
         let scored = self.summaries;
         let report = Report {
             model: self.model,
-            device: self.device,
+            gpu: self.gpu,
             tasks: self.tasks,
             tokens: self.tokens,
             rows: self.rows,

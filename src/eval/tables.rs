@@ -57,8 +57,8 @@ impl Report {
         line(format!(
             "{} on {} ({}): {} answers of {} tasks. Loss in nats a token, macro mean over the tasks; intervals hold 95 %, by bootstrap over the answers of each task.",
             self.model.name,
-            self.device.name,
-            self.device.driver,
+            self.gpu.name,
+            self.gpu.driver,
             self.tasks.len(),
             tasks.len()
         ));

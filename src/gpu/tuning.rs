@@ -138,8 +138,6 @@ impl std::fmt::Display for Tuning {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
-    /// Called so in files since before there were LoRA adapters.
-    #[serde(rename = "adapter")]
     gpu: GpuSummary,
     tuning: Tuning,
 }

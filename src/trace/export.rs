@@ -218,7 +218,7 @@ mod tests {
     fn spans_are_exact() {
         let run: Run = serde_json::from_value(json!({
             "model": ModelSummary::alike(2),
-            "adapter": GpuSummary::default(),
+            "gpu": GpuSummary::default(),
             "prompt": "", "prompt_ids": [1], "prompt_pieces": [""], "answer_ids": [5, 6], "answer": "",
             "policy": "fixed:1,2", "mask": LayerMask::full(2), "scores": [], "sampling": {},
             "ttft_nanos": 2_000, "token_nanos": [1_500],

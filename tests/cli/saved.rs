@@ -225,8 +225,8 @@ fn saved_evals_are_held_against_each_other() {
         ("another model", |report| {
             report["model"]["other_bytes"] = 1.into();
         }),
-        ("another device", |report| {
-            report["device"]["driver"] = "another".into();
+        ("another GPU", |report| {
+            report["gpu"]["driver"] = "another".into();
         }),
     ];
     for (needle, change) in cases {

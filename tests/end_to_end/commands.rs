@@ -75,7 +75,7 @@ fn documented(run: &serde_json::Value) {
     let parts = [
         run,
         &run["model"],
-        &run["adapter"],
+        &run["gpu"],
         &run["sampling"],
         &run["dispatches"][0],
         &run["submissions"][0],
