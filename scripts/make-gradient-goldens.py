@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Losses, gradients and ten steps of AdamW of the generated tiny model with routers, soft gates and LoRA, for
+"""Losses, gradients and ten steps of AdamW of the generated tiny model with routers, soft gates and LoRA; gradients of
+what ships, LoRA under a fixed mask of the answer that is also taught by the full model; and ten steps of AdamW alone. For
 tests/golden/gradients/: the forward pass written out in PyTorch with f64 arithmetic, independent of the engine.
 
     cargo run --example tiny-model -- /tmp/tiny.gguf
@@ -17,15 +18,22 @@ The loss of a text is the mean cross-entropy of its answer's tokens, positions a
 one before, plus `rate_weight` (rate - target_rate)^2, rate = sum_u(c_u g_u) / sum_u(c_u), where c_u counts the
 parameters of the matrices of sublayer u.
 
+Under a fixed mask of the answer the gates are none of the routers': g = 1 at the prompt's positions, and 0 or 1 at the
+answer's. Then the loss is (1 - distil) times the cross-entropy, plus distil times that with what the full model, without
+updates, gives for targets.
+
 gradients.json
     temperature, rate_weight, target_rate, alpha, rank, router_epsilon
     costs    [layers][2]   c of attention and MLP
     texts    ids, answer; loss, cross_entropy, rate; scores and gates [layers][2] of attention and MLP
     adamw    betas, epsilon, decay; rates of router weights, router biases, LoRA;
              steps: text and loss (before the step) of each
+    masked   text, mask, distil; cross_entropy
+adamw.json   betas, epsilon, decay, rate; w before the steps, and after each the gradients that it took and w
 gradients.safetensors, all f32
     parameters.NAME        what the passes were made with; exact, they were rounded first
     gradients.TEXT.NAME    of the loss of text 0 or 1
+    gradients.masked.NAME  the same under the mask, of the updates alone
     moved.NAME             the parameters after the steps
 with NAME one of
     layers.L.router.weight [2, H], layers.L.router.bias [2]    attention, MLP
@@ -46,6 +54,8 @@ from read_gguf import read_gguf
 TEMPERATURE, RATE_WEIGHT, TARGET_RATE, ALPHA, RANK, ROUTER_EPSILON = 0.7, 40.0, 0.8, 16.0, 8, 1e-5
 RATES = {"router.weight": 1e-3, "router.bias": 5e-2, "lora": 1e-3}
 STEPS = 10
+MASK, DISTIL = {(0, "attn"), (1, "mlp")}, 0.5
+DECAY, DECAYED_RATE = 0.1, 0.01
 PROJECTIONS = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -80,8 +90,8 @@ def rms_norm(x, epsilon):
     return x / torch.sqrt((x**2).mean(-1, keepdim=True) + epsilon)
 
 
-def forward(meta, w, parameters, ids, answer):
-    """Loss, cross-entropy, rate, scores and gates of a text."""
+def forward(meta, w, parameters, ids, answer, mask=None):
+    """Logits, scores and gates of a text: those of the routers, or, under a mask of its answer, none."""
     get = lambda key: meta["llama." + key]
     heads, kv_heads = get("attention.head_count"), get("attention.head_count_kv")
     hidden, epsilon = get("embedding_length"), get("attention.layer_norm_rms_epsilon")
@@ -103,11 +113,19 @@ def forward(meta, w, parameters, ids, answer):
             a, b = (parameters[f"layers.{layer}.{name}.lora_{side}.weight"] for side in "AB")
             return x @ weight(PROJECTIONS[name]).T + ALPHA / RANK * (x @ a.T @ b.T)
 
-        router = rms_norm(x[:answer], ROUTER_EPSILON) @ parameters[f"layers.{layer}.router.weight"].T
-        s = torch.sigmoid(router + parameters[f"layers.{layer}.router.bias"]).mean(0)
-        g = torch.sigmoid(torch.log(s / (1 - s)) / TEMPERATURE)
-        scores.append(s)
-        gates.append(g)
+        def kept(sublayer):
+            gate = torch.ones(count, 1, dtype=torch.float64)
+            gate[answer:] = float((layer, sublayer) not in mask)
+            return gate
+
+        if mask is None:
+            router = rms_norm(x[:answer], ROUTER_EPSILON) @ parameters[f"layers.{layer}.router.weight"].T
+            s = torch.sigmoid(router + parameters[f"layers.{layer}.router.bias"]).mean(0)
+            g = torch.sigmoid(torch.log(s / (1 - s)) / TEMPERATURE)
+            scores.append(s)
+            gates.append(g)
+        else:
+            g = [kept("attn"), kept("mlp")]
         n = rms_norm(x, epsilon) * weight("attn_norm")
         q = rope(product("self_attn.q_proj", n).reshape(count, heads, size))
         k = rope(product("self_attn.k_proj", n).reshape(count, kv_heads, size))
@@ -121,11 +139,43 @@ def forward(meta, w, parameters, ids, answer):
         activation = torch.nn.functional.silu(product("mlp.gate_proj", n)) * product("mlp.up_proj", n)
         x = x + g[1] * product("mlp.down_proj", activation)
     logits = rms_norm(x, epsilon) * w["output_norm.weight"] @ w.get("output.weight", w["token_embd.weight"]).T
-    cross_entropy = torch.nn.functional.cross_entropy(logits[answer - 1 : -1], torch.tensor(ids[answer:]))
+    return logits[answer - 1 : -1], scores, gates
+
+
+def routed_loss(meta, w, parameters, ids, answer):
+    """Loss, cross-entropy, rate, scores and gates of a text."""
+    logits, scores, gates = forward(meta, w, parameters, ids, answer)
+    cross_entropy = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[answer:]))
     scores, gates = torch.stack(scores), torch.stack(gates)
-    costs = torch.tensor(costs_of(w, get("block_count")), dtype=torch.float64)
+    costs = torch.tensor(costs_of(w, meta["llama.block_count"]), dtype=torch.float64)
     rate = (costs * gates).sum() / costs.sum()
     return cross_entropy + RATE_WEIGHT * (rate - TARGET_RATE) ** 2, cross_entropy, rate, scores, gates
+
+
+def masked_loss(meta, w, parameters, ids, answer):
+    """Loss and cross-entropy of a text under the mask."""
+    with torch.no_grad():
+        untouched = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        taught = torch.softmax(forward(meta, w, untouched, ids, answer, set())[0], -1)
+    logits = forward(meta, w, parameters, ids, answer, MASK)[0]
+    cross_entropy = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[answer:]))
+    loss = (1 - DISTIL) * cross_entropy + DISTIL * torch.nn.functional.cross_entropy(logits, taught)
+    return loss, cross_entropy
+
+
+def adamw_alone():
+    """Ten steps on given gradients, of sizes apart, with decay."""
+    random = np.random.default_rng(7)
+    draw = lambda scale: (scale * random.standard_normal(16)).astype("<f4").tolist()
+    w = torch.tensor(draw(1.0), dtype=torch.float64, requires_grad=True)
+    before, steps = w.tolist(), []
+    optimizer = torch.optim.AdamW([w], lr=DECAYED_RATE, betas=(0.9, 0.999), eps=1e-8, weight_decay=DECAY)
+    for step in range(STEPS):
+        gradients = draw(10.0 ** (step % 4 - 3))
+        w.grad = torch.tensor(gradients, dtype=torch.float64)
+        optimizer.step()
+        steps.append({"gradients": gradients, "w": w.tolist()})
+    return {"betas": [0.9, 0.999], "epsilon": 1e-8, "decay": DECAY, "rate": DECAYED_RATE, "w": before, "steps": steps}
 
 
 def costs_of(w, layers):
@@ -151,7 +201,7 @@ def main():
     tensors = {name: value.astype("<f4") for name, value in tensors.items()}
     entries = []
     for index, (ids, answer) in enumerate(texts):
-        loss, cross_entropy, rate, scores, gates = forward(meta, w, parameters, ids, answer)
+        loss, cross_entropy, rate, scores, gates = routed_loss(meta, w, parameters, ids, answer)
         gradients = torch.autograd.grad(loss, list(parameters.values()))
         for name, gradient in zip(parameters, gradients):
             tensors[f"gradients.{index}.{name}"] = gradient.numpy().astype("<f4")
@@ -166,6 +216,12 @@ def main():
                 "gates": gates.tolist(),
             }
         )
+    updates = {name: value for name, value in parameters.items() if "lora" in name}
+    loss, cross_entropy = masked_loss(meta, w, parameters, *texts[1])
+    for name, gradient in zip(updates, torch.autograd.grad(loss, list(updates.values()))):
+        tensors[f"gradients.masked.{name}"] = gradient.numpy().astype("<f4")
+    mask = ",".join(f"{layer}.{sublayer}" for layer, sublayer in sorted(MASK))
+    masked = {"text": 1, "mask": mask, "distil": DISTIL, "cross_entropy": cross_entropy.item()}
     groups = [
         {"params": [value for name, value in parameters.items() if kind in name], "lr": rate}
         for kind, rate in RATES.items()
@@ -175,7 +231,7 @@ def main():
     for step in range(STEPS):
         index = step % len(texts)
         optimizer.zero_grad()
-        loss = forward(meta, w, parameters, *texts[index])[0]
+        loss = routed_loss(meta, w, parameters, *texts[index])[0]
         loss.backward()
         optimizer.step()
         steps.append({"text": index, "loss": loss.item()})
@@ -192,8 +248,10 @@ def main():
         "costs": costs_of(w, layers),
         "texts": entries,
         "adamw": {"betas": [0.9, 0.999], "epsilon": 1e-8, "decay": 0.0, "rates": RATES, "steps": steps},
+        "masked": masked,
     }
     (folder / "gradients.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (folder / "adamw.json").write_text(json.dumps(adamw_alone(), indent=1) + "\n")
 
 
 main()

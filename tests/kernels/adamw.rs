@@ -23,7 +23,7 @@ pub(crate) fn test(gpu: &Gpu) {
             let buffers = [&w, &m, &v].map(|values| upload(gpu, values));
             let g = upload(gpu, &vec![0.0; *count]);
             let size = 10f32.powi(*size);
-            for step in 1..4u32 {
+            for step in 1..=10u32 {
                 let gradients: Vec<f32> = numbers(seed ^ u64::from(step), *count)
                     .iter()
                     .map(|g| g * size)
