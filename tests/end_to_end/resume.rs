@@ -1,11 +1,12 @@
 //! Runs of training that are interrupted, and go on bit for bit.
 
-use super::gradients::{TOKENS, adapter, text};
+use super::gradients::{TOKENS, adapter, router, text};
 use super::{load, with_engine};
 use first_wgpu::data::Tokens;
 use first_wgpu::engine::Engine;
 use first_wgpu::mask::PrefillReading;
 use first_wgpu::model::tiny::TinyOptions;
+use first_wgpu::router::Router;
 use first_wgpu::train::checkpoint::Checkpoint;
 use first_wgpu::train::run::{Beginning, Event, Keeping, Tasks, run};
 use first_wgpu::train::schedule::{Gates, RunOptions};
@@ -132,16 +133,6 @@ pub(super) fn resumed() {
             found.expect("was written")
         });
         assert_eq!(a, b);
-        let untimed = |folder: &tempfile::TempDir| {
-            let text = std::fs::read_to_string(folder.path().join("training.jsonl"));
-            let lines = text.expect("was written");
-            let line = |line: &str| {
-                let mut value: serde_json::Value = serde_json::from_str(line).expect("JSON");
-                value.as_object_mut().expect("an object").remove("seconds");
-                value
-            };
-            lines.lines().map(line).collect::<Vec<_>>()
-        };
         assert_eq!(untimed(&whole), untimed(&parts));
         assert_eq!(untimed(&whole).len(), 1 + 6 + 2);
         // A run that ended without looks knows no texts whose look could be missing.
@@ -171,9 +162,27 @@ pub(super) fn resumed() {
     });
 }
 
-/// A device that is lost in the middle of a run is an error that says so; the last checkpoint is whole, and another
-/// device goes on from it to the same end.
+/// A device that is lost in the middle of a run is an error that says so. The last checkpoint is whole, and another
+/// device goes on from it, over steps that are in the log already, to the same end: gates and low-rank updates together,
+/// and updates under routers that stay as they are, while every layer reads the prompt.
 pub(super) fn a_lost_device_loses_no_checkpoint() {
+    let frozen = RunOptions {
+        routers_until: 0.0,
+        router_rate: 0.0,
+        bias_rate: 0.0,
+        prefill: PrefillReading::Full,
+        ..run_options()
+    };
+    let reader = Router {
+        prefill: PrefillReading::Full,
+        ..router()
+    };
+    for (options, router) in [(run_options(), None), (frozen, Some(&reader))] {
+        goes_on_elsewhere(&options, router);
+    }
+}
+
+fn goes_on_elsewhere(options: &RunOptions, router: Option<&Router>) {
     let load = || load(&TinyOptions::default(), None);
     let go = |engine: &Engine, folder: &std::path::Path, lost_after: u32| {
         let tasks = Tasks::from([("a".to_owned(), vec![text(engine)])]);
@@ -181,10 +190,13 @@ pub(super) fn a_lost_device_loses_no_checkpoint() {
             folder,
             command: "test",
             model_sha256: "tiny",
-            checkpoint: 1,
+            checkpoint: 2,
             evaluate: 0,
         };
-        let beginning = Beginning::default();
+        let beginning = Beginning {
+            router,
+            ..Beginning::default()
+        };
         let mut listener = |event: Event<'_>| {
             if matches!(event, Event::Step(line) if line.step == lost_after) {
                 engine.gpu.lose();
@@ -192,15 +204,7 @@ pub(super) fn a_lost_device_loses_no_checkpoint() {
             ControlFlow::Continue(())
         };
         let texts = [&tasks, &tasks];
-        run(
-            engine,
-            &run_options(),
-            texts,
-            beginning,
-            keeping,
-            &mut listener,
-        )
-        .map(|_| ())
+        run(engine, options, texts, beginning, keeping, &mut listener).map(|_| ())
     };
     let [whole, parts] = [(), ()].map(|()| tempfile::tempdir().expect("a folder"));
     let kept = |folder: &tempfile::TempDir| {
@@ -211,9 +215,22 @@ pub(super) fn a_lost_device_loses_no_checkpoint() {
     go(&engine, whole.path(), 0).expect("runs");
     let error = go(&engine, parts.path(), 3).expect_err("the device is gone");
     assert!(error.to_string().contains("the GPU was lost"), "{error}");
-    assert!(kept(&parts) != kept(&whole), "it stopped on the way");
+    assert_eq!(kept(&parts).step, 2, "the log has a third step");
     go(&load(), parts.path(), 0).expect("goes on");
     assert!(kept(&parts) == kept(&whole), "the same end");
+    assert_eq!(untimed(&parts), untimed(&whole));
+}
+
+/// The lines of a run's log, but for how long its steps took.
+fn untimed(folder: &tempfile::TempDir) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(folder.path().join("training.jsonl"));
+    let lines = text.expect("was written");
+    let line = |line: &str| {
+        let mut value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        value.as_object_mut().expect("an object").remove("seconds");
+        value
+    };
+    lines.lines().map(line).collect()
 }
 
 /// A run whose numbers have no end stops where that is seen first, and keeps the checkpoint before.
