@@ -287,6 +287,14 @@ fn runs_keep_to_their_beginning(shell: &Shell) {
     ));
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("left out: a prompt of"), "{said}");
+    // Routers that do not learn keep what is known of them; those that do are no longer that.
+    assert_eq!(shell.mask_of("answers", "0"), shell.mask_of("read", "0"));
+    let made = |folder: &str, by: &str| {
+        let config = shell.json(&format!("{folder}/router_config.json"));
+        config["provenance"][by].as_str().map(str::to_owned)
+    };
+    assert_eq!(made("answers", "routers made by"), made("read", "made by"));
+    assert_eq!(made("routers", "routers made by"), None);
     assert_ne!(shell.adapter("after"), shell.adapter("alone"));
     assert_ne!(shell.adapter("taught"), shell.adapter("lora"));
 }

@@ -334,10 +334,16 @@ impl RunArguments {
         base_model: BaseModel,
         command: &str,
     ) -> anyhow::Result<ExitCode> {
-        let last = last_evaluation(&self.out)?;
-        let last = last.filter(|line| line.step == options.steps);
+        let last = last_evaluation(&self.out)?.filter(|line| line.step == options.steps);
         let last = last.as_ref().map(look);
-        let mut provenance = BTreeMap::from([("made by".to_owned(), format!("first {command}"))]);
+        // Routers that do not learn are still what they were made to be.
+        let begun = self.begin.as_ref();
+        let begun = begun.filter(|_| router.is_some() && options.routers_until == 0.0);
+        let begun = begun.map(|folder| RouterFile::load(folder)).transpose()?;
+        let mut provenance = begun.map(|file| file.provenance).unwrap_or_default();
+        if let Some(by) = provenance.insert("made by".to_owned(), format!("first {command}")) {
+            provenance.entry("routers made by".to_owned()).or_insert(by);
+        }
         if let Some(last) = &last {
             provenance.insert("calibration examples".to_owned(), last.clone());
         }
