@@ -3,11 +3,12 @@
 text and a step of AdamW, in f32, with the shapes of the default model (SmolLM2-135M) and random weights: two routers
 and soft gates a layer, LoRA of rank 8 on all seven matrices, base weights frozen, loss on the second half of the text.
 
-    scripts/train-speed.py [--tokens 256] [--threads 2] [--steps 5]
+    scripts/train-speed.py [--first target/release/first] [--tokens 256] [--threads 2] [--steps 5] [--rounds 1]
 
 Prints one line of JSON each without and with activation checkpointing (each layer's activations are computed again in
 the backward pass): the median time of a step, tokens a second, the largest memory of the process, and how much of it
-is held before the first step, by weights and the interpreter. Each runs in a process of its own.
+is held before the first step, by weights and the interpreter. Each runs in a process of its own. With `--first` each
+round begins with `first train joint` of the default model on one text, and PyTorch gets as many tokens.
 """
 
 import argparse
@@ -17,10 +18,13 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 LAYERS, HIDDEN, HEADS, KV_HEADS, SIZE, FEED_FORWARD, VOCAB = 30, 576, 9, 3, 64, 1536, 49152
 RANK, ALPHA, TEMPERATURE, RATE_WEIGHT, TARGET_RATE, EPSILON = 8, 16.0, 0.7, 40.0, 0.8, 1e-5
+SENTENCE = "The river runs past the old mill and under the stone bridge, where children fish for trout in summer. "
 SHAPES = {
     "q": (HEADS * SIZE, HIDDEN),
     "k": (KV_HEADS * SIZE, HIDDEN),
@@ -108,35 +112,67 @@ def measure(tokens, threads, steps, checkpointing):
         start = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - start)
-    median = statistics.median(seconds[1:])  # the first one warms up
     return {
         "torch": torch.__version__,
         "checkpointing": checkpointing,
-        "tokens": tokens,
         "threads": threads,
         "trained_parameters": sum(parameter.numel() for parameter in trained),
-        "step_seconds": round(median, 3),
-        "step_seconds_min_max": [round(min(seconds[1:]), 3), round(max(seconds[1:]), 3)],
-        "tokens_per_second": round(tokens / median, 1),
+        **told(tokens, seconds[1:]),  # the first one warms up
         "peak_mib": round(peak_mib()),
         "peak_mib_before_training": round(before),
     }
 
 
+def measure_first(program, tokens, steps):
+    """The same of `first train joint`, on a text of about as many tokens, of which about half are the answer."""
+    half = SENTENCE * round(tokens / 2 / 22)
+    with tempfile.TemporaryDirectory() as folder:
+        data, out = Path(folder, "text.jsonl"), Path(folder, "out")
+        data.write_text(json.dumps({"prompt": half.strip(), "completion": half.strip()}) + "\n")
+        command = f"{program} train joint --batch 1 --rank {RANK} --alpha {ALPHA} --tokens {2 * tokens} --steps {steps + 1}"
+        command = [*command.split(), "--evaluate", "0", "--data", str(data), "--out", str(out)]
+        child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        if status:
+            sys.exit(f"{program} train joint ended with {os.waitstatus_to_exitcode(status)}; run it by hand to see why")
+        lines = [json.loads(line) for line in (out / "training.jsonl").read_text().splitlines()]
+    seconds, tokens = [line["seconds"] for line in lines[2:]], lines[1]["tokens"]  # a header, and a step that warms up
+    return {"first": "train joint", **told(tokens, seconds), "peak_mib": round(usage.ru_maxrss / 1024)}
+
+
+def told(tokens, seconds):
+    median = statistics.median(seconds)
+    return {
+        "tokens": tokens,
+        "step_seconds": round(median, 3),
+        "step_seconds_min_max": [round(min(seconds), 3), round(max(seconds), 3)],
+        "tokens_per_second": round(tokens / median, 1),
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--first", help="the program to compare with")
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--checkpointing", choices=["off", "on"], help="only this one, in this process")
     arguments = parser.parse_args()
     if arguments.checkpointing:
         on = arguments.checkpointing == "on"
         print(json.dumps(measure(arguments.tokens, arguments.threads, arguments.steps, on)))
         return
-    for checkpointing in ("off", "on"):
-        environment = os.environ | {"OMP_NUM_THREADS": str(arguments.threads)}
-        subprocess.run([sys.executable, *sys.argv, "--checkpointing", checkpointing], check=True, env=environment)
+    environment = os.environ | {"OMP_NUM_THREADS": str(arguments.threads)}
+    for _ in range(arguments.rounds):
+        tokens = arguments.tokens
+        if arguments.first:
+            found = measure_first(arguments.first, tokens, arguments.steps)
+            tokens = found["tokens"]
+            print(json.dumps(found), flush=True)
+        for checkpointing in ("off", "on"):
+            more = ["--tokens", str(tokens), "--checkpointing", checkpointing]
+            subprocess.run([sys.executable, *sys.argv, *more], check=True, env=environment)
 
 
 main()
