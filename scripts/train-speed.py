@@ -131,7 +131,7 @@ def measure_first(program, tokens, steps):
         data.write_text(json.dumps({"prompt": half.strip(), "completion": half.strip()}) + "\n")
         command = f"{program} train joint --batch 1 --rank {RANK} --alpha {ALPHA} --tokens {2 * tokens} --steps {steps + 1}"
         command = [*command.split(), "--evaluate", "0", "--data", str(data), "--out", str(out)]
-        child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(child.pid, 0)
         if status:
             sys.exit(f"{program} train joint ended with {os.waitstatus_to_exitcode(status)}; run it by hand to see why")
