@@ -14,7 +14,6 @@ use crate::train::log::{EvaluationLine, last_evaluation};
 use crate::train::run::{Beginning, Event, Keeping, Tasks, run};
 use crate::train::schedule::{Gates, RunOptions};
 use crate::train::{calibration, checkpoint};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
