@@ -149,6 +149,7 @@ fn show_evals(paths: &[String]) -> Output {
 #[test]
 fn saved_evals_print_the_tables_beside_them() {
     for name in [
+        "eval-alone",
         "eval-controls",
         "eval-controls-25",
         "eval-controls-4",
@@ -163,6 +164,82 @@ fn saved_evals_print_the_tables_beside_them() {
         };
         let table = std::fs::read_to_string(table).expect("a table");
         assert_eq!(String::from_utf8_lossy(&shown.stdout), table, "{name}");
+    }
+}
+
+/// The README's two tables of loss, but for what has no saved answers: it leaves out the plus of what is above nothing.
+#[test]
+fn saved_evals_print_what_the_readme_quotes() {
+    let rows = |names: &[&str]| -> Vec<Vec<String>> {
+        let shown = show_evals(&results(names));
+        assert!(shown.status.success());
+        let text = String::from_utf8(shown.stdout).expect("UTF-8");
+        let cells = |row: &str| row.split('|').map(|cell| cell.trim().to_owned()).collect();
+        let (summary, _) = text.split_once("\n| loss |").expect("a table by task");
+        summary.lines().map(cells).collect()
+    };
+    let loss = rows(&[
+        "eval-alone.json",
+        "eval-learned.json",
+        "eval-controls.json",
+        "eval-controls-4.json",
+        "eval-controls-8.json",
+        "eval-controls-25.json",
+    ]);
+    let further = rows(&["eval-unseen.json"]);
+    let found = |rows: &[Vec<String>], policy: &str, column: usize| {
+        let row = rows
+            .iter()
+            .find(|cells| cells.get(1).is_some_and(|name| name == policy));
+        row.map(|cells| cells[column].replace("(+", "(").replace("to +", "to "))
+    };
+    let readme = include_str!("../../README.md");
+    let quoted = |label: &str| -> Vec<&str> {
+        let row = readme
+            .lines()
+            .find(|line| line.starts_with(&format!("| {label}")));
+        let row = row.unwrap_or_else(|| panic!("{label}"));
+        row.split('|').map(str::trim).collect()
+    };
+    for (column, rate) in ["4 %", "8 %", "15 %", "25 %"].into_iter().enumerate() {
+        let rate_name = rate.replace(' ', "");
+        let routed = format!("routed@{rate_name}");
+        let cell = |column| found(&loss, &routed, column).unwrap_or_else(|| panic!("{routed}"));
+        let first = |text: String, separator: &str| {
+            text.split(separator).next().expect("a part").to_owned()
+        };
+        let label = if rate == "15 %" {
+            "**15 %**".to_owned()
+        } else {
+            format!("{rate} |")
+        };
+        let row = quoted(&label);
+        let expected = [
+            cell(3),
+            first(cell(7), ","),
+            cell(4),
+            first(cell(5), " ("),
+            cell(8),
+        ];
+        let row_cells: Vec<_> = row[2..7]
+            .iter()
+            .map(|cell| cell.trim_matches('*'))
+            .collect();
+        assert_eq!(row_cells, expected, "{rate}");
+        let further = found(&further, &routed, 8).unwrap_or("not measured".to_owned());
+        assert_eq!(row[7], further, "{rate}");
+        for (label, policy) in [
+            ("learned by gradient", "learned"),
+            ("by block influence", "block-influence"),
+            ("evenly spaced", "even"),
+            ("at random", "random"),
+        ] {
+            let name = format!("{policy}@{rate_name}");
+            match found(&loss, &name, 9) {
+                Some(against) => assert_eq!(quoted(label)[2 + column], against, "{name}"),
+                None => assert_eq!(name, "learned@15%"),
+            }
+        }
     }
 }
 
