@@ -155,6 +155,7 @@ fn saved_evals_print_the_tables_beside_them() {
         "eval-controls-4",
         "eval-controls-8",
         "eval-learned",
+        "eval-skip",
         "eval-unseen",
         "eval-untuned",
     ] {
