@@ -3,12 +3,14 @@
 text and a step of AdamW, in f32, with the shapes of the default model (SmolLM2-135M) and random weights: two routers
 and soft gates a layer, LoRA of rank 8 on all seven matrices, base weights frozen, loss on the second half of the text.
 
-    scripts/train-speed.py [--first target/release/first] [--tokens 256] [--threads 2] [--steps 5] [--rounds 1]
+    scripts/train-speed.py [--first target/release/first [--device llvmpipe]] [--tokens 256] [--threads 2] [--steps 5]
+        [--rounds 1]
 
 Prints one line of JSON each without and with activation checkpointing (each layer's activations are computed again in
 the backward pass): the median time of a step, tokens a second, the largest memory of the process, and how much of it
 is held before the first step, by weights and the interpreter. Each runs in a process of its own. With `--first` each
-round begins with `first train joint` of the default model on one text, and PyTorch gets as many tokens.
+round begins with `first train joint` of the default model on one text, and PyTorch gets as many tokens. Software Vulkan
+has as many threads; where there is a GPU, `--device` says that it is to be compared.
 """
 
 import argparse
@@ -123,18 +125,20 @@ def measure(tokens, threads, steps, checkpointing):
     }
 
 
-def measure_first(program, tokens, steps):
+def measure_first(program, device, tokens, threads, steps):
     """The same of `first train joint`, on a text of about as many tokens, of which about half are the answer."""
-    half = SENTENCE * round(tokens / 2 / 22)
+    half = SENTENCE * max(1, round(tokens / 2 / 22))
     with tempfile.TemporaryDirectory() as folder:
         data, out = Path(folder, "text.jsonl"), Path(folder, "out")
         data.write_text(json.dumps({"prompt": half.strip(), "completion": half.strip()}) + "\n")
-        command = f"{program} train joint --batch 1 --rank {RANK} --alpha {ALPHA} --tokens {2 * tokens} --steps {steps + 1}"
-        command = [*command.split(), "--evaluate", "0", "--data", str(data), "--out", str(out)]
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        options = f"--batch 1 --rank {RANK} --alpha {ALPHA} --tokens {max(256, 2 * tokens)} --steps {steps + 1} --evaluate 0"
+        command = [program, "train", "joint", *options.split(), "--data", str(data), "--out", str(out)]
+        command += ["--device", device] if device else []
+        environment = os.environ | {"LP_NUM_THREADS": str(threads)}
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
         _, status, usage = os.wait4(child.pid, 0)
         if status:
-            sys.exit(f"{program} train joint ended with {os.waitstatus_to_exitcode(status)}; run it by hand to see why")
+            sys.exit(f"{program} train joint ended with {os.waitstatus_to_exitcode(status)}")
         lines = [json.loads(line) for line in (out / "training.jsonl").read_text().splitlines()]
     seconds, tokens = [line["seconds"] for line in lines[2:]], lines[1]["tokens"]  # a header, and a step that warms up
     return {"first": "train joint", **told(tokens, seconds), "peak_mib": round(usage.ru_maxrss / 1024)}
@@ -153,12 +157,15 @@ def told(tokens, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--first", help="the program to compare with")
+    parser.add_argument("--device", help="the GPU that it uses, as `first devices` names it")
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--checkpointing", choices=["off", "on"], help="only this one, in this process")
     arguments = parser.parse_args()
+    if arguments.steps < 1 or arguments.tokens < 2:
+        parser.error("at least one step and two tokens")
     if arguments.checkpointing:
         on = arguments.checkpointing == "on"
         print(json.dumps(measure(arguments.tokens, arguments.threads, arguments.steps, on)))
@@ -167,7 +174,7 @@ def main():
     for _ in range(arguments.rounds):
         tokens = arguments.tokens
         if arguments.first:
-            found = measure_first(arguments.first, tokens, arguments.steps)
+            found = measure_first(arguments.first, arguments.device, tokens, arguments.threads, arguments.steps)
             tokens = found["tokens"]
             print(json.dumps(found), flush=True)
         for checkpointing in ("off", "on"):

@@ -14,6 +14,7 @@ use crate::train::log::{EvaluationLine, last_evaluation};
 use crate::train::run::{Beginning, Event, Keeping, Tasks, run};
 use crate::train::schedule::{Gates, RunOptions};
 use crate::train::{calibration, checkpoint};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -166,6 +167,9 @@ pub(crate) struct Lora {
     prefill: PrefillReading,
 }
 
+/// How routers were made.
+type Provenance = BTreeMap<String, String>;
+
 impl RunArguments {
     fn options(
         &self,
@@ -235,7 +239,7 @@ impl RunArguments {
             "training keeps keys and values as f32; leave out `--kv`"
         );
         let interrupted = interrupt()?;
-        let (router, adapter) = self.beginning(&engine, &mut options)?;
+        let (router, adapter, made) = self.beginning(&engine, &mut options)?;
         let options = &options;
         let config = &engine.model.config;
         let teacher = teacher.map(|folder| LoraAdapter::load(folder, config));
@@ -304,7 +308,7 @@ impl RunArguments {
         self.write(
             &engine,
             options,
-            (router, points),
+            (router, points, made),
             adapter,
             base_model,
             &command,
@@ -328,18 +332,13 @@ impl RunArguments {
         &self,
         engine: &Engine,
         options: &RunOptions,
-        (router, calibration): (Option<Router>, Vec<CalibrationPoint>),
+        (router, calibration, mut provenance): (Option<Router>, Vec<CalibrationPoint>, Provenance),
         adapter: Option<LoraAdapter>,
         base_model: BaseModel,
         command: &str,
     ) -> anyhow::Result<ExitCode> {
         let last = last_evaluation(&self.out)?.filter(|line| line.step == options.steps);
         let last = last.as_ref().map(look);
-        // Routers that do not learn are still what they were made to be.
-        let begun = self.begin.as_ref();
-        let begun = begun.filter(|_| router.is_some() && options.routers_until == 0.0);
-        let begun = begun.map(|folder| RouterFile::load(folder)).transpose()?;
-        let mut provenance = begun.map(|file| file.provenance).unwrap_or_default();
         if let Some(by) = provenance.insert("made by".to_owned(), format!("first {command}")) {
             provenance.entry("routers made by".to_owned()).or_insert(by);
         }
@@ -369,19 +368,19 @@ impl RunArguments {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// What the run begins with, of which the options keep a digest.
+    /// What the run begins with, of which the options keep a digest, and how routers that will not learn were made.
     fn beginning(
         &self,
         engine: &Engine,
         options: &mut RunOptions,
-    ) -> anyhow::Result<(Option<Router>, Option<LoraAdapter>)> {
+    ) -> anyhow::Result<(Option<Router>, Option<LoraAdapter>, Provenance)> {
         let Some(folder) = &self.begin else {
             let learns = options.routers_until > 0.0 || options.mask.is_some();
             anyhow::ensure!(
                 learns,
                 "nothing decides what is skipped; give routers with `--begin DIR`, or, for `first train lora`, a mask with `--skip-layers`"
             );
-            return Ok((None, None));
+            return Ok((None, None, Provenance::new()));
         };
         let has_adapter = options.lora_rate > 0.0 && LoraAdapter::is_in(folder);
         if LoraAdapter::is_in(folder) && !has_adapter {
@@ -390,7 +389,7 @@ impl RunArguments {
                 folder.display()
             );
         }
-        let (mut router, mut files) = (None, String::new());
+        let (mut router, mut files, mut made) = (None, String::new(), Provenance::new());
         if options.mask.is_none() {
             // `joint` may add routers to an adapter that was trained without.
             let new_routers = options.routers_until > 0.0 && has_adapter;
@@ -398,6 +397,10 @@ impl RunArguments {
                 let file = RouterFile::load(folder)?;
                 file.check(&base_model(engine)?)?;
                 router = file.router().cloned();
+                if options.routers_until == 0.0 {
+                    made = file.provenance;
+                    made.remove("calibration examples");
+                }
             }
             match (&router, new_routers) {
                 (Some(router), _) => {
@@ -424,7 +427,7 @@ impl RunArguments {
             folder.display()
         );
         options.begin = Some(files);
-        Ok((router, adapter))
+        Ok((router, adapter, made))
     }
 }
 
