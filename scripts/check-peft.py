@@ -5,11 +5,10 @@ that it is all there: that each adapted matrix W becomes W + alpha / r B A of th
     pip install peft transformers
     scripts/check-peft.py adapters/smollm2-135m-instruct
 
-The default shape is that of SmolLM2-135M; others are given as HIDDEN INTERMEDIATE LAYERS HEADS KV_HEADS behind the folder.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import peft
@@ -17,13 +16,17 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-SHAPE = [576, 1536, 30, 9, 3]
 PREFIX = "base_model.model."
 
 
 def main():
-    folder = Path(sys.argv[1])
-    hidden, intermediate, layers, heads, kv_heads = [int(number) for number in sys.argv[2:]] or SHAPE
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    names = ("HIDDEN", "INTERMEDIATE", "LAYERS", "HEADS", "KV_HEADS")
+    shape = {"nargs": 5, "type": int, "default": [576, 1536, 30, 9, 3], "metavar": names}
+    parser.add_argument("--shape", **shape, help="of the model; that of SmolLM2-135M if nothing else is said")
+    arguments = parser.parse_args()
+    folder, (hidden, intermediate, layers, heads, kv_heads) = arguments.folder, arguments.shape
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         vocab_size=64,

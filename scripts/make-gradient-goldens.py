@@ -113,11 +113,6 @@ def forward(meta, w, parameters, ids, answer, mask=None):
             a, b = (parameters[f"layers.{layer}.{name}.lora_{side}.weight"] for side in "AB")
             return x @ weight(PROJECTIONS[name]).T + ALPHA / RANK * (x @ a.T @ b.T)
 
-        def kept(sublayer):
-            gate = torch.ones(count, 1, dtype=torch.float64)
-            gate[answer:] = float((layer, sublayer) not in mask)
-            return gate
-
         if mask is None:
             router = rms_norm(x[:answer], ROUTER_EPSILON) @ parameters[f"layers.{layer}.router.weight"].T
             s = torch.sigmoid(router + parameters[f"layers.{layer}.router.bias"]).mean(0)
@@ -125,7 +120,8 @@ def forward(meta, w, parameters, ids, answer, mask=None):
             scores.append(s)
             gates.append(g)
         else:
-            g = [kept("attn"), kept("mlp")]
+            g = torch.ones(2, count, 1, dtype=torch.float64)
+            g[:, answer:, 0] = torch.tensor([[float((layer, sublayer) not in mask)] for sublayer in ("attn", "mlp")])
         n = rms_norm(x, epsilon) * weight("attn_norm")
         q = rope(product("self_attn.q_proj", n).reshape(count, heads, size))
         k = rope(product("self_attn.k_proj", n).reshape(count, kv_heads, size))

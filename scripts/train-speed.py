@@ -8,7 +8,7 @@ and soft gates a layer, LoRA of rank 8 on all seven matrices, base weights froze
 
 Prints one line of JSON each without and with activation checkpointing (each layer's activations are computed again in
 the backward pass): the median time of a step, tokens a second, the largest memory of the process, and how much of it
-is held before the first step, by weights and the interpreter. Each runs in a process of its own. With `--first` each
+is held before the first step, by weights and the interpreter. Each runs in a process of its own. With `--first` every
 round begins with `first train joint` of the default model on one text, and PyTorch gets as many tokens. Software Vulkan
 has as many threads; where there is a GPU, `--device` says that it is to be compared.
 """
@@ -164,8 +164,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--checkpointing", choices=["off", "on"], help="only this one, in this process")
     arguments = parser.parse_args()
-    if arguments.steps < 1 or arguments.tokens < 2:
-        parser.error("at least one step and two tokens")
+    if min(arguments.steps, arguments.rounds, arguments.threads) < 1 or arguments.tokens < 2:
+        parser.error("at least one step, round and thread, and two tokens")
     if arguments.checkpointing:
         on = arguments.checkpointing == "on"
         print(json.dumps(measure(arguments.tokens, arguments.threads, arguments.steps, on)))

@@ -85,7 +85,7 @@ fn standard_output_is_a_file_to_export_to() {
     let trace = file(
         folder.path(),
         "trace.jsonl",
-        br#"{"format":"first-trace","version":1}"#,
+        br#"{"format":"first-trace","version":2}"#,
     );
     let log = file(folder.path(), "log", b"before\n");
     let open = std::fs::OpenOptions::new().append(true).open(&log);
@@ -103,7 +103,7 @@ fn standard_output_is_a_file_to_export_to() {
 #[cfg(unix)]
 #[test]
 fn a_trace_may_come_from_a_pipe() {
-    let header = br#"{"format":"first-trace","version":1}"#;
+    let header = br#"{"format":"first-trace","version":2}"#;
     let arguments = ["trace", "export", "/dev/stdin", "--csv", "/dev/stdout"];
     let output = first(&arguments, header);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -12,7 +12,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 /// The version of the format that this build writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const FORMAT: &str = "first-session";
 

@@ -89,7 +89,7 @@ pub(crate) fn sessions_replace_nothing_else() {
         );
         assert_eq!(std::fs::read(&path).expect("readable"), held);
     }
-    let later = "{\n  \"version\": 2,\n  \"format\": \"first-session\"\n}\n";
+    let later = "{\n  \"version\": 3,\n  \"format\": \"first-session\"\n}\n";
     std::fs::write(&path, later).expect("written");
     session
         .save(&path)
