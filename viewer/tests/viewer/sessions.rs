@@ -41,7 +41,7 @@ pub(crate) fn bad_sessions_are_refused() {
     let good = std::fs::read_to_string(&path).expect("readable");
     for (bad, needle) in [
         (
-            good.replacen("\"version\":1", "\"version\":9", 1),
+            good.replacen("\"version\":2", "\"version\":9", 1),
             "version 9",
         ),
         (good[..good.len() / 2].to_owned(), "no session"),
